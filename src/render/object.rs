@@ -1,0 +1,75 @@
+//! A Kubernetes object as a value: what is rendered, stored in a revision, compared and applied.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The kinds that Slipway makes for a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    /// `v1`.
+    ServiceAccount,
+    /// `v1`.
+    Service,
+    /// `policy/v1`.
+    PodDisruptionBudget,
+    /// `apps/v1`.
+    Deployment,
+    /// `networking.k8s.io/v1`.
+    Ingress,
+    /// `batch/v1`; made by the migration alone, never part of a revision's objects.
+    Job,
+}
+
+impl Kind {
+    /// `apiVersion` of the kind.
+    #[must_use]
+    pub const fn api_version(self) -> &'static str {
+        match self {
+            Self::ServiceAccount | Self::Service => "v1",
+            Self::PodDisruptionBudget => "policy/v1",
+            Self::Deployment => "apps/v1",
+            Self::Ingress => "networking.k8s.io/v1",
+            Self::Job => "batch/v1",
+        }
+    }
+
+    /// The name in `kind:`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Service => "Service",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::Deployment => "Deployment",
+            Self::Ingress => "Ingress",
+            Self::Job => "Job",
+        }
+    }
+}
+
+/// Kind and name: which object of the release's namespace. The order is that of application: identity and
+/// exposure come before pods, so that a pod never starts without them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// The kind.
+    pub kind: Kind,
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.name)
+    }
+}
+
+/// A rendered object: the full intent of the field manager `slipway`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Which one.
+    pub key: ObjectKey,
+    /// The whole object, with `apiVersion`, `kind` and `metadata`.
+    pub value: Value,
+}

@@ -1,0 +1,240 @@
+//! What a validated spec says: the merged spec of git with its preset underneath, in types that only hold
+//! what is allowed. [`super::declare`] is the only way to make one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::{
+        Duration,
+        release::{EnvValue, KeyRef, OnFailure, Resources, Strategy},
+    },
+    names::{Digest, EnvName, ObjectName, ProcessName, Version},
+};
+
+/// A release as it is declared, complete: every default filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declared {
+    /// The preset and its version: `phoenix@1`.
+    pub preset: String,
+    /// The declared version.
+    pub version: Version,
+    /// The image to find.
+    pub image: ImageRequest,
+    /// The Secret with which nodes and Slipway pull it.
+    pub pull_secret: Option<ObjectName>,
+    /// Every process, `web` among them unless the preset is `worker` (then the top-level fields describe `worker`).
+    pub processes: BTreeMap<ProcessName, ProcessSpec>,
+    /// The container port of `web`; `None` for a release that serves nothing (preset `worker`).
+    pub port: Option<u16>,
+    /// The host and how its Ingress is made.
+    pub exposure: Option<Exposure>,
+    /// Paths that may be written: path → size limit (a Kubernetes quantity).
+    pub writable: BTreeMap<String, String>,
+    /// Who the application runs as.
+    pub security: Identity,
+    /// How readiness of `web` is asked; `None` without a port.
+    pub probe: Option<Probe>,
+    /// The migration, if there is one.
+    pub migrate: Option<MigrateSpec>,
+    /// How new pods replace old ones.
+    pub rollout: RolloutSpec,
+    /// How long it is watched after the rollout.
+    pub verify_window: Duration,
+    /// Restarts that are forgiven in that time.
+    pub verify_max_restarts: u32,
+    /// What happens when rollout or verification fails.
+    pub on_failure: OnFailure,
+    /// Revisions that are kept.
+    pub retain_revisions: u32,
+    /// Failed Jobs that are kept.
+    pub retain_failed_jobs: u32,
+    /// The attempt counter.
+    pub attempt: u64,
+    /// Hash of everything that pods and database see, as git words it (before the preset, so that an upgrade
+    /// of Slipway changes no hash), without what only scales, exposes or sets policy.
+    pub attempt_hash: AttemptHash,
+    /// Names of variables that must be declared or generated; a preset's `requires`. Already checked.
+    pub requires: Vec<EnvName>,
+}
+
+/// Equal hashes are one attempt. Hex, 64 digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AttemptHash(pub String);
+
+/// The image that a spec asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRequest {
+    /// Registry and path: `ghcr.io/acme/billing`, `registry:5000/x`; Docker Hub's short names are completed.
+    pub repository: String,
+    /// What of it.
+    pub pick: ImagePick,
+}
+
+/// What of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImagePick {
+    /// A tag: that of the spec, or the version.
+    Tag(String),
+    /// A digest, which needs no registry.
+    Digest(Digest),
+}
+
+impl ImageRequest {
+    /// `repository:tag` or `repository@sha256:…`.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        match &self.pick {
+            ImagePick::Tag(tag) => format!("{}:{tag}", self.repository),
+            ImagePick::Digest(digest) => format!("{}@{digest}", self.repository),
+        }
+    }
+
+    /// What pods run: `repository:tag@sha256:…`.
+    #[must_use]
+    pub fn pinned(&self, digest: &Digest) -> String {
+        match &self.pick {
+            ImagePick::Tag(tag) => format!("{}:{tag}@{digest}", self.repository),
+            ImagePick::Digest(_) => format!("{}@{digest}", self.repository),
+        }
+    }
+}
+
+/// One process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessSpec {
+    /// Replaces the image's ENTRYPOINT.
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's CMD.
+    pub args: Option<Vec<String>>,
+    /// How many pods.
+    pub replicas: u32,
+    /// Requests and limits, requests never empty.
+    pub resources: Resources,
+    /// The whole environment of this process: preset, then spec, then process. Processes other than web have
+    /// none of the variables that only serve (`PORT`, `PHX_SERVER`, `HOSTNAME`).
+    pub env: BTreeMap<EnvName, EnvValue>,
+}
+
+/// The host and how its Ingress is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposure {
+    /// The host name.
+    pub host: String,
+    /// `ingressClassName`.
+    pub class: Option<String>,
+    /// Annotations for the ingress controller.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Who the application runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// A numeric user; `None` means: the image's own, which must then be numeric.
+    pub run_as_user: Option<i64>,
+    /// Whether the root file system is read-only.
+    pub read_only_root: bool,
+    /// An existing ServiceAccount, else the release's own.
+    pub service_account: Option<ObjectName>,
+}
+
+/// How readiness is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The path of a GET; TCP alone when absent.
+    pub path: Option<String>,
+    /// Another port than the release's.
+    pub port: u16,
+    /// Headers of the request.
+    pub headers: BTreeMap<String, String>,
+    /// How long a start may take.
+    pub startup: Duration,
+}
+
+/// The migration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MigrateSpec {
+    /// Replaces the image's ENTRYPOINT.
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's CMD.
+    pub args: Option<Vec<String>>,
+    /// The whole environment: that of web less what only serves, then `migrate.env`, and `SLIPWAY_TASK=migrate`.
+    pub env: BTreeMap<EnvName, EnvValue>,
+    /// How long it may run, from the start of the container.
+    pub timeout: Duration,
+    /// The variable that names the database.
+    pub database: EnvName,
+    /// The counter of deliberate repetitions.
+    pub rerun: u32,
+    /// A key (or its first 8 or more digits) whose unknown outcome a person settled as done.
+    pub accept: Option<String>,
+}
+
+/// How new pods replace old ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolloutSpec {
+    /// Rolling or recreate.
+    pub strategy: Strategy,
+    /// `maxSurge`: a number or a percentage.
+    pub surge: String,
+    /// `maxUnavailable`: a number or a percentage.
+    pub unavailable: String,
+    /// How long a rollout may take.
+    pub deadline: Duration,
+    /// `minReadySeconds`.
+    pub min_ready: Duration,
+    /// `terminationGracePeriodSeconds`.
+    pub drain: Duration,
+}
+
+impl Declared {
+    /// Every key of a Secret that some process or the migration refers to.
+    #[must_use]
+    pub fn secret_keys(&self) -> Vec<KeyRef> {
+        let mut keys: Vec<KeyRef> = self
+            .all_env()
+            .filter_map(|(_, value)| match value {
+                EnvValue::Secret(key) => Some(key.clone()),
+                _ => None,
+            })
+            .collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// Every key of a ConfigMap that some process or the migration refers to.
+    #[must_use]
+    pub fn config_keys(&self) -> Vec<KeyRef> {
+        let mut keys: Vec<KeyRef> = self
+            .all_env()
+            .filter_map(|(_, value)| match value {
+                EnvValue::Config(key) => Some(key.clone()),
+                _ => None,
+            })
+            .collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    /// Every variable that is generated, with how: keys of `<release>-generated`.
+    #[must_use]
+    pub fn generated(&self) -> BTreeMap<EnvName, crate::api::release::Generate> {
+        self.all_env()
+            .filter_map(|(name, value)| match value {
+                EnvValue::Generate(how) => Some((name.clone(), *how)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn all_env(&self) -> impl Iterator<Item = (&EnvName, &EnvValue)> {
+        self.processes
+            .values()
+            .flat_map(|process| process.env.iter())
+            .chain(self.migrate.iter().flat_map(|migrate| migrate.env.iter()))
+    }
+}
