@@ -26,14 +26,18 @@
 #   make_cert NAME CN SANS [O]     $BED_PKI/NAME.crt and .key signed by $BED_PKI/ca.crt; SANS like
 #                                  "DNS:registry.bed.test,IP:10.88.0.1" or ""; for servers and clients alike
 #   make_kubeconfig NAME           $BED_DIR/NAME.kubeconfig for the certificate NAME
-#   go_build MODULE [LDFLAGS]      build the `tool` lines of go/MODULE/go.mod, once per go.mod, into $(go_bin MODULE)
+#   go_build MODULE [LDFLAGS]      build go/MODULE, its main.go or else the `tool` lines of its go.mod, once per version of
+#                                  these files, into $(go_bin MODULE); that folder is on PATH, inside and outside
 # The bed sees the host's files, with these of its own: /proc, /run (a fresh tmpfs, so /run/sshd and the like must be made),
 # /etc/hosts, /etc/resolv.conf, /var/lib/{kubelet,cni}, /var/log/{pods,containers}. containerd listens on its default socket there,
 # and reads registry settings from $BED_DIR/certs.d/HOST/hosts.toml.
 
+# shellcheck disable=SC2034
 TIER_A_PARTS=" namespaces certs etcd controlplane "
 
-say() { printf 'bed: %s\n' "$*" >&2; }
+# Not plainly to stderr: an interrupt may be handled while a command runs whose output is discarded.
+exec {BED_STDERR}>&2
+say() { printf 'bed: %s\n' "$*" >&"$BED_STDERR"; }
 die() { say "$*"; exit 1; }
 
 setup_variables() {
@@ -171,7 +175,7 @@ EOF
 # The folder with the binaries of one Go module; its name follows from go.mod and go.sum.
 go_bin() {
   local dir=$BED_HOME/go/$1
-  echo "$BED_CACHE/bin-$1-$(cat "$dir/go.mod" "$dir/go.sum" 2>/dev/null | sha256sum | cut -c1-16)"
+  echo "$BED_CACHE/bin-$1-$(cat "$dir"/go.{mod,sum} "$dir"/*.go 2>/dev/null | sha256sum | cut -c1-16)"
 }
 
 # The version that the go.mod of MODULE requires of a package.
@@ -186,8 +190,11 @@ go_build() {
   (
     flock 8 # two instances may start on an empty cache
     [[ ! -e $out/.complete ]] || exit 0
-    cd "$BED_HOME/go/$module"
-    CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' nice go build -trimpath -ldflags "-s -w $ldflags" -o "$out/" tool
+    cd "$BED_HOME/go/$module" || exit
+    target=tool
+    [[ ! -e main.go ]] || target=.
+    CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' nice go build -trimpath -ldflags "-s -w $ldflags" -o "$out/" "$target" ||
+      die "building $module failed"
     touch "$out/.complete"
   ) 8>"$out/.lock" >&2
 }

@@ -4,7 +4,7 @@
 PAUSE_IMAGE=registry.bed.test/bed/pause:1
 
 part_containerd_install() {
-  local out=$BED_CACHE/pause.tar work layer config
+  local out=$BED_CACHE/pause.tar work layer
   [[ ! -e $out || $BED_HOME/pause.c -nt $out ]] || return 0
   work=$(mktemp -d)
   gcc -Os -static -o "$work/pause" "$BED_HOME/pause.c"
