@@ -163,6 +163,14 @@ name!(
     Uid, |t| if t.is_empty() { Err("must not be empty".into()) } else { Ok(()) }
 );
 
+impl Uid {
+    /// Stands where no object ever existed; no object has it.
+    #[must_use]
+    pub fn none() -> Self {
+        Self("none".to_owned())
+    }
+}
+
 impl CommitId {
     /// The first twelve digits, for people.
     #[must_use]

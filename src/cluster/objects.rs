@@ -1,0 +1,134 @@
+//! Objects of a release as the API server has them: list, get, apply, delete; each call with a deadline.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use kube::{
+    Api, Client,
+    api::{
+        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Preconditions,
+        PropagationPolicy,
+    },
+};
+use serde_json::{Value, json};
+
+use super::error::ClusterError;
+use crate::{
+    api::{FIELD_MANAGER, meta},
+    names::{Namespace, ReleaseId, Uid},
+    plan::observed::LiveObject,
+    render::{Kind, Object, ObjectKey},
+};
+
+/// How long the API server may take for one request. The client retries 429 and 503 by itself within it.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// The kinds that belong to a revision, in the order of application.
+pub const KINDS: [Kind; 5] =
+    [Kind::ServiceAccount, Kind::Service, Kind::PodDisruptionBudget, Kind::Deployment, Kind::Ingress];
+
+/// Runs a request with the deadline, and says what was attempted when it fails.
+pub async fn within<T>(
+    attempted: impl FnOnce() -> String,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ClusterError> {
+    match tokio::time::timeout(DEADLINE, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(ClusterError::Request { attempted: attempted(), source: Box::new(source) }),
+        Err(_) => Err(ClusterError::TimedOut { attempted: attempted() }),
+    }
+}
+
+/// `None` instead of 404.
+pub fn found<T>(result: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The untyped API of a kind.
+#[must_use]
+pub fn dynamic(client: &Client, namespace: &Namespace, kind: Kind) -> Api<DynamicObject> {
+    let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.as_str()));
+    Api::namespaced_with(client.clone(), namespace.as_str(), &resource)
+}
+
+/// All objects of a release by label, without the guards of migrations.
+pub async fn list(client: &Client, id: &ReleaseId, kind: Kind) -> Result<BTreeMap<ObjectKey, LiveObject>, ClusterError> {
+    let selector = format!("{}={},!{}", meta::RELEASE, id.name, meta::TASK);
+    let params = ListParams::default().labels(&selector);
+    let list = within(
+        || format!("list the {}s of {id}", kind.as_str()),
+        dynamic(client, &id.namespace, kind).list(&params),
+    )
+    .await?;
+    Ok(list.items.into_iter().filter_map(|object| live(kind, object)).collect())
+}
+
+/// One object by name, whoever made it.
+pub async fn get(
+    client: &Client,
+    id: &ReleaseId,
+    key: &ObjectKey,
+) -> Result<Option<(ObjectKey, LiveObject)>, ClusterError> {
+    let api = dynamic(client, &id.namespace, key.kind);
+    let object = found(within(|| format!("get {key} of {id}"), api.get(&key.name)).await)?;
+    Ok(object.and_then(|object| live(key.kind, object)))
+}
+
+fn live(kind: Kind, object: DynamicObject) -> Option<(ObjectKey, LiveObject)> {
+    let name = object.metadata.name.clone()?;
+    let uid = object.metadata.uid.clone()?.parse().ok()?;
+    let resource_version = object.metadata.resource_version.clone()?;
+    let value = serde_json::to_value(object).ok()?;
+    Some((ObjectKey { kind, name }, LiveObject { uid, resource_version, value }))
+}
+
+/// Applies an object. With `over` the write fails when the object changed since it was seen; without, the object was
+/// absent, and the write does not force: a stranger that came in between is not taken over.
+pub async fn apply(
+    client: &Client,
+    id: &ReleaseId,
+    object: &Object,
+    over: Option<&str>,
+    dry_run: bool,
+) -> Result<Value, ClusterError> {
+    let mut value = object.value.clone();
+    let mut params = PatchParams::apply(FIELD_MANAGER).validation_strict();
+    if let Some(over) = over {
+        params = params.force();
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("resourceVersion".to_owned(), json!(over));
+        }
+    }
+    params.dry_run = dry_run;
+    let api = dynamic(client, &id.namespace, object.key.kind);
+    let applied =
+        within(|| format!("apply {} of {id}", object.key), api.patch(&object.key.name, &params, &Patch::Apply(&value)))
+            .await?;
+    Ok(serde_json::to_value(applied).unwrap_or_default())
+}
+
+/// Deletes exactly this object; gone already is fine.
+pub async fn delete(
+    client: &Client,
+    id: &ReleaseId,
+    key: &ObjectKey,
+    uid: &Uid,
+    over: Option<&str>,
+) -> Result<(), ClusterError> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_string()),
+            resource_version: over.map(ToOwned::to_owned),
+        }),
+        // Pods go before their owner does: a Job that is gone has no pod that still runs.
+        propagation_policy: Some(PropagationPolicy::Foreground),
+        ..DeleteParams::default()
+    };
+    let api = dynamic(client, &id.namespace, key.kind);
+    found(within(|| format!("delete {key} of {id}"), api.delete(&key.name, &params)).await)?;
+    Ok(())
+}

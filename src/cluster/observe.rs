@@ -1,0 +1,324 @@
+//! Fills [`Observed`]: every question to the API server that one pass needs, in an order that makes absences mean
+//! something. The ledger is read before the Jobs, the Jobs before their pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, Namespace as NamespaceObject, Pod, Secret},
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ListParams, LogParams},
+};
+
+use super::{
+    error::ClusterError,
+    facts,
+    objects::{self, KINDS, found, within},
+};
+use crate::{
+    api::{
+        ReleaseRevision,
+        meta,
+        release::{EnvValue, KeyRef},
+        revision::Outcome,
+    },
+    names::{EnvName, Namespace, ObjectName, ReleaseId},
+    plan::{
+        Ledger,
+        observed::{
+            DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen, PodSeen, Revision,
+        },
+    },
+    render::ObjectKey,
+    spec::Declared,
+};
+
+/// The revisions of a release.
+#[derive(Debug, Default)]
+pub struct Revisions {
+    /// All that are kept, oldest first.
+    pub all: Vec<Revision>,
+    /// The same as objects.
+    pub objects: Vec<ReleaseRevision>,
+}
+
+impl Revisions {
+    /// The one of the highest number.
+    #[must_use]
+    pub fn current(&self) -> Option<&Revision> {
+        self.all.last()
+    }
+
+    /// The newest that was Live once.
+    #[must_use]
+    pub fn live(&self) -> Option<&Revision> {
+        self.all.iter().rev().filter(|revision| revision.was_live).max_by_key(|revision| self.live_at(revision))
+    }
+
+    fn live_at(&self, revision: &Revision) -> Option<Timestamp> {
+        self.objects
+            .iter()
+            .find(|object| object.spec.number == i64::try_from(revision.number.0).unwrap_or(-1))
+            .and_then(|object| object.status.as_ref()?.live_at.as_ref().map(|time| time.0))
+    }
+
+    /// The retained revision that already resolved this reference.
+    #[must_use]
+    pub fn pin(&self, reference: &str) -> Option<(crate::names::Digest, crate::names::RevisionNumber, Vec<String>)> {
+        self.all.iter().rev().find(|revision| revision.reference == reference).map(|revision| {
+            let platforms = self
+                .objects
+                .iter()
+                .find(|object| object.spec.number == i64::try_from(revision.number.0).unwrap_or(-1))
+                .map(|object| object.spec.image.platforms.clone())
+                .unwrap_or_default();
+            (revision.digest.clone(), revision.number, platforms)
+        })
+    }
+}
+
+/// The namespace of a release.
+pub async fn namespace(client: &Client, name: &Namespace) -> Result<NamespaceSeen, ClusterError> {
+    let api: Api<NamespaceObject> = Api::all(client.clone());
+    let namespace = found(within(|| format!("get namespace {name}"), api.get(name.as_str())).await)?;
+    Ok(match namespace {
+        None => NamespaceSeen::Missing,
+        Some(namespace) if namespace.metadata.deletion_timestamp.is_some() => NamespaceSeen::Terminating,
+        Some(_) => NamespaceSeen::Present,
+    })
+}
+
+/// The revisions of a release.
+pub async fn revisions(client: &Client, id: &ReleaseId) -> Result<Revisions, ClusterError> {
+    let api: Api<ReleaseRevision> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let params = ListParams::default().labels(&format!("{}={}", meta::RELEASE, id.name));
+    let list = within(|| format!("list the revisions of {id}"), api.list(&params)).await?;
+    let mut objects = list.items;
+    objects.sort_by_key(|object| object.spec.number);
+    let all = objects
+        .iter()
+        .map(|object| facts::revision(object).map_err(ClusterError::Unreadable))
+        .collect::<Result<_, _>>()?;
+    Ok(Revisions { all, objects })
+}
+
+/// The ledger of a release.
+pub async fn ledger(client: &Client, id: &ReleaseId) -> Result<Option<LedgerSeen>, ClusterError> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let name = ledger_name(id);
+    let Some(map) = found(within(|| format!("get the ledger of {id}"), api.get(&name)).await)? else {
+        return Ok(None);
+    };
+    let ledger = Ledger::parse(&map.data.unwrap_or_default())
+        .map_err(|error| ClusterError::Unreadable(format!("ConfigMap {name} in {}: {error}", id.namespace)))?;
+    Ok(Some(LedgerSeen { ledger, resource_version: map.metadata.resource_version.unwrap_or_default() }))
+}
+
+/// The name of the ledger's ConfigMap.
+#[must_use]
+pub fn ledger_name(id: &ReleaseId) -> String {
+    format!("{}-ledger", id.name)
+}
+
+/// The migration Jobs of a release, and whatever stands under their names.
+pub async fn jobs(client: &Client, id: &ReleaseId) -> Result<Vec<JobSeen>, ClusterError> {
+    let api: Api<Job> = Api::namespaced(client.clone(), id.namespace.as_str());
+    // Without a label selector: a stranger's Job under our name must be seen too.
+    let list = within(|| format!("list the Jobs of {id}"), api.list(&ListParams::default())).await?;
+    let prefix = format!("{}-migrate-", id.name);
+    Ok(list.items.iter().filter(|job| job.name_any().starts_with(&prefix)).filter_map(|job| facts::job(id, job)).collect())
+}
+
+/// All pods of a release: those of migrations and those of processes.
+pub async fn pods(
+    client: &Client,
+    id: &ReleaseId,
+    boots: &BTreeMap<String, String>,
+    now: Timestamp,
+) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let params = ListParams::default().labels(&format!("{}={}", meta::RELEASE, id.name));
+    let list = within(|| format!("list the pods of {id}"), api.list(&params)).await?;
+    let (tasks, processes): (Vec<&Pod>, Vec<&Pod>) =
+        list.items.iter().partition(|pod| pod.labels().contains_key(meta::TASK));
+    let mut of_jobs = Vec::new();
+    for pod in tasks {
+        let Some(mut seen) = facts::job_pod(pod, boots, now) else { continue };
+        if seen.terminal && seen.exit_code != Some(0) && seen.started {
+            seen.tail = log_tail(&api, &pod.name_any()).await;
+        }
+        of_jobs.push(seen);
+    }
+    Ok((of_jobs, processes.into_iter().map(facts::pod).collect()))
+}
+
+/// The end of a log; empty when it cannot be had (it is a courtesy, not a fact).
+async fn log_tail(api: &Api<Pod>, name: &str) -> String {
+    let params = LogParams { tail_lines: Some(40), limit_bytes: Some(16 * 1024), ..LogParams::default() };
+    let log = within(|| format!("read the log of pod {name}"), api.logs(name, &params)).await.unwrap_or_default();
+    let tail: Vec<char> = log.chars().rev().take(3500).collect();
+    tail.into_iter().rev().collect()
+}
+
+/// A lock, and whether its holder is over.
+pub async fn lock(client: &Client, own: &Namespace, name: &str) -> Result<LockSeen, ClusterError> {
+    let api: Api<Lease> = Api::namespaced(client.clone(), own.as_str());
+    let Some(lease) = found(within(|| format!("get the lock {name}"), api.get(name)).await)? else {
+        return Ok(LockSeen::Absent);
+    };
+    let resource_version = lease.metadata.resource_version.clone().unwrap_or_default();
+    let by = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or("");
+    let Ok(by) = by.parse::<crate::names::Uid>() else { return Ok(LockSeen::Free { resource_version }) };
+    let holder = lease.annotations().get(meta::LOCK_HOLDER).cloned().unwrap_or_default();
+    let over = match holder.split_once('/') {
+        None => return Err(ClusterError::Unreadable(format!("the lock {name} does not say whose Job {by} is"))),
+        Some((namespace, job)) => holder_is_over(client, namespace, job, by.as_str()).await?,
+    };
+    Ok(LockSeen::Held { by, holder, over, resource_version })
+}
+
+/// Finished or gone, and no pod of it running: a raw DELETE of a Job leaves its pods behind.
+async fn holder_is_over(client: &Client, namespace: &str, job: &str, uid: &str) -> Result<bool, ClusterError> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let holder = found(within(|| format!("get Job {namespace}/{job}"), jobs.get(job)).await)?;
+    if let Some(holder) = holder
+        && holder.metadata.uid.as_deref() == Some(uid)
+        && facts::job_end(&holder).is_none()
+    {
+        return Ok(false);
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let params = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
+    let list = within(|| format!("list the pods of Job {namespace}/{job}"), pods.list(&params)).await?;
+    Ok(list.items.iter().all(facts::pod_is_terminal))
+}
+
+/// Objects of the release by label, and whatever stands under the names that are wanted.
+pub async fn objects(
+    client: &Client,
+    id: &ReleaseId,
+    wanted: &BTreeSet<ObjectKey>,
+) -> Result<BTreeMap<ObjectKey, LiveObject>, ClusterError> {
+    let lists = futures::future::try_join_all(KINDS.map(|kind| objects::list(client, id, kind))).await?;
+    let mut all: BTreeMap<ObjectKey, LiveObject> = lists.into_iter().flatten().collect();
+    for key in wanted {
+        if !all.contains_key(key)
+            && let Some((key, live)) = objects::get(client, id, key).await?
+        {
+            all.insert(key, live);
+        }
+    }
+    Ok(all)
+}
+
+/// What the references of a spec resolve to.
+#[derive(Debug)]
+pub struct References {
+    /// References that do not resolve, as words.
+    pub missing: Vec<String>,
+    /// Generated values that do not exist yet.
+    pub ungenerated: Vec<EnvName>,
+    /// The database.
+    pub database: DatabaseSeen,
+}
+
+/// Looks up what a spec refers to. Values are read by name, used for the database's identity, and dropped.
+pub async fn references(client: &Client, id: &ReleaseId, declared: &Declared) -> Result<References, ClusterError> {
+    let mut secrets = Secrets { client, namespace: &id.namespace, read: BTreeMap::new() };
+    let mut missing = Vec::new();
+    for key in declared.secret_keys() {
+        let there = match secrets.get(&key.name).await? {
+            Some(secret) => secret.data.as_ref().is_some_and(|data| data.contains_key(&key.key)),
+            None => false,
+        };
+        if !there {
+            missing.push(format!("Secret {} with key {}", key.name, key.key));
+        }
+    }
+    if let Some(name) = &declared.pull_secret
+        && secrets.get(name).await?.is_none()
+    {
+        missing.push(format!("pull Secret {name}"));
+    }
+    let configs: Api<ConfigMap> = Api::namespaced(client.clone(), id.namespace.as_str());
+    for key in declared.config_keys() {
+        let map = found(within(|| format!("get ConfigMap {} of {id}", key.name), configs.get(key.name.as_str())).await)?;
+        if !map.is_some_and(|map| map.data.is_some_and(|data| data.contains_key(&key.key))) {
+            missing.push(format!("ConfigMap {} with key {}", key.name, key.key));
+        }
+    }
+    let wanted = declared.generated();
+    let mut ungenerated = Vec::new();
+    if !wanted.is_empty() {
+        let name: ObjectName =
+            generated_name(id).parse().map_err(|e| ClusterError::Unreadable(format!("generated Secret: {e}")))?;
+        let data = secrets.get(&name).await?.and_then(|secret| secret.data.clone()).unwrap_or_default();
+        ungenerated = wanted.into_keys().filter(|name| !data.contains_key(name.as_str())).collect();
+    }
+    let database = database(&mut secrets, id, declared).await?;
+    Ok(References { missing, ungenerated, database })
+}
+
+/// The name of the Secret that holds generated values.
+#[must_use]
+pub fn generated_name(id: &ReleaseId) -> String {
+    format!("{}-generated", id.name)
+}
+
+/// Host, port and name of the database of the migration; never the password.
+async fn database(
+    secrets: &mut Secrets<'_>,
+    id: &ReleaseId,
+    declared: &Declared,
+) -> Result<DatabaseSeen, ClusterError> {
+    let Some(migrate) = &declared.migrate else { return Ok(DatabaseSeen::NotNeeded) };
+    let identity = |url: &str| facts::database_identity(url).map_or(DatabaseSeen::Unnamed, DatabaseSeen::Known);
+    Ok(match migrate.env.get(&migrate.database) {
+        None | Some(EnvValue::Field(_) | EnvValue::Generate(_)) => DatabaseSeen::Unnamed,
+        Some(EnvValue::Literal(url) | EnvValue::Public(url)) => identity(url),
+        Some(EnvValue::Secret(KeyRef { name, key })) => {
+            let secret = secrets.get(name).await?;
+            match secret.and_then(|secret| secret.data.as_ref()?.get(key)) {
+                None => DatabaseSeen::Unreadable,
+                Some(bytes) => std::str::from_utf8(&bytes.0).map_or(DatabaseSeen::Unnamed, identity),
+            }
+        }
+        Some(EnvValue::Config(KeyRef { name, key })) => {
+            let configs: Api<ConfigMap> = Api::namespaced(secrets.client.clone(), id.namespace.as_str());
+            let map = found(within(|| format!("get ConfigMap {name} of {id}"), configs.get(name.as_str())).await)?;
+            match map.and_then(|map| map.data?.get(key).cloned()) {
+                None => DatabaseSeen::Unreadable,
+                Some(url) => identity(&url),
+            }
+        }
+    })
+}
+
+/// Secrets that were read in this pass, each once.
+struct Secrets<'a> {
+    client: &'a Client,
+    namespace: &'a Namespace,
+    read: BTreeMap<ObjectName, Option<Secret>>,
+}
+
+impl Secrets<'_> {
+    async fn get(&mut self, name: &ObjectName) -> Result<Option<&Secret>, ClusterError> {
+        if !self.read.contains_key(name) {
+            let api: Api<Secret> = Api::namespaced(self.client.clone(), self.namespace.as_str());
+            let secret =
+                found(within(|| format!("get Secret {name} in {}", self.namespace), api.get(name.as_str())).await)?;
+            self.read.insert(name.clone(), secret);
+        }
+        Ok(self.read.get(name).and_then(Option::as_ref))
+    }
+}
+
+/// Whether an outcome means that the revision can be gone back to.
+#[must_use]
+pub fn was_live(outcome: Option<Outcome>, live_at: bool) -> bool {
+    live_at || outcome == Some(Outcome::Live)
+}

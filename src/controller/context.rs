@@ -1,0 +1,72 @@
+//! What every reconcile shares: clients, options, and the few things that are remembered between passes. Nothing
+//! remembered here is a fact about migrations; losing all of it costs time and nothing else.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kube::{Client, runtime::events::Recorder};
+
+use crate::{
+    image::Registry,
+    names::{Digest, Namespace, ReleaseId},
+    plan::Stage,
+    telemetry::Metrics,
+};
+
+/// Shared by all reconciles.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Slipway's own namespace: locks and credentials of sources live there.
+    pub own: Namespace,
+    /// Registries.
+    pub registry: Registry,
+    /// How often the tag of what runs is compared with what it was resolved to.
+    pub tag_interval: Duration,
+    /// Events.
+    pub recorder: Recorder,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// What is remembered per release.
+    pub memory: Memory,
+}
+
+/// What is remembered per release between passes.
+#[derive(Default)]
+pub struct Memory(Mutex<HashMap<ReleaseId, Remembered>>);
+
+/// One release's memory.
+#[derive(Debug, Clone, Default)]
+pub struct Remembered {
+    /// The stage that the last pass left it in, and since when (monotonic: wall clocks jump).
+    pub stage: Option<(Stage, Instant)>,
+    /// The generation of the last pass that settled.
+    pub settled: Option<i64>,
+    /// When the tag was last compared, for which reference, and the digest it had.
+    pub tag: Option<(Instant, String, Digest)>,
+    /// Errors in a row.
+    pub failures: u32,
+    /// The phase and message of the last event.
+    pub told: Option<(String, String)>,
+}
+
+impl Memory {
+    /// A copy of what is remembered.
+    #[must_use]
+    pub fn get(&self, id: &ReleaseId) -> Remembered {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned().unwrap_or_default()
+    }
+
+    /// Changes what is remembered.
+    pub fn update(&self, id: &ReleaseId, change: impl FnOnce(&mut Remembered)) {
+        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default());
+    }
+
+    /// Forgets a release that is gone.
+    pub fn forget(&self, id: &ReleaseId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}

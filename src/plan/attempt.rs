@@ -1,0 +1,272 @@
+//! One revision on its way: prepare → migrate → roll out → verify → Live; and what keeps a Live one as it is.
+
+use std::time::Duration;
+
+use super::{
+    decide::{POLL, booked_entry, facts, idle, key_now, missing_sentence, schema_ahead, steady},
+    decision::{Decision, MigrationStep, Phase, Stage, Step, Wait},
+    history,
+    ledger::{Entry, EntryState},
+    migration::{self, Migrated, Next},
+    observed::{Observed, Revision},
+    rollout::{self, Progress},
+    serve,
+};
+use crate::{
+    api::revision::Outcome,
+    names::Uid,
+    render::{Kind, Object},
+    spec::Declared,
+};
+
+/// The next steps of a revision that is declared and has not failed.
+pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) -> Decision {
+    let wanted = serve::wanted(o, revision, Some(declared));
+    if let Some((key, manager)) = serve::foreign(o, &wanted) {
+        let message = format!(
+            "{key} in namespace {} was made by {manager}, not by Slipway, and is left alone; rename the release, or remove it",
+            o.id.namespace
+        );
+        return idle(o, Phase::Waiting("NameTaken".into()), message);
+    }
+    if revision.was_live {
+        return match migration::booked(revision, o.ledger.as_ref()) {
+            Some(gate) => settled(o, declared, revision, &wanted, gate),
+            None => rebuild_ledger(o, revision),
+        };
+    }
+    let applied = serve::running_revisions(o).values().any(|number| *number == revision.number.0);
+    if !applied && let Some(decision) = prepare(o, declared, revision, &wanted) {
+        return decision;
+    }
+    let now = key_now(o, declared, &revision.digest);
+    match migration::gate(&facts(o, declared, revision, now.as_ref(), false)) {
+        Next::Open(gate) => roll_out(o, declared, revision, &wanted, gate),
+        Next::Step(step) => {
+            let message = format!("the database is being migrated for {} ({})", revision.version, revision.number);
+            let mut decision = idle(o, Phase::Migrating, message);
+            decision.steps.push(Step::Migrate(step));
+            decision.wait = Wait::Again;
+            decision
+        }
+        Next::Wait { reason, message } => {
+            let phase = match reason {
+                "Running" | "Starting" | "Suspending" | "JobDeleting" => Phase::Migrating,
+                reason => Phase::Waiting(reason.to_owned()),
+            };
+            steady(o, Some(declared)).saying(phase, message).after(POLL)
+        }
+        Next::Failed { entry, message } => not_migrated(o, declared, revision, entry.as_deref(), message),
+    }
+}
+
+/// Identity, references and generated values; `None` when all is there.
+fn prepare(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Object]) -> Option<Decision> {
+    if !o.missing.is_empty() {
+        return Some(steady(o, Some(declared)).saying(Phase::Waiting("SecretMissing".into()), missing_sentence(o)));
+    }
+    let message = format!("{} ({}) is being prepared", revision.version, revision.number);
+    let mut decision = idle(o, Phase::Preparing, message);
+    if !o.ungenerated.is_empty() {
+        decision.steps.push(Step::Generate);
+    }
+    let accounts: Vec<Object> =
+        wanted.iter().filter(|object| object.key.kind == Kind::ServiceAccount).cloned().collect();
+    let objects = serve::differing(o, &accounts);
+    if !objects.is_empty() {
+        decision.steps.push(Step::Prepare { objects });
+    }
+    decision.wait = Wait::Again;
+    (!decision.steps.is_empty()).then_some(decision)
+}
+
+fn not_migrated(
+    o: &Observed,
+    declared: &Declared,
+    revision: &Revision,
+    entry: Option<&Entry>,
+    message: String,
+) -> Decision {
+    let tail = entry
+        .and_then(|entry| o.job_pods.iter().find(|pod| pod.job == entry.uid))
+        .map_or_else(String::new, |pod| pod.tail.clone());
+    let sentence = match &o.live {
+        Some(live) => format!("{message}; {} keeps serving", live.version),
+        None => message.clone(),
+    };
+    let mut decision = steady(o, Some(declared)).saying(Phase::Failed("Migrating"), sentence);
+    if revision.outcome.is_none() {
+        decision.steps.push(Step::Conclude {
+            revision: revision.number,
+            outcome: Outcome::MigrationFailed,
+            message,
+            migration: booked_entry(o, revision),
+            tail,
+        });
+        decision.wait = Wait::Again;
+    } else {
+        decision.steps.extend(leftovers(o, declared, revision));
+    }
+    decision
+}
+
+fn roll_out(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Object], gate: Migrated) -> Decision {
+    let stage = Stage::RollingOut(revision.number);
+    let message = format!("{} ({}) is being rolled out", revision.version, revision.number);
+    let mut decision = idle(o, Phase::RollingOut, message);
+    decision.report.stage = stage;
+    let objects = serve::differing(o, wanted);
+    if let Some(step) = serve::gated(gate, objects) {
+        decision.steps.push(step);
+        decision.steps.extend(leftovers(o, declared, revision));
+        decision.wait = Wait::Again;
+        return decision;
+    }
+    let fail = |why: String| {
+        let mut decision = idle(o, Phase::Failed("RollingOut"), format!("{} failed: {why}", revision.version));
+        decision.steps.push(Step::Conclude {
+            revision: revision.number,
+            outcome: Outcome::RolloutFailed,
+            message: why,
+            migration: booked_entry(o, revision),
+            tail: String::new(),
+        });
+        decision.wait = Wait::Again;
+        decision
+    };
+    match rollout::judge(&serve::deployments(o, wanted), &o.pods, revision.number) {
+        Progress::Broken(why) => fail(why),
+        Progress::Moving(how) => {
+            let deadline = declared.rollout.deadline.to_std();
+            if elapsed(o, stage) > deadline {
+                return fail(format!("not complete within {}: {how}", declared.rollout.deadline));
+            }
+            decision.report.message = format!("{}: {how}", decision.report.message);
+            decision.after(POLL)
+        }
+        Progress::Complete => {
+            let stage = Stage::Verifying(revision.number);
+            let restarts = rollout::restarts(&o.pods, revision.number);
+            if restarts > declared.verify_max_restarts {
+                return fail(format!("{restarts} restarts while it was verified, {} allowed", declared.verify_max_restarts));
+            }
+            let window = declared.verify_window.to_std();
+            let passed = elapsed(o, stage);
+            decision.report.stage = stage;
+            if passed >= window {
+                decision.steps.push(Step::Conclude {
+                    revision: revision.number,
+                    outcome: Outcome::Live,
+                    message: format!("{} is live", revision.version),
+                    migration: booked_entry(o, revision),
+                    tail: String::new(),
+                });
+                decision.wait = Wait::Again;
+                return decision;
+            }
+            let message =
+                format!("{} ({}) runs and is watched for {}", revision.version, revision.number, declared.verify_window);
+            decision.saying(Phase::Verifying, message).after(window.saturating_sub(passed))
+        }
+    }
+}
+
+/// A revision that was verified: put back what others changed, clear away what is left over.
+fn settled(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Object], gate: Migrated) -> Decision {
+    let objects = serve::differing(o, wanted);
+    let mut decision = idle(o, Phase::Live, format!("{} is live ({})", revision.version, revision.number));
+    decision.report.live = Some(revision.number);
+    decision.report.live_version = Some(revision.version.clone());
+    decision.report.details.extend(schema_ahead(o, revision));
+    if let Some(step) = serve::gated(gate, objects) {
+        if let Step::Apply { objects, .. } = &step
+            && o.seen_before
+        {
+            decision.report.repairs = objects.len();
+        }
+        decision.steps.push(step);
+        decision.wait = Wait::Again;
+        return decision;
+    }
+    match rollout::judge(&serve::deployments(o, wanted), &o.pods, revision.number) {
+        Progress::Complete => {
+            decision.steps = tidy(o, declared, revision, wanted);
+            if !decision.steps.is_empty() {
+                decision.wait = Wait::Again;
+            }
+            decision
+        }
+        Progress::Moving(how) | Progress::Broken(how) => {
+            decision.report.message = format!("{}; {how}", decision.report.message);
+            decision.report.details.push(("Degraded", how));
+            decision
+        }
+    }
+}
+
+/// A failed attempt without a way back: its objects stay, and are kept as they are.
+pub(super) fn hold(o: &Observed, declared: &Declared, revision: &Revision) -> Decision {
+    let mut decision = idle(o, Phase::Failed("RollingOut"), String::new());
+    if let Some(gate) = migration::booked(revision, o.ledger.as_ref()) {
+        let wanted = serve::wanted(o, revision, Some(declared));
+        decision.steps.extend(serve::gated(gate, serve::differing(o, &wanted)));
+    }
+    decision
+}
+
+/// The ledger is gone, and a revision that was Live proves that its migration had been booked.
+pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
+    let message = format!("the record of migrations is being rebuilt from {}", live.number);
+    let mut decision = idle(o, Phase::Preparing, message);
+    if let (Some(migration), None) = (&live.migration, &o.ledger) {
+        let entry = Entry {
+            state: EntryState::Succeeded,
+            job: String::new(),
+            uid: Uid::none(),
+            run: 0,
+            attempt: 0,
+            revision: live.number.0,
+            digest: live.digest.to_string(),
+            lock: migration.lock.clone(),
+            at: o.now,
+            started: None,
+            exit_code: None,
+            note: format!("rebuilt from {}, which was live", live.number),
+        };
+        let step = MigrationStep::Write { key: migration.key.clone(), entry: Box::new(entry), over: None };
+        decision.steps.push(Step::Migrate(step));
+        decision.wait = Wait::Again;
+        return decision;
+    }
+    let message = format!(
+        "Unknown(LedgerMissing): the record of migrations does not know the one of {}, although it was live; nothing is changed",
+        live.number
+    );
+    decision.saying(Phase::Failed("Migrating"), message)
+}
+
+/// What is cleared away when all is well: objects that nobody wants, leftovers of migrations, old records.
+pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted: &[Object]) -> Vec<Step> {
+    let mut steps: Vec<Step> =
+        serve::unwanted(o, wanted).into_iter().map(|(key, uid)| Step::Delete { key, uid }).collect();
+    steps.extend(leftovers(o, declared, serving));
+    let jobs = history::finished_jobs(&o.jobs, o.ledger.as_ref(), declared.retain_failed_jobs.max(1));
+    steps.extend(jobs.into_iter().map(Step::Migrate));
+    let current = o.current.as_ref().map(|revision| revision.number);
+    let live = o.live.as_ref().map(|revision| revision.number);
+    let old = history::forgettable(&o.retained, declared.retain_revisions, current, live);
+    steps.extend(old.into_iter().map(Step::Forget));
+    steps
+}
+
+fn leftovers(o: &Observed, declared: &Declared, revision: &Revision) -> Vec<Step> {
+    migration::leftovers(&facts(o, declared, revision, None, false)).into_iter().map(Step::Migrate).collect()
+}
+
+/// How long the release has been in this stage.
+pub(super) fn elapsed(o: &Observed, stage: Stage) -> Duration {
+    match o.stage {
+        Some((seen, time)) if seen == stage => time,
+        _ => Duration::ZERO,
+    }
+}

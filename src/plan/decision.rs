@@ -1,0 +1,249 @@
+//! What a pass may do: values that can be printed, compared and scored. Printing a [`Decision`] is `slipway plan`.
+
+use std::time::Duration;
+
+use super::{
+    ledger::{Entry, MigrationKey},
+    migration::Migrated,
+    observed::Migration,
+};
+use crate::{
+    api::revision::Outcome,
+    names::{Digest, RevisionNumber, Uid},
+    render::{Object, ObjectKey},
+};
+
+/// What to do now, what to say, and when to look again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// In this order. Each is idempotent or guarded by a resourceVersion; after an error the pass ends.
+    pub steps: Vec<Step>,
+    /// What the status says.
+    pub report: Report,
+    /// When to look again if nothing changes.
+    pub wait: Wait,
+}
+
+/// One act on the world.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Ask the registry about the declared image; the answer comes back in the next look of this pass.
+    AskRegistry,
+    /// Create the next revision, its objects rendered. Everything outside was answered before.
+    CreateRevision(Box<Draft>),
+    /// Write the outcome of a revision, once.
+    Conclude {
+        /// Which.
+        revision: RevisionNumber,
+        /// How it ended.
+        outcome: Outcome,
+        /// One sentence.
+        message: String,
+        /// The migration as the ledger has it.
+        migration: Option<(MigrationKey, Entry)>,
+        /// The end of the log.
+        tail: String,
+    },
+    /// Make the generated values that do not exist yet.
+    Generate,
+    /// Apply objects that need no gate: nothing in them runs.
+    Prepare {
+        /// The objects, each with the resourceVersion that was seen.
+        objects: Vec<(Object, Option<String>)>,
+    },
+    /// Apply objects of a revision whose gate is open.
+    Apply {
+        /// The proof.
+        gate: Migrated,
+        /// The objects, each with the resourceVersion that was seen.
+        objects: Vec<(Object, Option<String>)>,
+    },
+    /// One move of the migration.
+    Migrate(MigrationStep),
+    /// Delete an object of ours that no revision wants any more.
+    Delete {
+        /// Which.
+        key: ObjectKey,
+        /// Only this one.
+        uid: Uid,
+    },
+    /// Delete the record of an old revision.
+    Forget(RevisionNumber),
+}
+
+/// The moves of a migration. Each is a single write with a deterministic name or a compare-and-swap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MigrationStep {
+    /// Create the Job suspended: no pod exists.
+    CreateJob {
+        /// The revision whose migration it is.
+        revision: RevisionNumber,
+        /// The key.
+        key: MigrationKey,
+        /// Which Job of this key, from 1.
+        run: u32,
+    },
+    /// Write an entry into the ledger.
+    Write {
+        /// The key.
+        key: MigrationKey,
+        /// The entry.
+        entry: Box<Entry>,
+        /// The ledger that the decision saw; `None` creates it.
+        over: Option<String>,
+    },
+    /// Take the lock for a claimed Job.
+    TakeLock {
+        /// The lock.
+        lock: String,
+        /// The Job that holds it from now on.
+        uid: Uid,
+        /// Its name.
+        job: String,
+        /// The lock that the decision saw; `None` creates it.
+        over: Option<String>,
+    },
+    /// Let the claimed Job run.
+    Resume {
+        /// Its name.
+        job: String,
+        /// Its UID.
+        uid: Uid,
+        /// The Job that the decision saw.
+        over: String,
+    },
+    /// Take the right to run back from a Job whose container never started.
+    Suspend {
+        /// Its name.
+        job: String,
+        /// Its UID.
+        uid: Uid,
+        /// The Job that the decision saw.
+        over: String,
+    },
+    /// Delete a Job.
+    DeleteJob {
+        /// Its name.
+        job: String,
+        /// Only this one.
+        uid: Uid,
+        /// Only while it is as it was seen.
+        over: String,
+    },
+    /// Give the lock back.
+    FreeLock {
+        /// The lock.
+        lock: String,
+        /// The lock that the decision saw.
+        over: String,
+    },
+}
+
+impl MigrationStep {
+    /// One static word, for logs and metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::CreateJob { .. } => "create",
+            Self::Write { .. } => "write",
+            Self::TakeLock { .. } => "lock",
+            Self::Resume { .. } => "resume",
+            Self::Suspend { .. } => "suspend",
+            Self::DeleteJob { .. } => "delete",
+            Self::FreeLock { .. } => "free",
+        }
+    }
+}
+
+/// A revision to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// Its number.
+    pub number: RevisionNumber,
+    /// Why, in words, where it does not show in the rendered objects.
+    pub cause: Option<String>,
+    /// The image.
+    pub digest: Digest,
+    /// How the digest was obtained.
+    pub obtained: String,
+    /// The platforms of the image.
+    pub platforms: Vec<String>,
+    /// The migration.
+    pub migration: Option<Migration>,
+}
+
+/// Where a release is; a summary for people, and the clock that deadlines count on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// No revision is on its way.
+    Idle,
+    /// The objects of this revision are being rolled out.
+    RollingOut(RevisionNumber),
+    /// This revision is complete and watched.
+    Verifying(RevisionNumber),
+    /// The objects of this revision are being brought back.
+    RollingBack(RevisionNumber),
+}
+
+/// One word for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Validated, not begun.
+    Pending,
+    /// The image is looked for.
+    Resolving,
+    /// References, generated values, identity.
+    Preparing,
+    /// The migration is under way.
+    Migrating,
+    /// Pods are being replaced.
+    RollingOut,
+    /// Watched.
+    Verifying,
+    /// As declared.
+    Live,
+    /// The stage failed; the name of it.
+    Failed(&'static str),
+    /// The last Live revision runs again.
+    RolledBack,
+    /// Something from outside is missing; its reason.
+    Waiting(String),
+    /// The spec cannot be.
+    Rejected,
+    /// There is no version here.
+    NotDeployed,
+}
+
+/// What the status says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// One word.
+    pub phase: Phase,
+    /// One sentence.
+    pub message: String,
+    /// The stage, for the clock.
+    pub stage: Stage,
+    /// The revision on its way or running.
+    pub current: Option<RevisionNumber>,
+    /// The revision that was last verified.
+    pub live: Option<RevisionNumber>,
+    /// Its version.
+    pub live_version: Option<String>,
+    /// The declared version.
+    pub declared_version: Option<String>,
+    /// How many objects this pass put back.
+    pub repairs: usize,
+    /// Detail conditions that are true: type and sentence.
+    pub details: Vec<(&'static str, String)>,
+}
+
+/// When to look again if nothing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// At once: the world was changed and must be seen anew.
+    Again,
+    /// After this time.
+    After(Duration),
+    /// When something changes (with a long, jittered look for what a watch missed).
+    ForChange,
+}

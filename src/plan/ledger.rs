@@ -1,0 +1,278 @@
+//! The ledger: what became of every migration of a release, all that is believed about migrations.
+//!
+//! It lives in the ConfigMap `<release>-ledger`: per migration key one JSON entry. It is written by
+//! compare-and-swap only, never dropped, and it is the record whose absence is never taken as "not run".
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::names::{Digest, ReleaseId, Uid};
+
+/// Hash of everything that makes a migration the same migration. 64 hex digits; a ConfigMap key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MigrationKey(String);
+
+/// What a migration key is made of. It depends on no key that could be lost.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyParts<'a> {
+    /// The release; two releases on one database still migrate each for themselves.
+    pub release: &'a ReleaseId,
+    /// The image.
+    pub digest: &'a Digest,
+    /// Replaces ENTRYPOINT.
+    pub command: Option<&'a [String]>,
+    /// Replaces CMD.
+    pub args: Option<&'a [String]>,
+    /// `host:port/name`, or empty where the database is not known.
+    pub database: &'a str,
+    /// The counter of deliberate repetitions.
+    pub rerun: u32,
+}
+
+impl MigrationKey {
+    /// The key of these parts. Each part is written with its length, so that no two lists of parts collide.
+    #[must_use]
+    pub fn of(parts: &KeyParts<'_>) -> Self {
+        let mut hash = Sha256::new();
+        let mut part = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        part("slipway migration 1");
+        part(&parts.release.to_string());
+        part(parts.digest.as_str());
+        for words in [parts.command, parts.args] {
+            match words {
+                None => part("absent"),
+                Some(words) => {
+                    part(&format!("{} words", words.len()));
+                    words.iter().for_each(|word| part(word));
+                }
+            }
+        }
+        part(parts.database);
+        part(&parts.rerun.to_string());
+        Self(hex(&hash.finalize()))
+    }
+
+    /// The key of a stored text; nothing is checked beyond its form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 64 && text.bytes().all(|c| c.is_ascii_hexdigit())).then(|| Self(text.to_owned()))
+    }
+
+    /// All 64 digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first 8 digits: part of the Job's name.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..8).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for MigrationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+/// Lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        use fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// How far a migration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EntryState {
+    /// A Job has the right to run; only its UID is ever resumed.
+    Claimed,
+    /// It ran, and the evidence was seen.
+    Succeeded,
+    /// It ran and ended with an error.
+    Failed,
+    /// It may have run, in part or whole. Never retried by itself.
+    Unknown,
+    /// Its outcome was unknown, and a commit declared it done.
+    Accepted,
+}
+
+/// One migration of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// How far it is.
+    pub state: EntryState,
+    /// The Job's name.
+    pub job: String,
+    /// The Job's UID: the claim.
+    pub uid: Uid,
+    /// Which Job of this key it is, from 1.
+    pub run: u32,
+    /// The `attempt` of the spec under which it ran; a failed one runs again only under a higher one.
+    pub attempt: u64,
+    /// The revision.
+    pub revision: u64,
+    /// The image.
+    pub digest: String,
+    /// The lock that its Job needs.
+    pub lock: String,
+    /// When this entry was last written.
+    pub at: Timestamp,
+    /// Where the container was first seen running: a reboot between then and the end shows in the boot id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Started>,
+    /// The exit code, where one was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// One sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// Where a container was first seen running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Started {
+    /// The node.
+    pub node: String,
+    /// The node's boot id at that time.
+    pub boot_id: String,
+}
+
+/// The whole ledger of one release.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Per key its entry.
+    pub entries: BTreeMap<MigrationKey, Entry>,
+}
+
+/// The ledger holds something that is not an entry; nothing is decided on it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger's entry {key} cannot be read: {message}")]
+pub struct LedgerUnreadable {
+    key: String,
+    message: String,
+}
+
+impl Ledger {
+    /// Reads the data of the ConfigMap.
+    ///
+    /// # Errors
+    /// Any entry that cannot be read: a migration is never decided on half a record.
+    pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, LedgerUnreadable> {
+        let unreadable = |key: &str, message: String| LedgerUnreadable { key: key.to_owned(), message };
+        data.iter()
+            .map(|(key, text)| {
+                let parsed = MigrationKey::parse(key).ok_or_else(|| unreadable(key, "not a key".into()))?;
+                let entry = serde_json::from_str(text).map_err(|e| unreadable(key, e.to_string()))?;
+                Ok((parsed, entry))
+            })
+            .collect::<Result<_, _>>()
+            .map(|entries| Self { entries })
+    }
+
+    /// The data of the ConfigMap.
+    #[must_use]
+    pub fn to_data(&self) -> BTreeMap<String, String> {
+        self.entries
+            .iter()
+            .map(|(key, entry)| (key.0.clone(), serde_json::to_string(entry).unwrap_or_default()))
+            .collect()
+    }
+
+    /// The entry of a key.
+    #[must_use]
+    pub fn get(&self, key: &MigrationKey) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// The migration that has a claim and no outcome; at most one per release (S1).
+    #[must_use]
+    pub fn claimed(&self) -> Option<(&MigrationKey, &Entry)> {
+        self.entries.iter().find(|(_, entry)| entry.state == EntryState::Claimed)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn id() -> ReleaseId {
+        ReleaseId { namespace: "shop".parse().unwrap(), name: "shop".parse().unwrap() }
+    }
+
+    fn digest(c: char) -> Digest {
+        format!("sha256:{}", c.to_string().repeat(64)).parse().unwrap()
+    }
+
+    #[test]
+    fn a_key_changes_with_each_of_its_parts_and_with_nothing_else() {
+        let (release, digest_a, digest_b) = (id(), digest('a'), digest('b'));
+        let (x, y) = (vec!["/bin/migrate".to_owned()], vec!["/bin".to_owned(), "migrate".to_owned()]);
+        let base = KeyParts {
+            release: &release,
+            digest: &digest_a,
+            command: Some(&x),
+            args: None,
+            database: "db:5432/shop",
+            rerun: 0,
+        };
+        let key = MigrationKey::of(&base);
+        assert_eq!(key, MigrationKey::of(&base));
+        let others = [
+            KeyParts { digest: &digest_b, ..base },
+            KeyParts { command: Some(&y), ..base },
+            KeyParts { command: None, args: Some(&x), ..base },
+            KeyParts { args: Some(&[]), ..base },
+            KeyParts { database: "db:5432/other", ..base },
+            KeyParts { rerun: 1, ..base },
+        ];
+        for other in others {
+            assert_ne!(key, MigrationKey::of(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_survives_its_config_map() {
+        let entry = Entry {
+            state: EntryState::Succeeded,
+            job: "shop-migrate-01234567-1".into(),
+            uid: "u1".parse().unwrap(),
+            run: 1,
+            attempt: 0,
+            revision: 3,
+            digest: digest('a').to_string(),
+            lock: "slipway-lock-x".into(),
+            at: Timestamp::UNIX_EPOCH,
+            started: Some(Started { node: "node1".into(), boot_id: "b".into() }),
+            exit_code: Some(0),
+            note: String::new(),
+        };
+        let key = MigrationKey::parse(&"ab".repeat(32)).unwrap();
+        let ledger = Ledger { entries: [(key, entry)].into() };
+        assert_eq!(Ledger::parse(&ledger.to_data()).unwrap(), ledger);
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_read_is_an_error_and_not_an_empty_ledger() {
+        let data = BTreeMap::from([("ab".repeat(32), "{}".to_owned())]);
+        assert!(Ledger::parse(&data).is_err());
+        let data = BTreeMap::from([("note".to_owned(), "hello".to_owned())]);
+        assert!(Ledger::parse(&data).is_err());
+    }
+}

@@ -1,0 +1,429 @@
+//! The claim protocol and the gate: a migration runs once, whatever dies in between.
+//!
+//! ```text
+//! create Job suspended → claim its UID in the ledger → take the lock → resume → book the outcome → roll out
+//! ```
+//!
+//! Why it holds: no pod exists before the resume; only the claimed UID is ever resumed; the ledger changes by
+//! compare-and-swap; an absence is never evidence. So a crash between any two moves, a second controller, or a
+//! Job that somebody deletes can stop a migration, but never run a key twice. What cannot be known is booked
+//! as unknown, and waits for a person.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    decision::MigrationStep,
+    ledger::{Entry, EntryState, MigrationKey, Started},
+    observed::{JobEnd, JobPodSeen, JobSeen, LedgerSeen, LockSeen, Migration, Revision},
+};
+use crate::names::{ReleaseName, RevisionNumber};
+
+/// Proof that the Deployments of a revision may be written: its migration was booked as a success, or there is
+/// nothing to migrate. Only this module makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    revision: RevisionNumber,
+}
+
+impl Migrated {
+    /// The revision that it is a proof for.
+    #[must_use]
+    pub fn revision(&self) -> RevisionNumber {
+        self.revision
+    }
+}
+
+/// What is known for the next move.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The release.
+    pub release: &'a ReleaseName,
+    /// The revision whose gate is asked for.
+    pub revision: &'a Revision,
+    /// The spec's attempt counter.
+    pub attempt: u64,
+    /// The spec's `migrate.accept`.
+    pub accept: Option<&'a str>,
+    /// The key as it would be made now; `None` while the database cannot be read.
+    pub key_now: Option<&'a MigrationKey>,
+    /// How long a migration may run.
+    pub timeout: Duration,
+    /// The ledger.
+    pub ledger: Option<&'a LedgerSeen>,
+    /// There is no ledger although something of ours runs and no revision could say what was migrated.
+    pub history_lost: bool,
+    /// Jobs of the release.
+    pub jobs: &'a [JobSeen],
+    /// Pods of those Jobs.
+    pub pods: &'a [JobPodSeen],
+    /// Name and state of the lock.
+    pub lock: (&'a str, &'a LockSeen),
+    /// For records only.
+    pub now: Timestamp,
+    /// Whether git already declares something else.
+    pub superseded: bool,
+}
+
+/// What the gate says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// The Deployments may be written.
+    Open(Migrated),
+    /// Make this move, then look again.
+    Step(MigrationStep),
+    /// Something from outside must happen first.
+    Wait {
+        /// `Running`, `DatabaseLocked`, `ImagePull`, …
+        reason: &'static str,
+        /// One sentence.
+        message: String,
+    },
+    /// It ended otherwise than by success.
+    Failed {
+        /// The ledger's word.
+        entry: Option<Box<Entry>>,
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// The name of the Job that is the `run`-th of a key.
+#[must_use]
+pub fn job_name(release: &ReleaseName, key: &MigrationKey, run: u32) -> String {
+    format!("{release}-migrate-{}-{run}", key.short())
+}
+
+/// The gate of a revision from what is booked alone: for serving what was Live, without any move.
+#[must_use]
+pub fn booked(revision: &Revision, ledger: Option<&LedgerSeen>) -> Option<Migrated> {
+    let proof = Migrated { revision: revision.number };
+    let Some(migration) = &revision.migration else { return Some(proof) };
+    let entry = ledger?.ledger.get(&migration.key)?;
+    matches!(entry.state, EntryState::Succeeded | EntryState::Accepted).then_some(proof)
+}
+
+/// The next move towards the gate of `facts.revision`.
+#[must_use]
+pub fn gate(facts: &Facts<'_>) -> Next {
+    if let Some(next) = unfinished(facts) {
+        return next;
+    }
+    let Some(migration) = &facts.revision.migration else {
+        return Next::Open(Migrated { revision: facts.revision.number });
+    };
+    let key = &migration.key;
+    match facts.ledger.and_then(|seen| seen.ledger.get(key)) {
+        None if facts.history_lost => match facts.accept {
+            Some(accepted) if accepts(accepted, key) => {
+                let entry = Entry { state: EntryState::Accepted, ..blank(facts, migration) };
+                write(facts, key, Entry { note: "accepted by commit; the ledger had been lost".into(), ..entry })
+            }
+            _ => Next::Failed {
+                entry: None,
+                message: format!(
+                    "Unknown(LedgerMissing): the record of migrations is gone while the release runs, so nobody can say \
+                     whether migration {key} ran; find out, then commit migrate.accept: {key}, or migrate.rerun to run it"
+                ),
+            },
+        },
+        None => start(facts, migration, 1),
+        Some(entry) => match entry.state {
+            EntryState::Succeeded | EntryState::Accepted => Next::Open(Migrated { revision: facts.revision.number }),
+            EntryState::Failed if facts.attempt > entry.attempt => start(facts, migration, entry.run.saturating_add(1)),
+            EntryState::Unknown if facts.accept.is_some_and(|accepted| accepts(accepted, key)) => write(
+                facts,
+                key,
+                Entry {
+                    state: EntryState::Accepted,
+                    at: facts.now,
+                    note: format!("accepted by commit; was unknown: {}", entry.note),
+                    ..entry.clone()
+                },
+            ),
+            EntryState::Failed => Next::Failed {
+                entry: Some(Box::new(entry.clone())),
+                message: format!("migration {key} failed: {}", entry.note),
+            },
+            EntryState::Unknown => Next::Failed {
+                entry: Some(Box::new(entry.clone())),
+                message: format!(
+                    "the outcome of migration {key} is unknown: {}; find out whether it is done, then commit \
+                     migrate.accept: {key} if it is, or raise migrate.rerun to run it again",
+                    entry.note
+                ),
+            },
+            // `unfinished` has handled every claim.
+            EntryState::Claimed => Next::Wait { reason: "Running", message: format!("migration {key} is claimed") },
+        },
+    }
+}
+
+/// What the migration that has a claim needs, whichever revision it belongs to. A running one is never killed,
+/// and nothing else of the release moves on before it is booked.
+#[must_use]
+pub fn unfinished(facts: &Facts<'_>) -> Option<Next> {
+    let (key, entry) = facts.ledger?.ledger.claimed()?;
+    Some(settle(facts, key, entry))
+}
+
+/// Leftovers to clear away once the gate is open: a Job that nobody claimed, the Job of an outcome that is
+/// already unknown, a lock whose holder is over.
+#[must_use]
+pub fn leftovers(facts: &Facts<'_>) -> Vec<MigrationStep> {
+    let Some(seen) = facts.ledger else { return Vec::new() };
+    let entry_of = |job: &JobSeen| seen.ledger.entries.values().find(|entry| entry.uid == job.uid);
+    let mut steps: Vec<MigrationStep> = facts
+        .jobs
+        .iter()
+        .filter(|job| job.key.is_some() && !job.deleting && job.finished.is_none())
+        .filter(|job| match entry_of(job) {
+            None => job.suspended && !job.resumed,
+            Some(entry) => entry.state == EntryState::Unknown,
+        })
+        .map(|job| MigrationStep::DeleteJob {
+            job: job.name.clone(),
+            uid: job.uid.clone(),
+            over: job.resource_version.clone(),
+        })
+        .collect();
+    if let (lock, LockSeen::Held { by, over: true, resource_version, .. }) = facts.lock
+        && seen.ledger.entries.values().any(|entry| entry.uid == *by && entry.state != EntryState::Claimed)
+    {
+        steps.push(MigrationStep::FreeLock { lock: lock.to_owned(), over: resource_version.clone() });
+    }
+    steps
+}
+
+// === the moves ===
+
+/// No outcome and no claim yet: create the Job, then claim it.
+fn start(facts: &Facts<'_>, migration: &Migration, run: u32) -> Next {
+    let key = &migration.key;
+    if facts.key_now.is_some_and(|now| now != key) {
+        return Next::Wait {
+            reason: "DatabaseMoved",
+            message: "the database changed after this revision was made; a new revision takes over".into(),
+        };
+    }
+    let name = job_name(facts.release, key, run);
+    match facts.jobs.iter().find(|job| job.name == name) {
+        None => Next::Step(MigrationStep::CreateJob { revision: facts.revision.number, key: key.clone(), run }),
+        Some(job) if job.key.as_ref() != Some(key) => Next::Wait {
+            reason: "NameTaken",
+            message: format!("a Job {name} that is not Slipway's stands where the migration would run; remove it"),
+        },
+        Some(job) if job.deleting => {
+            Next::Wait { reason: "JobDeleting", message: format!("Job {name} is being deleted by somebody") }
+        }
+        Some(job) => {
+            let ran = job.resumed || !job.suspended || job.finished.is_some();
+            let entry = Entry { run, job: name.clone(), uid: job.uid.clone(), ..blank(facts, migration) };
+            if ran {
+                // Only a claimed Job is resumed, so this one was resumed by hand or its claim was lost.
+                let note = format!("Job {name} ran without a claim in the ledger");
+                write(facts, key, Entry { state: EntryState::Unknown, note, ..entry })
+            } else {
+                write(facts, key, Entry { state: EntryState::Claimed, ..entry })
+            }
+        }
+    }
+}
+
+/// A claim: lock, resume, watch, book.
+fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
+    let book = |state: EntryState, exit_code: Option<i32>, note: String| {
+        write(facts, key, Entry { state, exit_code, note, at: facts.now, ..entry.clone() })
+    };
+    let Some(job) = facts.jobs.iter().find(|job| job.uid == entry.uid) else {
+        let note = format!("its Job {} is gone, and nobody saw how it ended", entry.job);
+        return book(EntryState::Unknown, None, note);
+    };
+    let pods: Vec<&JobPodSeen> = facts.pods.iter().filter(|pod| pod.job == entry.uid).collect();
+    if let Some(end) = &job.finished {
+        if pods.iter().any(|pod| !pod.terminal) {
+            // `Failed` and `Complete` are set when pods are over; this is a look in between.
+            return Next::Wait { reason: "Running", message: format!("a pod of Job {} has not ended yet", job.name) };
+        }
+        let (state, exit_code, note) = judge(facts, key, entry, end, &pods);
+        return book(state, exit_code, note);
+    }
+    if job.deleting {
+        let message = format!("Job {} is being deleted by somebody while migration {key} has the claim", job.name);
+        return Next::Wait { reason: "JobDeleting", message };
+    }
+    if job.suspended {
+        return if job.resumed || pods.iter().any(|pod| pod.started) {
+            suspended_again(entry, &pods, book)
+        } else {
+            lock_and_resume(facts, key, entry, job)
+        };
+    }
+    watch(facts, key, entry, job, &pods, book)
+}
+
+/// It had the right to run and was suspended, by us because a newer commit came before it started, or by hand.
+fn suspended_again(
+    entry: &Entry,
+    pods: &[&JobPodSeen],
+    book: impl Fn(EntryState, Option<i32>, String) -> Next,
+) -> Next {
+    if pods.iter().any(|pod| !pod.terminal) {
+        return Next::Wait { reason: "Suspending", message: format!("the pod of Job {} is going", entry.job) };
+    }
+    book(EntryState::Unknown, None, format!("Job {} was suspended before it ended", entry.job))
+}
+
+fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &JobSeen) -> Next {
+    let (lock, seen) = facts.lock;
+    if lock != entry.lock {
+        return Next::Wait { reason: "DatabaseLocked", message: format!("the lock of migration {key} is being read") };
+    }
+    let take = |over: Option<&String>| {
+        Next::Step(MigrationStep::TakeLock {
+            lock: lock.to_owned(),
+            uid: entry.uid.clone(),
+            job: entry.job.clone(),
+            over: over.cloned(),
+        })
+    };
+    match seen {
+        LockSeen::Absent => take(None),
+        LockSeen::Free { resource_version } => take(Some(resource_version)),
+        LockSeen::Held { by, .. } if *by == entry.uid => Next::Step(MigrationStep::Resume {
+            job: job.name.clone(),
+            uid: job.uid.clone(),
+            over: job.resource_version.clone(),
+        }),
+        LockSeen::Held { over: true, resource_version, .. } => take(Some(resource_version)),
+        LockSeen::Held { holder, .. } => Next::Wait {
+            reason: "DatabaseLocked",
+            message: format!("Job {holder} is migrating the same database; migration {key} runs after it"),
+        },
+    }
+}
+
+/// It runs, or should.
+fn watch(
+    facts: &Facts<'_>,
+    key: &MigrationKey,
+    entry: &Entry,
+    job: &JobSeen,
+    pods: &[&JobPodSeen],
+    book: impl Fn(EntryState, Option<i32>, String) -> Next,
+) -> Next {
+    if let Some(pod) = pods.iter().find(|pod| pod.started) {
+        if entry.started.is_none()
+            && let Some((node, boot_id)) = &pod.node
+            && !boot_id.is_empty()
+        {
+            let started = Started { node: node.clone(), boot_id: boot_id.clone() };
+            return write(facts, key, Entry { started: Some(started), ..entry.clone() });
+        }
+        return match pod.running_for {
+            Some(time) if time > facts.timeout => {
+                book(EntryState::Unknown, None, format!("it ran longer than its timeout of {} s", facts.timeout.as_secs()))
+            }
+            _ => Next::Wait { reason: "Running", message: format!("migration {key} is running as Job {}", job.name) },
+        };
+    }
+    if facts.superseded && !pods.is_empty() {
+        return Next::Step(MigrationStep::Suspend {
+            job: job.name.clone(),
+            uid: job.uid.clone(),
+            over: job.resource_version.clone(),
+        });
+    }
+    match pods.iter().find_map(|pod| pod.stuck.as_ref()) {
+        Some(stuck) => {
+            let reason = ["ImagePull", "Unschedulable", "PodSecurity", "Quota", "Config"]
+                .into_iter()
+                .find(|reason| stuck.starts_with(reason))
+                .unwrap_or("NotStarted");
+            Next::Wait { reason, message: format!("the migration's pod has not started: {stuck}") }
+        }
+        None => Next::Wait { reason: "Starting", message: format!("Job {} is starting", job.name) },
+    }
+}
+
+/// What the end of a Job proves. Complete alone proves nothing: a runtime that answers TERM with exit 0 makes
+/// Kubernetes book half a migration as Complete.
+fn judge(
+    facts: &Facts<'_>,
+    key: &MigrationKey,
+    entry: &Entry,
+    end: &JobEnd,
+    pods: &[&JobPodSeen],
+) -> (EntryState, Option<i32>, String) {
+    let unknown = |note: String| (EntryState::Unknown, None, note);
+    let [pod] = pods else {
+        return unknown(format!("Job {} ended, but {} pods of it are left to tell how", entry.job, pods.len()));
+    };
+    if pod.deleting || pod.disrupted || pod.reason.is_some() {
+        let why = pod.reason.as_deref().unwrap_or("its pod was deleted or evicted");
+        return unknown(format!("Job {} was interrupted: {why}", entry.job));
+    }
+    match (end, pod.exit_code) {
+        (JobEnd::Complete, Some(0)) if pod.succeeded => {
+            let same_boot = match (&entry.started, &pod.node) {
+                (Some(started), Some((node, boot))) => started.node == *node && started.boot_id == *boot,
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            if !same_boot {
+                return unknown(format!("the node of Job {} was started anew while it ran", entry.job));
+            }
+            let asked_for = facts.revision.migration.as_ref().is_some_and(|migration| migration.key == *key);
+            if asked_for && facts.key_now.is_some_and(|now| now != key) {
+                return unknown("the database that the release names changed while it ran".to_owned());
+            }
+            (EntryState::Succeeded, Some(0), String::new())
+        }
+        (JobEnd::Failed(reason), _) if reason == "DeadlineExceeded" => {
+            unknown(format!("Job {} ran into its deadline", entry.job))
+        }
+        (JobEnd::Failed(_), Some(code)) if code != 0 => {
+            (EntryState::Failed, Some(code), format!("exit code {code}{}", last_line(&pod.tail)))
+        }
+        _ => unknown(format!("Job {} ended, but its pod does not say how", entry.job)),
+    }
+}
+
+fn last_line(tail: &str) -> String {
+    tail.lines().rev().map(str::trim).find(|line| !line.is_empty()).map_or_else(String::new, |line| {
+        let line: String = line.chars().take(300).collect();
+        format!(": {line}")
+    })
+}
+
+// === building moves ===
+
+fn accepts(accepted: &str, key: &MigrationKey) -> bool {
+    accepted.len() >= 8 && key.as_str().starts_with(accepted)
+}
+
+fn blank(facts: &Facts<'_>, migration: &Migration) -> Entry {
+    Entry {
+        state: EntryState::Claimed,
+        job: String::new(),
+        uid: crate::names::Uid::none(),
+        run: 0,
+        attempt: facts.attempt,
+        revision: facts.revision.number.0,
+        digest: facts.revision.digest.to_string(),
+        lock: migration.lock.clone(),
+        at: facts.now,
+        started: None,
+        exit_code: None,
+        note: String::new(),
+    }
+}
+
+fn write(facts: &Facts<'_>, key: &MigrationKey, entry: Entry) -> Next {
+    Next::Step(MigrationStep::Write {
+        key: key.clone(),
+        entry: Box::new(entry),
+        over: facts.ledger.map(|seen| seen.resource_version.clone()),
+    })
+}

@@ -1,0 +1,30 @@
+//! The decisions: what was observed → what to do next.
+//!
+//! Everything here is pure and total. No client, runtime, clock or random number may enter; time, answers of
+//! registries and everything else from outside arrives in [`Observed`]. The controller, `slipway plan` and the
+//! model tests call the same [`decide`].
+//!
+//! - [`observed`] what a pass sees, [`decision`] what it may do
+//! - [`decide`] which attempt is meant and which revision serves
+//! - [`attempt`] one revision on its way: prepare → migrate → roll out → verify
+//! - [`migration`] the claim protocol and the gate, [`ledger`] what it believes
+//! - [`rollout`] whether Deployments are done, on their way or failed
+//! - [`serve`] which objects of a revision must be in the cluster, [`cause`] why a revision was made
+//! - [`history`] what is kept
+
+pub mod attempt;
+pub mod cause;
+pub mod decide;
+pub mod decision;
+pub mod history;
+pub mod ledger;
+pub mod migration;
+pub mod observed;
+pub mod rollout;
+pub mod serve;
+
+pub use decide::decide;
+pub use decision::{Decision, Phase, Report, Stage, Step, Wait};
+pub use ledger::{Ledger, MigrationKey};
+pub use migration::Migrated;
+pub use observed::Observed;

@@ -1,0 +1,295 @@
+//! What one pass over a release sees: a snapshot of the world as values, filled by `cluster::observe`.
+//!
+//! Each field says how fresh it is. What guards a migration (ledger, Jobs, pods, lock) is read from the API
+//! server in this pass, in that order reversed: Jobs and pods after the ledger that they are judged by, so
+//! that an absence is one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    decision::Stage,
+    ledger::{Ledger, MigrationKey},
+};
+use crate::{
+    api::revision::Outcome,
+    names::{Digest, EnvName, ReleaseId, RevisionNumber, Uid},
+    render::{Object, ObjectKey},
+    spec::{Declared, declared::AttemptHash},
+};
+
+/// The whole snapshot.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// Which release.
+    pub id: ReleaseId,
+    /// The time, for records only; no deadline is computed from it.
+    pub now: Timestamp,
+    /// What git (or the hand that wrote it) declares.
+    pub declaration: Declaration,
+    /// The namespace.
+    pub namespace: NamespaceSeen,
+    /// The highest revision number ever seen.
+    pub highest: Option<RevisionNumber>,
+    /// The revision of that number.
+    pub current: Option<Revision>,
+    /// The newest revision that was Live once; may be `current`.
+    pub live: Option<Revision>,
+    /// Further retained revisions by number, oldest first, for retention.
+    pub retained: Vec<RevisionNumber>,
+    /// What the registry said about the declared image in this pass.
+    pub image: ImageSeen,
+    /// The digest that the declared reference already has in a retained revision, and in which.
+    pub pin: Option<(Digest, RevisionNumber, Vec<String>)>,
+    /// The digest that the tag of the serving revision has now, where it was asked and differs.
+    pub tag_moved: Option<Digest>,
+    /// Architectures of the schedulable nodes (`amd64`); empty when not known.
+    pub architectures: Vec<String>,
+    /// References of the spec that do not resolve, as words: `Secret billing-db, key url`.
+    pub missing: Vec<String>,
+    /// Generated values that do not exist yet.
+    pub ungenerated: Vec<EnvName>,
+    /// The database, where there is a migration.
+    pub database: DatabaseSeen,
+    /// The ledger and its resourceVersion; `None` when there is no such ConfigMap.
+    pub ledger: Option<LedgerSeen>,
+    /// Jobs of this release.
+    pub jobs: Vec<JobSeen>,
+    /// Pods of those Jobs.
+    pub job_pods: Vec<JobPodSeen>,
+    /// The lock of the claimed migration, else that of `current`'s: its name and what is known of it.
+    pub lock: (String, LockSeen),
+    /// Objects of the cluster by key: all that `current` and `live` want, and all of ours found by label.
+    pub objects: BTreeMap<ObjectKey, LiveObject>,
+    /// Pods of processes.
+    pub pods: Vec<PodSeen>,
+    /// The exposing objects (Service, budget, Ingress) as the declared spec renders them for the revision that it
+    /// matches; empty when it matches none.
+    pub exposure: Vec<Object>,
+    /// Whether the last pass saw the same generation of the spec: then a difference was made by others.
+    pub seen_before: bool,
+    /// In which stage the last pass left this release, and for how long it has been in it.
+    pub stage: Option<(Stage, Duration)>,
+}
+
+/// What is declared.
+#[derive(Debug, Clone)]
+pub enum Declaration {
+    /// A complete spec.
+    Valid(Box<Declared>),
+    /// A spec without a version.
+    NoVersion,
+    /// A spec that cannot be.
+    Invalid(Vec<String>),
+    /// Somebody changed the object; git will put it back.
+    Edited,
+}
+
+/// The namespace of the release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamespaceSeen {
+    /// It exists.
+    Present,
+    /// It does not.
+    Missing,
+    /// It is being deleted.
+    Terminating,
+}
+
+/// A revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revision {
+    /// Its number.
+    pub number: RevisionNumber,
+    /// Its attempt.
+    pub attempt: AttemptHash,
+    /// The declared version.
+    pub version: String,
+    /// What was asked for.
+    pub reference: String,
+    /// What runs.
+    pub digest: Digest,
+    /// The migration that must have succeeded.
+    pub migration: Option<Migration>,
+    /// What was rendered.
+    pub objects: Vec<Object>,
+    /// How it ended, if it did.
+    pub outcome: Option<Outcome>,
+    /// The sentence of that outcome.
+    pub message: String,
+    /// Whether it was Live once.
+    pub was_live: bool,
+}
+
+/// The migration of a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migration {
+    /// The key.
+    pub key: MigrationKey,
+    /// The database as words.
+    pub database: String,
+    /// The name of the lock.
+    pub lock: String,
+}
+
+/// What the registry said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSeen {
+    /// It was not asked in this pass.
+    NotAsked,
+    /// The image.
+    Found {
+        /// Its digest.
+        digest: Digest,
+        /// Its platforms, `linux/amd64`.
+        platforms: Vec<String>,
+        /// How it was found: `registry`, `declared`.
+        obtained: String,
+    },
+    /// There is no such tag or digest.
+    Missing,
+    /// No answer.
+    Failed {
+        /// `RegistryAuth`, `RegistryUnreachable`, …
+        reason: String,
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// The database that a migration would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseSeen {
+    /// There is no migration.
+    NotNeeded,
+    /// `host:port/name`.
+    Known(String),
+    /// The variable is not declared, or it does not hold a URL: the release alone is the identity.
+    Unnamed,
+    /// The value cannot be read now (the Secret is missing).
+    Unreadable,
+}
+
+/// The ledger as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerSeen {
+    /// What it says.
+    pub ledger: Ledger,
+    /// Its resourceVersion: every write is a compare-and-swap on it.
+    pub resource_version: String,
+}
+
+/// A Job of this release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSeen {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: Uid,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// The migration key of its annotation; `None` for a Job that is not ours.
+    pub key: Option<MigrationKey>,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// Whether it has ever been resumed (`status.startTime`, or pods were counted).
+    pub resumed: bool,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Its terminal condition.
+    pub finished: Option<JobEnd>,
+}
+
+/// The terminal condition of a Job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobEnd {
+    /// `Complete`.
+    Complete,
+    /// `Failed`, with its reason.
+    Failed(String),
+}
+
+/// A pod of a Job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one independent fact that the API server reports")]
+pub struct JobPodSeen {
+    /// UID of its Job (`controller-uid`).
+    pub job: Uid,
+    /// Whether its container ever started.
+    pub started: bool,
+    /// Whether its phase is `Succeeded`.
+    pub succeeded: bool,
+    /// Whether its phase is `Succeeded` or `Failed`.
+    pub terminal: bool,
+    /// The exit code of its container.
+    pub exit_code: Option<i32>,
+    /// Whether it has a deletion time.
+    pub deleting: bool,
+    /// Condition DisruptionTarget.
+    pub disrupted: bool,
+    /// `status.reason`, such as `Evicted` or `NodeLost`.
+    pub reason: Option<String>,
+    /// Why it has not started: `ImagePull: …`, `Unschedulable: …`.
+    pub stuck: Option<String>,
+    /// Its node, with the boot id that the node has now.
+    pub node: Option<(String, String)>,
+    /// How long its container has been running.
+    pub running_for: Option<Duration>,
+    /// The end of its log or its termination message, redacted.
+    pub tail: String,
+}
+
+/// The lock of a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LockSeen {
+    /// No such object.
+    Absent,
+    /// It is there and nobody holds it.
+    Free {
+        /// Its resourceVersion.
+        resource_version: String,
+    },
+    /// A Job holds it.
+    Held {
+        /// UID of the Job.
+        by: Uid,
+        /// `<namespace>/<job>`, for people.
+        holder: String,
+        /// Whether that Job is finished or gone, with no pod of it running.
+        over: bool,
+        /// Its resourceVersion.
+        resource_version: String,
+    },
+}
+
+/// An object of the cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveObject {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// The whole of it.
+    pub value: Value,
+}
+
+/// A pod of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodSeen {
+    /// Its name.
+    pub name: String,
+    /// The revision of its template.
+    pub revision: Option<RevisionNumber>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Restarts of its containers.
+    pub restarts: u32,
+    /// Reason and message of a waiting container.
+    pub waiting: Option<(String, String)>,
+    /// Why it cannot be scheduled.
+    pub unschedulable: Option<String>,
+    /// Exit code and reason of the last end of a container.
+    pub last_end: Option<(i32, String)>,
+}

@@ -1,0 +1,158 @@
+//! A report → the status of a `Release`. Pure; written once per pass, and not at all when equal.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    api::{Condition, ConditionStatus, ReleaseStatus},
+    names::ReleaseId,
+    plan::{Phase, Report},
+};
+
+/// How far a phase is, for the detail conditions.
+const STAGES: [&str; 5] = ["Resolved", "Prepared", "Migrated", "RolledOut", "Verified"];
+
+/// The status that says what the report says, with transition times kept where nothing turned.
+#[must_use]
+pub fn release_status(
+    id: &ReleaseId,
+    report: &Report,
+    old: &ReleaseStatus,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> ReleaseStatus {
+    let condition = |type_: &str, holds: bool, reason: &str, message: &str| {
+        Condition {
+            type_: type_.to_owned(),
+            status: if holds { ConditionStatus::True } else { ConditionStatus::False },
+            reason: reason.to_owned(),
+            message: message.chars().take(2000).collect(),
+            last_transition_time: Time(now),
+            observed_generation: generation,
+        }
+        .since(&old.conditions)
+    };
+    let (word, reason) = words(&report.phase);
+    let degraded = report.details.iter().any(|(type_, _)| *type_ == "Degraded");
+    let ready = report.phase == Phase::Live && !degraded;
+    let stalled = matches!(report.phase, Phase::Failed(_) | Phase::Rejected | Phase::RolledBack);
+    let reconciling = !ready && !stalled && report.phase != Phase::NotDeployed;
+    let mut conditions = vec![
+        condition("Ready", ready, &reason, &report.message),
+        condition("Reconciling", reconciling, &reason, &report.message),
+        condition("Stalled", stalled, &reason, &report.message),
+    ];
+    let reached = progress(&report.phase);
+    for (index, type_) in STAGES.iter().enumerate() {
+        if let Some(reached) = reached {
+            let done = index < reached;
+            conditions.push(condition(type_, done, if done { "Done" } else { "Pending" }, ""));
+        } else if let Some(before) = old.conditions.iter().find(|c| c.type_ == *type_) {
+            conditions.push(before.clone());
+        }
+    }
+    for (type_, sentence) in &report.details {
+        conditions.push(condition(type_, true, type_, sentence));
+    }
+    if report.phase == Phase::Waiting("SecretMissing".into()) {
+        conditions.push(condition("SecretsMissing", true, "SecretMissing", &report.message));
+    }
+    if report.phase == Phase::Waiting("Drifted".into()) {
+        conditions.push(condition("Drifted", true, "Edited", &report.message));
+    }
+    let name = |number: crate::names::RevisionNumber| number.object_name(&id.name);
+    let repairs = old.repairs.unwrap_or(0) + i64::try_from(report.repairs).unwrap_or(0);
+    ReleaseStatus {
+        observed_generation: generation,
+        phase: word,
+        message: report.message.chars().take(2000).collect(),
+        declared_version: report.declared_version.clone(),
+        live_version: report.live_version.clone(),
+        current_revision: report.current.map(name),
+        live_revision: report.live.map(name),
+        repairs: (repairs > 0).then_some(repairs),
+        conditions,
+    }
+}
+
+/// The phase as one word, and the reason of the conditions.
+fn words(phase: &Phase) -> (String, String) {
+    let same = |word: &str| (word.to_owned(), word.to_owned());
+    match phase {
+        Phase::Pending => same("Pending"),
+        Phase::Resolving => same("Resolving"),
+        Phase::Preparing => same("Preparing"),
+        Phase::Migrating => same("Migrating"),
+        Phase::RollingOut => same("RollingOut"),
+        Phase::Verifying => same("Verifying"),
+        Phase::Live => same("Live"),
+        Phase::RolledBack => same("RolledBack"),
+        Phase::Rejected => same("Rejected"),
+        Phase::NotDeployed => same("NotDeployed"),
+        Phase::Failed(stage) => (format!("Failed({stage})"), format!("{stage}Failed")),
+        Phase::Waiting(reason) => (format!("Waiting({reason})"), reason.clone()),
+    }
+}
+
+/// How many of [`STAGES`] are behind; `None` where the phase does not say.
+fn progress(phase: &Phase) -> Option<usize> {
+    match phase {
+        Phase::Pending | Phase::Resolving | Phase::Rejected | Phase::NotDeployed => Some(0),
+        Phase::Preparing => Some(1),
+        Phase::Migrating | Phase::Failed("Migrating") => Some(2),
+        Phase::RollingOut | Phase::Failed("RollingOut") | Phase::RolledBack => Some(3),
+        Phase::Verifying => Some(4),
+        Phase::Live => Some(5),
+        Phase::Failed(_) | Phase::Waiting(_) => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::plan::Stage;
+
+    fn report(phase: Phase) -> Report {
+        Report {
+            phase,
+            message: "m".into(),
+            stage: Stage::Idle,
+            current: None,
+            live: None,
+            live_version: None,
+            declared_version: None,
+            repairs: 0,
+            details: Vec::new(),
+        }
+    }
+
+    fn id() -> ReleaseId {
+        ReleaseId { namespace: "shop".parse().unwrap(), name: "shop".parse().unwrap() }
+    }
+
+    #[test]
+    fn the_same_report_later_is_the_same_status() {
+        let first = release_status(&id(), &report(Phase::Live), &ReleaseStatus::default(), Some(1), Timestamp::UNIX_EPOCH);
+        let later = Timestamp::from_second(1_000_000).unwrap();
+        assert_eq!(first, release_status(&id(), &report(Phase::Live), &first, Some(1), later));
+    }
+
+    #[test]
+    fn exactly_one_of_ready_reconciling_stalled_holds() {
+        let phases = [
+            Phase::Pending,
+            Phase::Live,
+            Phase::Rejected,
+            Phase::RolledBack,
+            Phase::Failed("RollingOut"),
+            Phase::Waiting("WaitingForImage".into()),
+        ];
+        for phase in phases {
+            let status =
+                release_status(&id(), &report(phase.clone()), &ReleaseStatus::default(), Some(1), Timestamp::UNIX_EPOCH);
+            let holds = status.conditions.iter().take(3).filter(|c| c.status == ConditionStatus::True).count();
+            assert_eq!(holds, 1, "{phase:?}");
+        }
+    }
+}
