@@ -20,7 +20,7 @@ const LAME_DUCK_SECONDS: u32 = 5;
 /// Beyond `drain`: what a runtime needs to end once its last request is served.
 const EXIT_SECONDS: u32 = 5;
 
-/// ReplicaSets that are kept. The way back is a revision's objects; these are for people who look.
+/// Old `ReplicaSet`s that are kept. The way back is a revision's objects; these are for people who look.
 const OLD_REPLICA_SETS: u32 = 2;
 
 /// Often while a process starts, since each period is time that a rollout waits.

@@ -15,8 +15,10 @@
 //! since any change there restarts every pod. The host is inside, as `Host` of an HTTP probe: it is part of an attempt
 //! where a path is asked, as it is where a preset makes a variable of it.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
 use crate::{
-    names::{CommitId, Digest, ProcessName, ReleaseId, ReleaseName, RevisionNumber, Uid},
+    names::{CommitId, Digest, ObjectName, ProcessName, ReleaseId, ReleaseName, RevisionNumber, Uid},
     spec::declared::{Declared, ProcessSpec},
 };
 
@@ -129,13 +131,13 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The ServiceAccount that pods run under.
+    /// The `ServiceAccount` that pods run under.
     fn service_account(&self) -> &str {
         self.declared
             .security
             .service_account
             .as_ref()
-            .map_or(self.id.name.as_str(), |name| name.as_str())
+            .map_or(self.id.name.as_str(), ObjectName::as_str)
     }
 }
 

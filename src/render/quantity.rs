@@ -165,6 +165,8 @@ fn suffix_of(suffixes: &[&'static str], steps: usize) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -221,5 +223,19 @@ mod tests {
             assert_eq!(Quantity::parse(a), Quantity::parse(b));
         }
         assert_ne!(Quantity::parse("1G"), Quantity::parse("1Gi"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_canonical_form_is_stable_and_says_the_same(text in "[0-9]{1,6}(\\.[0-9]{1,3})?(n|u|m||k|M|G|T|Ki|Mi|Gi|Ti|e3|e-3|E)") {
+            let once = canonical(&text);
+            prop_assert_eq!(Quantity::parse(&once), Quantity::parse(&text));
+            prop_assert_eq!(canonical(&once), once);
+        }
+
+        #[test]
+        fn any_text_is_a_quantity_or_is_none(text in "\\PC{0,12}") {
+            let _ = canonical_resource(&text);
+        }
     }
 }

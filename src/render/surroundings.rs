@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{names::ProcessName, spec::declared::ProcessSpec};
 
-/// The ServiceAccount of the release, which has no rights; none where the spec names another.
+/// The `ServiceAccount` of the release, which has no rights; none where the spec names another.
 pub(super) fn service_account(input: &Input<'_>) -> Option<Object> {
     if input.declared.security.service_account.is_some() {
         return None;
