@@ -1,0 +1,153 @@
+//! Rendered objects as a revision keeps them, and what is done with them later.
+
+use serde_json::{Value, json};
+
+use super::{Kind, Object, ObjectKey};
+
+/// As much as a revision's field `objects` holds.
+const MAX_BYTES: usize = 262_144;
+
+/// The objects are more than a revision can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the rendered objects have {bytes} bytes, and a revision holds {MAX_BYTES}; shorten environment or commands"
+)]
+pub struct TooLarge {
+    /// How many they have.
+    pub bytes: usize,
+}
+
+/// A text that [`store`] did not make.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStored {
+    /// It is no JSON list.
+    #[error("the stored objects cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// An item has no kind of ours or no name.
+    #[error("stored object number {0} has no kind of ours, or no name")]
+    Object(usize),
+}
+
+/// The objects as one JSON list.
+pub fn store(objects: &[Object]) -> Result<String, TooLarge> {
+    let list = Value::Array(objects.iter().map(|object| object.value.clone()).collect());
+    let text = list.to_string();
+    if text.len() > MAX_BYTES {
+        return Err(TooLarge { bytes: text.len() });
+    }
+    Ok(text)
+}
+
+/// Exactly the objects that were stored.
+pub fn restore(text: &str) -> Result<Vec<Object>, NotStored> {
+    let values: Vec<Value> = serde_json::from_str(text)?;
+    values
+        .into_iter()
+        .enumerate()
+        .map(|(index, value)| {
+            let key = key_of(&value).ok_or(NotStored::Object(index + 1))?;
+            Ok(Object { key, value })
+        })
+        .collect()
+}
+
+fn key_of(value: &Value) -> Option<ObjectKey> {
+    let kind: Kind = serde_json::from_value(value.get("kind")?.clone()).ok()?;
+    let name = value.get("metadata")?.get("name")?.as_str()?.to_owned();
+    Some(ObjectKey { kind, name })
+}
+
+/// The object with another number of pods: going back must not undo a scaling. Only a Deployment has one.
+#[must_use]
+pub fn with_replicas(object: &Object, replicas: u32) -> Object {
+    let mut object = object.clone();
+    if object.key.kind == Kind::Deployment
+        && let Some(Value::Object(spec)) = object.value.get_mut("spec")
+    {
+        spec.insert("replicas".to_owned(), json!(replicas));
+    }
+    object
+}
+
+/// The objects of a release in two parts, each in order of application.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Split<'a> {
+    /// What pods run as and are made by: written only when the migration is booked.
+    pub pods: Vec<&'a Object>,
+    /// What exposes and protects them: may follow a commit without a new attempt.
+    pub exposing: Vec<&'a Object>,
+}
+
+/// Splits the objects of a release.
+#[must_use]
+pub fn exposure(objects: &[Object]) -> Split<'_> {
+    let (pods, exposing) = objects.iter().partition(|object| match object.key.kind {
+        Kind::ServiceAccount | Kind::Deployment | Kind::Job => true,
+        Kind::Service | Kind::PodDisruptionBudget | Kind::Ingress => false,
+    });
+    Split { pods, exposing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::{fixtures::Fixture, render};
+
+    #[test]
+    fn what_is_restored_is_exactly_what_was_stored() {
+        let mut fixture = Fixture::web();
+        fixture.expose("billing.acme.com");
+        let objects = render(&fixture.input());
+        let text = store(&objects).unwrap();
+        assert_eq!(restore(&text).unwrap(), objects);
+        assert_eq!(store(&restore(&text).unwrap()).unwrap(), text);
+    }
+
+    #[test]
+    fn what_a_revision_cannot_hold_is_refused() {
+        let mut fixture = Fixture::web();
+        let web = fixture.declared.processes.values_mut().next().unwrap();
+        web.args = Some(vec!["x".repeat(MAX_BYTES)]);
+        let error = store(&render(&fixture.input())).unwrap_err();
+        assert!(error.bytes > MAX_BYTES);
+        assert!(error.to_string().contains("262144"), "{error}");
+    }
+
+    #[test]
+    fn a_text_that_was_not_stored_is_refused_and_not_quoted() {
+        assert!(matches!(restore("hush"), Err(NotStored::Json(_))));
+        assert!(matches!(
+            restore("[{\"kind\": \"Secret\", \"metadata\": {\"name\": \"x\"}}]"),
+            Err(NotStored::Object(1))
+        ));
+        assert!(!restore("[\"hush\"]").unwrap_err().to_string().contains("hush"));
+    }
+
+    #[test]
+    fn scaling_changes_the_number_and_nothing_else() {
+        for object in render(&Fixture::web().input()) {
+            let scaled = with_replicas(&object, 7);
+            let paths = super::super::drift(&scaled.value, &object.value);
+            if object.key.kind == Kind::Deployment {
+                assert_eq!(paths, ["spec.replicas"]);
+                assert_eq!(scaled.value["spec"]["replicas"], 7);
+            } else {
+                assert_eq!(scaled, object);
+            }
+        }
+    }
+
+    #[test]
+    fn pods_and_what_exposes_them_are_told_apart() {
+        let mut fixture = Fixture::web();
+        fixture.expose("billing.acme.com");
+        let objects = render(&fixture.input());
+        let kinds = |objects: Vec<&Object>| objects.iter().map(|o| o.key.kind).collect::<Vec<_>>();
+        let Split { pods, exposing } = exposure(&objects);
+        assert_eq!(kinds(pods), [Kind::ServiceAccount, Kind::Deployment]);
+        assert_eq!(
+            kinds(exposing),
+            [Kind::Service, Kind::PodDisruptionBudget, Kind::Ingress]
+        );
+    }
+}
