@@ -11,5 +11,7 @@
 
 pub mod api;
 pub mod names;
+pub mod plan;
 pub mod render;
 pub mod spec;
+pub mod status;

@@ -24,7 +24,11 @@ pub fn release_status(
     let condition = |type_: &str, holds: bool, reason: &str, message: &str| {
         Condition {
             type_: type_.to_owned(),
-            status: if holds { ConditionStatus::True } else { ConditionStatus::False },
+            status: if holds {
+                ConditionStatus::True
+            } else {
+                ConditionStatus::False
+            },
             reason: reason.to_owned(),
             message: message.chars().take(2000).collect(),
             last_transition_time: Time(now),
@@ -35,7 +39,10 @@ pub fn release_status(
     let (word, reason) = words(&report.phase);
     let degraded = report.details.iter().any(|(type_, _)| *type_ == "Degraded");
     let ready = report.phase == Phase::Live && !degraded;
-    let stalled = matches!(report.phase, Phase::Failed(_) | Phase::Rejected | Phase::RolledBack);
+    let stalled = matches!(
+        report.phase,
+        Phase::Failed(_) | Phase::Rejected | Phase::RolledBack
+    );
     let reconciling = !ready && !stalled && report.phase != Phase::NotDeployed;
     let mut conditions = vec![
         condition("Ready", ready, &reason, &report.message),
@@ -55,7 +62,12 @@ pub fn release_status(
         conditions.push(condition(type_, true, type_, sentence));
     }
     if report.phase == Phase::Waiting("SecretMissing".into()) {
-        conditions.push(condition("SecretsMissing", true, "SecretMissing", &report.message));
+        conditions.push(condition(
+            "SecretsMissing",
+            true,
+            "SecretMissing",
+            &report.message,
+        ));
     }
     if report.phase == Phase::Waiting("Drifted".into()) {
         conditions.push(condition("Drifted", true, "Edited", &report.message));
@@ -108,7 +120,12 @@ fn progress(phase: &Phase) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 mod tests {
     use super::*;
     use crate::plan::Stage;
@@ -128,14 +145,26 @@ mod tests {
     }
 
     fn id() -> ReleaseId {
-        ReleaseId { namespace: "shop".parse().unwrap(), name: "shop".parse().unwrap() }
+        ReleaseId {
+            namespace: "shop".parse().unwrap(),
+            name: "shop".parse().unwrap(),
+        }
     }
 
     #[test]
     fn the_same_report_later_is_the_same_status() {
-        let first = release_status(&id(), &report(Phase::Live), &ReleaseStatus::default(), Some(1), Timestamp::UNIX_EPOCH);
+        let first = release_status(
+            &id(),
+            &report(Phase::Live),
+            &ReleaseStatus::default(),
+            Some(1),
+            Timestamp::UNIX_EPOCH,
+        );
         let later = Timestamp::from_second(1_000_000).unwrap();
-        assert_eq!(first, release_status(&id(), &report(Phase::Live), &first, Some(1), later));
+        assert_eq!(
+            first,
+            release_status(&id(), &report(Phase::Live), &first, Some(1), later)
+        );
     }
 
     #[test]
@@ -149,9 +178,19 @@ mod tests {
             Phase::Waiting("WaitingForImage".into()),
         ];
         for phase in phases {
-            let status =
-                release_status(&id(), &report(phase.clone()), &ReleaseStatus::default(), Some(1), Timestamp::UNIX_EPOCH);
-            let holds = status.conditions.iter().take(3).filter(|c| c.status == ConditionStatus::True).count();
+            let status = release_status(
+                &id(),
+                &report(phase.clone()),
+                &ReleaseStatus::default(),
+                Some(1),
+                Timestamp::UNIX_EPOCH,
+            );
+            let holds = status
+                .conditions
+                .iter()
+                .take(3)
+                .filter(|c| c.status == ConditionStatus::True)
+                .count();
             assert_eq!(holds, 1, "{phase:?}");
         }
     }

@@ -35,7 +35,9 @@ pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) ->
             None => rebuild_ledger(o, revision),
         };
     }
-    let applied = serve::running_revisions(o).values().any(|number| *number == revision.number.0);
+    let applied = serve::running_revisions(o)
+        .values()
+        .any(|number| *number == revision.number.0);
     if !applied && let Some(decision) = prepare(o, declared, revision, &wanted) {
         return decision;
     }
@@ -43,7 +45,10 @@ pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) ->
     match migration::gate(&facts(o, declared, revision, now.as_ref(), false)) {
         Next::Open(gate) => roll_out(o, declared, revision, &wanted, gate),
         Next::Step(step) => {
-            let message = format!("the database is being migrated for {} ({})", revision.version, revision.number);
+            let message = format!(
+                "the database is being migrated for {} ({})",
+                revision.version, revision.number
+            );
             let mut decision = idle(o, Phase::Migrating, message);
             decision.steps.push(Step::Migrate(step));
             decision.wait = Wait::Again;
@@ -63,15 +68,20 @@ pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) ->
 /// Identity, references and generated values; `None` when all is there.
 fn prepare(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Object]) -> Option<Decision> {
     if !o.missing.is_empty() {
-        return Some(steady(o, Some(declared)).saying(Phase::Waiting("SecretMissing".into()), missing_sentence(o)));
+        return Some(
+            steady(o, Some(declared)).saying(Phase::Waiting("SecretMissing".into()), missing_sentence(o)),
+        );
     }
     let message = format!("{} ({}) is being prepared", revision.version, revision.number);
     let mut decision = idle(o, Phase::Preparing, message);
     if !o.ungenerated.is_empty() {
         decision.steps.push(Step::Generate);
     }
-    let accounts: Vec<Object> =
-        wanted.iter().filter(|object| object.key.kind == Kind::ServiceAccount).cloned().collect();
+    let accounts: Vec<Object> = wanted
+        .iter()
+        .filter(|object| object.key.kind == Kind::ServiceAccount)
+        .cloned()
+        .collect();
     let objects = serve::differing(o, &accounts);
     if !objects.is_empty() {
         decision.steps.push(Step::Prepare { objects });
@@ -110,7 +120,13 @@ fn not_migrated(
     decision
 }
 
-fn roll_out(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Object], gate: Migrated) -> Decision {
+fn roll_out(
+    o: &Observed,
+    declared: &Declared,
+    revision: &Revision,
+    wanted: &[Object],
+    gate: Migrated,
+) -> Decision {
     let stage = Stage::RollingOut(revision.number);
     let message = format!("{} ({}) is being rolled out", revision.version, revision.number);
     let mut decision = idle(o, Phase::RollingOut, message);
@@ -123,7 +139,11 @@ fn roll_out(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Ob
         return decision;
     }
     let fail = |why: String| {
-        let mut decision = idle(o, Phase::Failed("RollingOut"), format!("{} failed: {why}", revision.version));
+        let mut decision = idle(
+            o,
+            Phase::Failed("RollingOut"),
+            format!("{} failed: {why}", revision.version),
+        );
         decision.steps.push(Step::Conclude {
             revision: revision.number,
             outcome: Outcome::RolloutFailed,
@@ -139,7 +159,10 @@ fn roll_out(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Ob
         Progress::Moving(how) => {
             let deadline = declared.rollout.deadline.to_std();
             if elapsed(o, stage) > deadline {
-                return fail(format!("not complete within {}: {how}", declared.rollout.deadline));
+                return fail(format!(
+                    "not complete within {}: {how}",
+                    declared.rollout.deadline
+                ));
             }
             decision.report.message = format!("{}: {how}", decision.report.message);
             decision.after(POLL)
@@ -148,7 +171,10 @@ fn roll_out(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Ob
             let stage = Stage::Verifying(revision.number);
             let restarts = rollout::restarts(&o.pods, revision.number);
             if restarts > declared.verify_max_restarts {
-                return fail(format!("{restarts} restarts while it was verified, {} allowed", declared.verify_max_restarts));
+                return fail(format!(
+                    "{restarts} restarts while it was verified, {} allowed",
+                    declared.verify_max_restarts
+                ));
             }
             let window = declared.verify_window.to_std();
             let passed = elapsed(o, stage);
@@ -164,17 +190,31 @@ fn roll_out(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Ob
                 decision.wait = Wait::Again;
                 return decision;
             }
-            let message =
-                format!("{} ({}) runs and is watched for {}", revision.version, revision.number, declared.verify_window);
-            decision.saying(Phase::Verifying, message).after(window.saturating_sub(passed))
+            let message = format!(
+                "{} ({}) runs and is watched for {}",
+                revision.version, revision.number, declared.verify_window
+            );
+            decision
+                .saying(Phase::Verifying, message)
+                .after(window.saturating_sub(passed))
         }
     }
 }
 
 /// A revision that was verified: put back what others changed, clear away what is left over.
-fn settled(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Object], gate: Migrated) -> Decision {
+fn settled(
+    o: &Observed,
+    declared: &Declared,
+    revision: &Revision,
+    wanted: &[Object],
+    gate: Migrated,
+) -> Decision {
     let objects = serve::differing(o, wanted);
-    let mut decision = idle(o, Phase::Live, format!("{} is live ({})", revision.version, revision.number));
+    let mut decision = idle(
+        o,
+        Phase::Live,
+        format!("{} is live ({})", revision.version, revision.number),
+    );
     decision.report.live = Some(revision.number);
     decision.report.live_version = Some(revision.version.clone());
     decision.report.details.extend(schema_ahead(o, revision));
@@ -209,7 +249,9 @@ pub(super) fn hold(o: &Observed, declared: &Declared, revision: &Revision) -> De
     let mut decision = idle(o, Phase::Failed("RollingOut"), String::new());
     if let Some(gate) = migration::booked(revision, o.ledger.as_ref()) {
         let wanted = serve::wanted(o, revision, Some(declared));
-        decision.steps.extend(serve::gated(gate, serve::differing(o, &wanted)));
+        decision
+            .steps
+            .extend(serve::gated(gate, serve::differing(o, &wanted)));
     }
     decision
 }
@@ -233,7 +275,11 @@ pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
             exit_code: None,
             note: format!("rebuilt from {}, which was live", live.number),
         };
-        let step = MigrationStep::Write { key: migration.key.clone(), entry: Box::new(entry), over: None };
+        let step = MigrationStep::Write {
+            key: migration.key.clone(),
+            entry: Box::new(entry),
+            over: None,
+        };
         decision.steps.push(Step::Migrate(step));
         decision.wait = Wait::Again;
         return decision;
@@ -247,8 +293,10 @@ pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
 
 /// What is cleared away when all is well: objects that nobody wants, leftovers of migrations, old records.
 pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted: &[Object]) -> Vec<Step> {
-    let mut steps: Vec<Step> =
-        serve::unwanted(o, wanted).into_iter().map(|(key, uid)| Step::Delete { key, uid }).collect();
+    let mut steps: Vec<Step> = serve::unwanted(o, wanted)
+        .into_iter()
+        .map(|(key, uid)| Step::Delete { key, uid })
+        .collect();
     steps.extend(leftovers(o, declared, serving));
     let jobs = history::finished_jobs(&o.jobs, o.ledger.as_ref(), declared.retain_failed_jobs.max(1));
     steps.extend(jobs.into_iter().map(Step::Migrate));
@@ -260,7 +308,10 @@ pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted
 }
 
 fn leftovers(o: &Observed, declared: &Declared, revision: &Revision) -> Vec<Step> {
-    migration::leftovers(&facts(o, declared, revision, None, false)).into_iter().map(Step::Migrate).collect()
+    migration::leftovers(&facts(o, declared, revision, None, false))
+        .into_iter()
+        .map(Step::Migrate)
+        .collect()
 }
 
 /// How long the release has been in this stage.

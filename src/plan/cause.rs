@@ -10,7 +10,9 @@ use crate::render::{Kind, Object};
 /// `version 1.0.0 → 1.1.0`, `env GREETING changed`, … against the revision before; never a value.
 #[must_use]
 pub fn cause(before: Option<&Revision>, version: &str, reference: &str, objects: &[Object]) -> String {
-    let Some(before) = before else { return format!("first version {version}") };
+    let Some(before) = before else {
+        return format!("first version {version}");
+    };
     let mut causes = Vec::new();
     if before.version != version {
         causes.push(format!("version {} → {version}", before.version));
@@ -44,7 +46,10 @@ fn containers(objects: &[Object]) -> BTreeMap<String, &Value> {
         .iter()
         .filter(|object| object.key.kind == Kind::Deployment)
         .filter_map(|object| {
-            Some((object.key.name.clone(), object.value.pointer("/spec/template/spec/containers/0")?))
+            Some((
+                object.key.name.clone(),
+                object.value.pointer("/spec/template/spec/containers/0")?,
+            ))
         })
         .collect()
 }
@@ -84,7 +89,10 @@ fn differences(old: &Value, new: &Value) -> Vec<String> {
     let (before, after) = (fields(old), fields(new));
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     causes.extend(
-        names.into_iter().filter(|name| before.get(*name) != after.get(*name)).map(|name| format!("{name} changed")),
+        names
+            .into_iter()
+            .filter(|name| before.get(*name) != after.get(*name))
+            .map(|name| format!("{name} changed")),
     );
     causes
 }

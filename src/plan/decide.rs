@@ -26,7 +26,11 @@ pub fn decide(o: &Observed) -> Decision {
     match o.namespace {
         NamespaceSeen::Present => {}
         NamespaceSeen::Missing => {
-            return idle(o, Phase::Waiting("NamespaceMissing".into()), format!("namespace {} does not exist", o.id.namespace));
+            return idle(
+                o,
+                Phase::Waiting("NamespaceMissing".into()),
+                format!("namespace {} does not exist", o.id.namespace),
+            );
         }
         NamespaceSeen::Terminating => {
             let message = format!("namespace {} is being deleted", o.id.namespace);
@@ -115,9 +119,15 @@ pub(super) fn facts<'a>(
         release: &o.id.name,
         revision,
         attempt: declared.attempt,
-        accept: declared.migrate.as_ref().and_then(|migrate| migrate.accept.as_deref()),
+        accept: declared
+            .migrate
+            .as_ref()
+            .and_then(|migrate| migrate.accept.as_deref()),
         key_now: if superseded { None } else { key_now },
-        timeout: declared.migrate.as_ref().map_or(Duration::from_secs(1800), |migrate| migrate.timeout.to_std()),
+        timeout: declared
+            .migrate
+            .as_ref()
+            .map_or(Duration::from_secs(1800), |migrate| migrate.timeout.to_std()),
         ledger: o.ledger.as_ref(),
         history_lost: o.ledger.is_none() && o.live.is_none() && !serve::running_revisions(o).is_empty(),
         jobs: &o.jobs,
@@ -141,7 +151,9 @@ fn renew(o: &Observed, declared: &Declared) -> Decision {
         Err(decision) => return *decision,
     };
     if let Some(message) = platform_mismatch(o, &platforms) {
-        return steady(o, Some(declared)).saying(Phase::Waiting("PlatformMismatch".into()), message).after(POLL);
+        return steady(o, Some(declared))
+            .saying(Phase::Waiting("PlatformMismatch".into()), message)
+            .after(POLL);
     }
     if o.database == DatabaseSeen::Unreadable || (declared.migrate.is_some() && !o.missing.is_empty()) {
         // The key of the migration names the database, so the revision waits for the reference to resolve.
@@ -170,8 +182,16 @@ fn renew(o: &Observed, declared: &Declared) -> Decision {
         platforms,
         migration,
     })));
-    let report = report(o, Phase::Resolving, format!("{} is becoming revision {number}", declared.version));
-    Decision { steps, report, wait: Wait::Again }
+    let report = report(
+        o,
+        Phase::Resolving,
+        format!("{} is becoming revision {number}", declared.version),
+    );
+    Decision {
+        steps,
+        report,
+        wait: Wait::Again,
+    }
 }
 
 /// The image of the declared reference: pinned by a retained revision, declared by digest, or asked for.
@@ -182,12 +202,18 @@ fn image(o: &Observed, declared: &Declared) -> Result<(Digest, Vec<String>, Stri
     }
     let reference = declared.image.reference();
     match (&o.image, &declared.image.pick) {
-        (ImageSeen::Found { digest, platforms, obtained }, _) => {
-            Ok((digest.clone(), platforms.clone(), obtained.clone()))
-        }
+        (
+            ImageSeen::Found {
+                digest,
+                platforms,
+                obtained,
+            },
+            _,
+        ) => Ok((digest.clone(), platforms.clone(), obtained.clone())),
         (_, ImagePick::Digest(digest)) => Ok((digest.clone(), Vec::new(), "declared".to_owned())),
         (ImageSeen::NotAsked, ImagePick::Tag(_)) => {
-            let mut decision = steady(o, Some(declared)).saying(Phase::Resolving, format!("looking for {reference}"));
+            let mut decision =
+                steady(o, Some(declared)).saying(Phase::Resolving, format!("looking for {reference}"));
             decision.steps.push(Step::AskRegistry);
             decision.wait = Wait::Again;
             Err(Box::new(decision))
@@ -202,7 +228,10 @@ fn image(o: &Observed, declared: &Declared) -> Result<(Digest, Vec<String>, Stri
         )),
         (ImageSeen::Failed { reason, message }, ImagePick::Tag(_)) => Err(Box::new(
             steady(o, Some(declared))
-                .saying(Phase::Waiting(reason.clone()), format!("{reference} cannot be looked up: {message}"))
+                .saying(
+                    Phase::Waiting(reason.clone()),
+                    format!("{reference} cannot be looked up: {message}"),
+                )
                 .after(POLL),
         )),
     }
@@ -212,12 +241,20 @@ fn platform_mismatch(o: &Observed, platforms: &[String]) -> Option<String> {
     if platforms.is_empty() || o.architectures.is_empty() {
         return None;
     }
-    let fits = |arch: &String| platforms.iter().any(|platform| *platform == format!("linux/{arch}"));
+    let fits = |arch: &String| {
+        platforms
+            .iter()
+            .any(|platform| *platform == format!("linux/{arch}"))
+    };
     (!o.architectures.iter().any(fits)).then(|| {
         format!(
             "the image is for {}, but the nodes are {}; push an image that fits, or add such a node",
             platforms.join(", "),
-            o.architectures.iter().map(|arch| format!("linux/{arch}")).collect::<Vec<_>>().join(", ")
+            o.architectures
+                .iter()
+                .map(|arch| format!("linux/{arch}"))
+                .collect::<Vec<_>>()
+                .join(", ")
         )
     })
 }
@@ -249,7 +286,10 @@ fn supersede(o: &Observed, by: RevisionNumber) -> Option<Step> {
 /// A running migration ends before anything else of the release moves on.
 fn wait_for_running(o: &Observed, declared: &Declared, current: &Revision) -> Option<Decision> {
     let next = migration::unfinished(&facts(o, declared, current, None, true))?;
-    let sentence = format!("{} waits until the migration of {} has ended", declared.version, current.version);
+    let sentence = format!(
+        "{} waits until the migration of {} has ended",
+        declared.version, current.version
+    );
     let mut decision = steady(o, Some(declared));
     match next {
         Next::Step(step) => {
@@ -257,7 +297,11 @@ fn wait_for_running(o: &Observed, declared: &Declared, current: &Revision) -> Op
             decision.wait = Wait::Again;
         }
         Next::Wait { message, .. } => {
-            return Some(decision.saying(Phase::Migrating, format!("{sentence}: {message}")).after(POLL));
+            return Some(
+                decision
+                    .saying(Phase::Migrating, format!("{sentence}: {message}"))
+                    .after(POLL),
+            );
         }
         Next::Open(_) | Next::Failed { .. } => return None,
     }
@@ -277,8 +321,16 @@ fn back_to(o: &Observed, declared: &Declared, current: Option<&Revision>, live: 
         if current.outcome.is_none()
             && let Some(step) = supersede(o, live.number)
         {
-            let report = report(o, Phase::RollingOut, format!("git declares {} again", live.version));
-            return Decision { steps: vec![step], report, wait: Wait::Again };
+            let report = report(
+                o,
+                Phase::RollingOut,
+                format!("git declares {} again", live.version),
+            );
+            return Decision {
+                steps: vec![step],
+                report,
+                wait: Wait::Again,
+            };
         }
     }
     attempt::advance(o, declared, live)
@@ -286,10 +338,20 @@ fn back_to(o: &Observed, declared: &Declared, current: Option<&Revision>, live: 
 
 /// The attempt that git declares has failed; the last Live revision runs, unless it shall be held.
 fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
-    let back = o.live.as_ref().filter(|_| declared.on_failure == OnFailure::Rollback);
+    let back = o
+        .live
+        .as_ref()
+        .filter(|_| declared.on_failure == OnFailure::Rollback);
     let Some(live) = back else {
-        let earlier = if o.live.is_none() { ", no earlier version" } else { "; held as onFailure says" };
-        let message = format!("{}{earlier}: {}; git still declares it", current.version, current.message);
+        let earlier = if o.live.is_none() {
+            ", no earlier version"
+        } else {
+            "; held as onFailure says"
+        };
+        let message = format!(
+            "{}{earlier}: {}; git still declares it",
+            current.version, current.message
+        );
         let phase = Phase::Failed("RollingOut");
         return attempt::hold(o, declared, current).saying(phase, message);
     };
@@ -297,12 +359,18 @@ fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
         return attempt::rebuild_ledger(o, live);
     };
     let wanted = serve::wanted_as_stored(o, live, Some(declared));
-    let steps: Vec<Step> = serve::gated(gate, serve::differing(o, &wanted)).into_iter().collect();
+    let steps: Vec<Step> = serve::gated(gate, serve::differing(o, &wanted))
+        .into_iter()
+        .collect();
     let sentence = format!(
         "{} failed ({}) and was rolled back: {} runs; git still declares {}",
         current.version, current.message, live.version, current.version
     );
-    let mut decision = Decision { steps, report: report(o, Phase::RolledBack, sentence), wait: Wait::ForChange };
+    let mut decision = Decision {
+        steps,
+        report: report(o, Phase::RolledBack, sentence),
+        wait: Wait::ForChange,
+    };
     decision.report.details.extend(schema_ahead(o, live));
     if !decision.steps.is_empty() {
         decision.report.stage = Stage::RollingBack(live.number);
@@ -322,7 +390,10 @@ fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
             decision.report.stage = stage;
             let sentence = &decision.report.message;
             if attempt::elapsed(o, stage) > declared.rollout.deadline.to_std() {
-                let message = format!("{sentence}; but {} does not come back either: {how}", live.version);
+                let message = format!(
+                    "{sentence}; but {} does not come back either: {how}",
+                    live.version
+                );
                 return decision.clone().saying(Phase::Failed("RollingBack"), message);
             }
             let message = format!("{sentence}; on the way: {how}");
@@ -343,12 +414,22 @@ pub(super) fn schema_ahead(o: &Observed, serving: &Revision) -> Option<(&'static
         .map(|(key, entry)| format!("{key} of v{}", entry.revision))
         .collect();
     (!ahead.is_empty()).then(|| {
-        ("SchemaAhead", format!("the database was migrated further than {} knows: {}", serving.version, ahead.join(", ")))
+        (
+            "SchemaAhead",
+            format!(
+                "the database was migrated further than {} knows: {}",
+                serving.version,
+                ahead.join(", ")
+            ),
+        )
     })
 }
 
 /// The ledger's entry of a revision's migration, for the revision's own record.
-pub(super) fn booked_entry(o: &Observed, revision: &Revision) -> Option<(MigrationKey, super::ledger::Entry)> {
+pub(super) fn booked_entry(
+    o: &Observed,
+    revision: &Revision,
+) -> Option<(MigrationKey, super::ledger::Entry)> {
     let key = &revision.migration.as_ref()?.key;
     Some((key.clone(), o.ledger.as_ref()?.ledger.get(key)?.clone()))
 }
@@ -381,11 +462,18 @@ pub(super) fn steady(o: &Observed, declared: Option<&Declared>) -> Decision {
 }
 
 pub(super) fn missing_sentence(o: &Observed) -> String {
-    format!("{} does not exist; it goes on by itself when it does", o.missing.join(" and "))
+    format!(
+        "{} does not exist; it goes on by itself when it does",
+        o.missing.join(" and ")
+    )
 }
 
 pub(super) fn idle(o: &Observed, phase: Phase, message: String) -> Decision {
-    Decision { steps: Vec::new(), report: report(o, phase, message), wait: Wait::ForChange }
+    Decision {
+        steps: Vec::new(),
+        report: report(o, phase, message),
+        wait: Wait::ForChange,
+    }
 }
 
 pub(super) fn report(o: &Observed, phase: Phase, message: String) -> Report {

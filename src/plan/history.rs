@@ -22,7 +22,11 @@ pub fn forgettable(
     numbers.dedup();
     let excess = numbers.len().saturating_sub(keep as usize);
     let always: BTreeSet<RevisionNumber> = current.into_iter().chain(live).collect();
-    numbers.into_iter().take(excess).filter(|number| !always.contains(number)).collect()
+    numbers
+        .into_iter()
+        .take(excess)
+        .filter(|number| !always.contains(number))
+        .collect()
 }
 
 /// Finished migration Jobs to delete: all but the newest `keep`. Only Jobs whose outcome is booked: until then the
@@ -61,7 +65,12 @@ mod tests {
 
     #[test]
     fn the_running_and_the_last_live_revision_always_stay() {
-        let gone = forgettable(&numbers(&[1, 2, 3, 4, 5, 6, 7]), 3, Some(RevisionNumber(7)), Some(RevisionNumber(2)));
+        let gone = forgettable(
+            &numbers(&[1, 2, 3, 4, 5, 6, 7]),
+            3,
+            Some(RevisionNumber(7)),
+            Some(RevisionNumber(2)),
+        );
         assert_eq!(gone, numbers(&[1, 3, 4]));
     }
 

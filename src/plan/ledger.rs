@@ -87,11 +87,13 @@ impl fmt::Display for MigrationKey {
 /// Lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        use fmt::Write as _;
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            use fmt::Write as _;
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// How far a migration is.
@@ -174,7 +176,10 @@ impl Ledger {
     /// # Errors
     /// Any entry that cannot be read: a migration is never decided on half a record.
     pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, LedgerUnreadable> {
-        let unreadable = |key: &str, message: String| LedgerUnreadable { key: key.to_owned(), message };
+        let unreadable = |key: &str, message: String| LedgerUnreadable {
+            key: key.to_owned(),
+            message,
+        };
         data.iter()
             .map(|(key, text)| {
                 let parsed = MigrationKey::parse(key).ok_or_else(|| unreadable(key, "not a key".into()))?;
@@ -203,17 +208,27 @@ impl Ledger {
     /// The migration that has a claim and no outcome; at most one per release (S1).
     #[must_use]
     pub fn claimed(&self) -> Option<(&MigrationKey, &Entry)> {
-        self.entries.iter().find(|(_, entry)| entry.state == EntryState::Claimed)
+        self.entries
+            .iter()
+            .find(|(_, entry)| entry.state == EntryState::Claimed)
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 mod tests {
     use super::*;
 
     fn id() -> ReleaseId {
-        ReleaseId { namespace: "shop".parse().unwrap(), name: "shop".parse().unwrap() }
+        ReleaseId {
+            namespace: "shop".parse().unwrap(),
+            name: "shop".parse().unwrap(),
+        }
     }
 
     fn digest(c: char) -> Digest {
@@ -223,7 +238,10 @@ mod tests {
     #[test]
     fn a_key_changes_with_each_of_its_parts_and_with_nothing_else() {
         let (release, digest_a, digest_b) = (id(), digest('a'), digest('b'));
-        let (x, y) = (vec!["/bin/migrate".to_owned()], vec!["/bin".to_owned(), "migrate".to_owned()]);
+        let (x, y) = (
+            vec!["/bin/migrate".to_owned()],
+            vec!["/bin".to_owned(), "migrate".to_owned()],
+        );
         let base = KeyParts {
             release: &release,
             digest: &digest_a,
@@ -235,11 +253,27 @@ mod tests {
         let key = MigrationKey::of(&base);
         assert_eq!(key, MigrationKey::of(&base));
         let others = [
-            KeyParts { digest: &digest_b, ..base },
-            KeyParts { command: Some(&y), ..base },
-            KeyParts { command: None, args: Some(&x), ..base },
-            KeyParts { args: Some(&[]), ..base },
-            KeyParts { database: "db:5432/other", ..base },
+            KeyParts {
+                digest: &digest_b,
+                ..base
+            },
+            KeyParts {
+                command: Some(&y),
+                ..base
+            },
+            KeyParts {
+                command: None,
+                args: Some(&x),
+                ..base
+            },
+            KeyParts {
+                args: Some(&[]),
+                ..base
+            },
+            KeyParts {
+                database: "db:5432/other",
+                ..base
+            },
             KeyParts { rerun: 1, ..base },
         ];
         for other in others {
@@ -259,12 +293,17 @@ mod tests {
             digest: digest('a').to_string(),
             lock: "slipway-lock-x".into(),
             at: Timestamp::UNIX_EPOCH,
-            started: Some(Started { node: "node1".into(), boot_id: "b".into() }),
+            started: Some(Started {
+                node: "node1".into(),
+                boot_id: "b".into(),
+            }),
             exit_code: Some(0),
             note: String::new(),
         };
         let key = MigrationKey::parse(&"ab".repeat(32)).unwrap();
-        let ledger = Ledger { entries: [(key, entry)].into() };
+        let ledger = Ledger {
+            entries: [(key, entry)].into(),
+        };
         assert_eq!(Ledger::parse(&ledger.to_data()).unwrap(), ledger);
     }
 

@@ -98,8 +98,12 @@ pub fn job_name(release: &ReleaseName, key: &MigrationKey, run: u32) -> String {
 /// The gate of a revision from what is booked alone: for serving what was Live, without any move.
 #[must_use]
 pub fn booked(revision: &Revision, ledger: Option<&LedgerSeen>) -> Option<Migrated> {
-    let proof = Migrated { revision: revision.number };
-    let Some(migration) = &revision.migration else { return Some(proof) };
+    let proof = Migrated {
+        revision: revision.number,
+    };
+    let Some(migration) = &revision.migration else {
+        return Some(proof);
+    };
     let entry = ledger?.ledger.get(&migration.key)?;
     matches!(entry.state, EntryState::Succeeded | EntryState::Accepted).then_some(proof)
 }
@@ -111,14 +115,26 @@ pub fn gate(facts: &Facts<'_>) -> Next {
         return next;
     }
     let Some(migration) = &facts.revision.migration else {
-        return Next::Open(Migrated { revision: facts.revision.number });
+        return Next::Open(Migrated {
+            revision: facts.revision.number,
+        });
     };
     let key = &migration.key;
     match facts.ledger.and_then(|seen| seen.ledger.get(key)) {
         None if facts.history_lost => match facts.accept {
             Some(accepted) if accepts(accepted, key) => {
-                let entry = Entry { state: EntryState::Accepted, ..blank(facts, migration) };
-                write(facts, key, Entry { note: "accepted by commit; the ledger had been lost".into(), ..entry })
+                let entry = Entry {
+                    state: EntryState::Accepted,
+                    ..blank(facts, migration)
+                };
+                write(
+                    facts,
+                    key,
+                    Entry {
+                        note: "accepted by commit; the ledger had been lost".into(),
+                        ..entry
+                    },
+                )
             }
             _ => Next::Failed {
                 entry: None,
@@ -130,8 +146,12 @@ pub fn gate(facts: &Facts<'_>) -> Next {
         },
         None => start(facts, migration, 1),
         Some(entry) => match entry.state {
-            EntryState::Succeeded | EntryState::Accepted => Next::Open(Migrated { revision: facts.revision.number }),
-            EntryState::Failed if facts.attempt > entry.attempt => start(facts, migration, entry.run.saturating_add(1)),
+            EntryState::Succeeded | EntryState::Accepted => Next::Open(Migrated {
+                revision: facts.revision.number,
+            }),
+            EntryState::Failed if facts.attempt > entry.attempt => {
+                start(facts, migration, entry.run.saturating_add(1))
+            }
             EntryState::Unknown if facts.accept.is_some_and(|accepted| accepts(accepted, key)) => write(
                 facts,
                 key,
@@ -155,7 +175,10 @@ pub fn gate(facts: &Facts<'_>) -> Next {
                 ),
             },
             // `unfinished` has handled every claim.
-            EntryState::Claimed => Next::Wait { reason: "Running", message: format!("migration {key} is claimed") },
+            EntryState::Claimed => Next::Wait {
+                reason: "Running",
+                message: format!("migration {key} is claimed"),
+            },
         },
     }
 }
@@ -172,7 +195,9 @@ pub fn unfinished(facts: &Facts<'_>) -> Option<Next> {
 /// already unknown, a lock whose holder is over.
 #[must_use]
 pub fn leftovers(facts: &Facts<'_>) -> Vec<MigrationStep> {
-    let Some(seen) = facts.ledger else { return Vec::new() };
+    let Some(seen) = facts.ledger else {
+        return Vec::new();
+    };
     let entry_of = |job: &JobSeen| seen.ledger.entries.values().find(|entry| entry.uid == job.uid);
     let mut steps: Vec<MigrationStep> = facts
         .jobs
@@ -188,10 +213,25 @@ pub fn leftovers(facts: &Facts<'_>) -> Vec<MigrationStep> {
             over: job.resource_version.clone(),
         })
         .collect();
-    if let (lock, LockSeen::Held { by, over: true, resource_version, .. }) = facts.lock
-        && seen.ledger.entries.values().any(|entry| entry.uid == *by && entry.state != EntryState::Claimed)
+    if let (
+        lock,
+        LockSeen::Held {
+            by,
+            over: true,
+            resource_version,
+            ..
+        },
+    ) = facts.lock
+        && seen
+            .ledger
+            .entries
+            .values()
+            .any(|entry| entry.uid == *by && entry.state != EntryState::Claimed)
     {
-        steps.push(MigrationStep::FreeLock { lock: lock.to_owned(), over: resource_version.clone() });
+        steps.push(MigrationStep::FreeLock {
+            lock: lock.to_owned(),
+            over: resource_version.clone(),
+        });
     }
     steps
 }
@@ -209,23 +249,50 @@ fn start(facts: &Facts<'_>, migration: &Migration, run: u32) -> Next {
     }
     let name = job_name(facts.release, key, run);
     match facts.jobs.iter().find(|job| job.name == name) {
-        None => Next::Step(MigrationStep::CreateJob { revision: facts.revision.number, key: key.clone(), run }),
+        None => Next::Step(MigrationStep::CreateJob {
+            revision: facts.revision.number,
+            key: key.clone(),
+            run,
+        }),
         Some(job) if job.key.as_ref() != Some(key) => Next::Wait {
             reason: "NameTaken",
-            message: format!("a Job {name} that is not Slipway's stands where the migration would run; remove it"),
+            message: format!(
+                "a Job {name} that is not Slipway's stands where the migration would run; remove it"
+            ),
         },
-        Some(job) if job.deleting => {
-            Next::Wait { reason: "JobDeleting", message: format!("Job {name} is being deleted by somebody") }
-        }
+        Some(job) if job.deleting => Next::Wait {
+            reason: "JobDeleting",
+            message: format!("Job {name} is being deleted by somebody"),
+        },
         Some(job) => {
             let ran = job.resumed || !job.suspended || job.finished.is_some();
-            let entry = Entry { run, job: name.clone(), uid: job.uid.clone(), ..blank(facts, migration) };
+            let entry = Entry {
+                run,
+                job: name.clone(),
+                uid: job.uid.clone(),
+                ..blank(facts, migration)
+            };
             if ran {
                 // Only a claimed Job is resumed, so this one was resumed by hand or its claim was lost.
                 let note = format!("Job {name} ran without a claim in the ledger");
-                write(facts, key, Entry { state: EntryState::Unknown, note, ..entry })
+                write(
+                    facts,
+                    key,
+                    Entry {
+                        state: EntryState::Unknown,
+                        note,
+                        ..entry
+                    },
+                )
             } else {
-                write(facts, key, Entry { state: EntryState::Claimed, ..entry })
+                write(
+                    facts,
+                    key,
+                    Entry {
+                        state: EntryState::Claimed,
+                        ..entry
+                    },
+                )
             }
         }
     }
@@ -234,7 +301,17 @@ fn start(facts: &Facts<'_>, migration: &Migration, run: u32) -> Next {
 /// A claim: lock, resume, watch, book.
 fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
     let book = |state: EntryState, exit_code: Option<i32>, note: String| {
-        write(facts, key, Entry { state, exit_code, note, at: facts.now, ..entry.clone() })
+        write(
+            facts,
+            key,
+            Entry {
+                state,
+                exit_code,
+                note,
+                at: facts.now,
+                ..entry.clone()
+            },
+        )
     };
     let Some(job) = facts.jobs.iter().find(|job| job.uid == entry.uid) else {
         let note = format!("its Job {} is gone, and nobody saw how it ended", entry.job);
@@ -244,14 +321,23 @@ fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
     if let Some(end) = &job.finished {
         if pods.iter().any(|pod| !pod.terminal) {
             // `Failed` and `Complete` are set when pods are over; this is a look in between.
-            return Next::Wait { reason: "Running", message: format!("a pod of Job {} has not ended yet", job.name) };
+            return Next::Wait {
+                reason: "Running",
+                message: format!("a pod of Job {} has not ended yet", job.name),
+            };
         }
         let (state, exit_code, note) = judge(facts, key, entry, end, &pods);
         return book(state, exit_code, note);
     }
     if job.deleting {
-        let message = format!("Job {} is being deleted by somebody while migration {key} has the claim", job.name);
-        return Next::Wait { reason: "JobDeleting", message };
+        let message = format!(
+            "Job {} is being deleted by somebody while migration {key} has the claim",
+            job.name
+        );
+        return Next::Wait {
+            reason: "JobDeleting",
+            message,
+        };
     }
     if job.suspended {
         return if job.resumed || pods.iter().any(|pod| pod.started) {
@@ -270,15 +356,25 @@ fn suspended_again(
     book: impl Fn(EntryState, Option<i32>, String) -> Next,
 ) -> Next {
     if pods.iter().any(|pod| !pod.terminal) {
-        return Next::Wait { reason: "Suspending", message: format!("the pod of Job {} is going", entry.job) };
+        return Next::Wait {
+            reason: "Suspending",
+            message: format!("the pod of Job {} is going", entry.job),
+        };
     }
-    book(EntryState::Unknown, None, format!("Job {} was suspended before it ended", entry.job))
+    book(
+        EntryState::Unknown,
+        None,
+        format!("Job {} was suspended before it ended", entry.job),
+    )
 }
 
 fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &JobSeen) -> Next {
     let (lock, seen) = facts.lock;
     if lock != entry.lock {
-        return Next::Wait { reason: "DatabaseLocked", message: format!("the lock of migration {key} is being read") };
+        return Next::Wait {
+            reason: "DatabaseLocked",
+            message: format!("the lock of migration {key} is being read"),
+        };
     }
     let take = |over: Option<&String>| {
         Next::Step(MigrationStep::TakeLock {
@@ -296,7 +392,11 @@ fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &J
             uid: job.uid.clone(),
             over: job.resource_version.clone(),
         }),
-        LockSeen::Held { over: true, resource_version, .. } => take(Some(resource_version)),
+        LockSeen::Held {
+            over: true,
+            resource_version,
+            ..
+        } => take(Some(resource_version)),
         LockSeen::Held { holder, .. } => Next::Wait {
             reason: "DatabaseLocked",
             message: format!("Job {holder} is migrating the same database; migration {key} runs after it"),
@@ -318,14 +418,29 @@ fn watch(
             && let Some((node, boot_id)) = &pod.node
             && !boot_id.is_empty()
         {
-            let started = Started { node: node.clone(), boot_id: boot_id.clone() };
-            return write(facts, key, Entry { started: Some(started), ..entry.clone() });
+            let started = Started {
+                node: node.clone(),
+                boot_id: boot_id.clone(),
+            };
+            return write(
+                facts,
+                key,
+                Entry {
+                    started: Some(started),
+                    ..entry.clone()
+                },
+            );
         }
         return match pod.running_for {
-            Some(time) if time > facts.timeout => {
-                book(EntryState::Unknown, None, format!("it ran longer than its timeout of {} s", facts.timeout.as_secs()))
-            }
-            _ => Next::Wait { reason: "Running", message: format!("migration {key} is running as Job {}", job.name) },
+            Some(time) if time > facts.timeout => book(
+                EntryState::Unknown,
+                None,
+                format!("it ran longer than its timeout of {} s", facts.timeout.as_secs()),
+            ),
+            _ => Next::Wait {
+                reason: "Running",
+                message: format!("migration {key} is running as Job {}", job.name),
+            },
         };
     }
     if facts.superseded && !pods.is_empty() {
@@ -341,9 +456,15 @@ fn watch(
                 .into_iter()
                 .find(|reason| stuck.starts_with(reason))
                 .unwrap_or("NotStarted");
-            Next::Wait { reason, message: format!("the migration's pod has not started: {stuck}") }
+            Next::Wait {
+                reason,
+                message: format!("the migration's pod has not started: {stuck}"),
+            }
         }
-        None => Next::Wait { reason: "Starting", message: format!("Job {} is starting", job.name) },
+        None => Next::Wait {
+            reason: "Starting",
+            message: format!("Job {} is starting", job.name),
+        },
     }
 }
 
@@ -358,7 +479,11 @@ fn judge(
 ) -> (EntryState, Option<i32>, String) {
     let unknown = |note: String| (EntryState::Unknown, None, note);
     let [pod] = pods else {
-        return unknown(format!("Job {} ended, but {} pods of it are left to tell how", entry.job, pods.len()));
+        return unknown(format!(
+            "Job {} ended, but {} pods of it are left to tell how",
+            entry.job,
+            pods.len()
+        ));
     };
     if pod.deleting || pod.disrupted || pod.reason.is_some() {
         let why = pod.reason.as_deref().unwrap_or("its pod was deleted or evicted");
@@ -372,9 +497,16 @@ fn judge(
                 (None, _) => true,
             };
             if !same_boot {
-                return unknown(format!("the node of Job {} was started anew while it ran", entry.job));
+                return unknown(format!(
+                    "the node of Job {} was started anew while it ran",
+                    entry.job
+                ));
             }
-            let asked_for = facts.revision.migration.as_ref().is_some_and(|migration| migration.key == *key);
+            let asked_for = facts
+                .revision
+                .migration
+                .as_ref()
+                .is_some_and(|migration| migration.key == *key);
             if asked_for && facts.key_now.is_some_and(|now| now != key) {
                 return unknown("the database that the release names changed while it ran".to_owned());
             }
@@ -383,18 +515,24 @@ fn judge(
         (JobEnd::Failed(reason), _) if reason == "DeadlineExceeded" => {
             unknown(format!("Job {} ran into its deadline", entry.job))
         }
-        (JobEnd::Failed(_), Some(code)) if code != 0 => {
-            (EntryState::Failed, Some(code), format!("exit code {code}{}", last_line(&pod.tail)))
-        }
+        (JobEnd::Failed(_), Some(code)) if code != 0 => (
+            EntryState::Failed,
+            Some(code),
+            format!("exit code {code}{}", last_line(&pod.tail)),
+        ),
         _ => unknown(format!("Job {} ended, but its pod does not say how", entry.job)),
     }
 }
 
 fn last_line(tail: &str) -> String {
-    tail.lines().rev().map(str::trim).find(|line| !line.is_empty()).map_or_else(String::new, |line| {
-        let line: String = line.chars().take(300).collect();
-        format!(": {line}")
-    })
+    tail.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .map_or_else(String::new, |line| {
+            let line: String = line.chars().take(300).collect();
+            format!(": {line}")
+        })
 }
 
 // === building moves ===

@@ -213,7 +213,10 @@ pub enum JobEnd {
 
 /// A pod of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "each is one independent fact that the API server reports")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact that the API server reports"
+)]
 pub struct JobPodSeen {
     /// UID of its Job (`controller-uid`).
     pub job: Uid,

@@ -18,22 +18,34 @@ pub enum Progress {
 }
 
 /// Reasons of a waiting container that no time heals.
-const HOPELESS: [&str; 4] = ["InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "RunContainerError"];
+const HOPELESS: [&str; 4] = [
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "RunContainerError",
+];
 /// New pods may restart twice (a database that is a moment late); the third time is a crash loop.
 const CRASH_RESTARTS: u32 = 3;
 
 /// Judges the Deployments (live objects) of a revision by themselves and by its pods.
 #[must_use]
 pub fn judge(deployments: &[&LiveObject], pods: &[PodSeen], revision: RevisionNumber) -> Progress {
-    let of_revision = || pods.iter().filter(|pod| pod.revision == Some(revision) && !pod.deleting);
+    let of_revision = || {
+        pods.iter()
+            .filter(|pod| pod.revision == Some(revision) && !pod.deleting)
+    };
     if let Some(sentence) = of_revision().find_map(broken) {
         return Progress::Broken(sentence);
     }
-    let unfinished = deployments.iter().find_map(|deployment| moving(&deployment.value));
+    let unfinished = deployments
+        .iter()
+        .find_map(|deployment| moving(&deployment.value));
     match unfinished {
         None => Progress::Complete,
         Some(sentence) => {
-            let hint = of_revision().find_map(hint).map_or_else(String::new, |hint| format!("; {hint}"));
+            let hint = of_revision()
+                .find_map(hint)
+                .map_or_else(String::new, |hint| format!("; {hint}"));
             Progress::Moving(format!("{sentence}{hint}"))
         }
     }
@@ -42,13 +54,19 @@ pub fn judge(deployments: &[&LiveObject], pods: &[PodSeen], revision: RevisionNu
 /// Restarts of the pods of a revision, for verification.
 #[must_use]
 pub fn restarts(pods: &[PodSeen], revision: RevisionNumber) -> u32 {
-    pods.iter().filter(|pod| pod.revision == Some(revision) && !pod.deleting).map(|pod| pod.restarts).sum()
+    pods.iter()
+        .filter(|pod| pod.revision == Some(revision) && !pod.deleting)
+        .map(|pod| pod.restarts)
+        .sum()
 }
 
 /// `None` when the Deployment is complete.
 fn moving(deployment: &Value) -> Option<String> {
     let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_i64);
-    let name = deployment.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("?");
+    let name = deployment
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or("?");
     let desired = number("/spec/replicas").unwrap_or(1);
     let generation = number("/metadata/generation").unwrap_or(0);
     if number("/status/observedGeneration").unwrap_or(-1) < generation {
@@ -58,7 +76,9 @@ fn moving(deployment: &Value) -> Option<String> {
     let available = number("/status/availableReplicas").unwrap_or(0);
     let all = number("/status/replicas").unwrap_or(0);
     if updated < desired || available < desired {
-        return Some(format!("Deployment {name}: {available} of {desired} pods available, {updated} of the new revision"));
+        return Some(format!(
+            "Deployment {name}: {available} of {desired} pods available, {updated} of the new revision"
+        ));
     }
     (all > updated).then(|| format!("Deployment {name}: {} old pods are still going", all - updated))
 }
@@ -67,18 +87,23 @@ fn moving(deployment: &Value) -> Option<String> {
 fn broken(pod: &PodSeen) -> Option<String> {
     if let Some((reason, message)) = &pod.waiting {
         let refused = matches!(reason.as_str(), "ErrImagePull" | "ImagePullBackOff")
-            && ["not found", "manifest unknown", "unauthorized", "authentication required", "no match for platform"]
-                .iter()
-                .any(|word| message.to_lowercase().contains(word));
+            && [
+                "not found",
+                "manifest unknown",
+                "unauthorized",
+                "authentication required",
+                "no match for platform",
+            ]
+            .iter()
+            .any(|word| message.to_lowercase().contains(word));
         if refused || HOPELESS.contains(&reason.as_str()) {
             return Some(format!("pod {}: {reason}: {}", pod.name, clip(message)));
         }
     }
     (pod.restarts >= CRASH_RESTARTS).then(|| {
-        let end = pod
-            .last_end
-            .as_ref()
-            .map_or_else(String::new, |(code, reason)| format!(", last with exit code {code} ({reason})"));
+        let end = pod.last_end.as_ref().map_or_else(String::new, |(code, reason)| {
+            format!(", last with exit code {code} ({reason})")
+        });
         format!("pod {} restarted {} times{end}", pod.name, pod.restarts)
     })
 }
@@ -88,7 +113,11 @@ fn hint(pod: &PodSeen) -> Option<String> {
     if let Some(why) = &pod.unschedulable {
         return Some(format!("pod {} cannot be scheduled: {}", pod.name, clip(why)));
     }
-    if let Some((reason, message)) = pod.waiting.as_ref().filter(|(reason, _)| reason != "ContainerCreating") {
+    if let Some((reason, message)) = pod
+        .waiting
+        .as_ref()
+        .filter(|(reason, _)| reason != "ContainerCreating")
+    {
         return Some(format!("pod {}: {reason}: {}", pod.name, clip(message)));
     }
     let (code, reason) = pod.last_end.as_ref()?;
@@ -96,11 +125,19 @@ fn hint(pod: &PodSeen) -> Option<String> {
 }
 
 fn clip(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(300)
+        .collect()
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 mod tests {
     use serde_json::json;
 
@@ -135,40 +172,74 @@ mod tests {
     #[test]
     fn right_after_a_write_the_old_rollout_does_not_count_as_the_new_one() {
         let stale = deployment(2, 1, [2, 2, 2, 2]);
-        assert!(matches!(judge(&[&stale], &[], RevisionNumber(2)), Progress::Moving(_)));
+        assert!(matches!(
+            judge(&[&stale], &[], RevisionNumber(2)),
+            Progress::Moving(_)
+        ));
     }
 
     #[test]
     fn complete_means_updated_and_available_and_nothing_old_left() {
-        assert_eq!(judge(&[&deployment(2, 2, [2, 2, 2, 2])], &[], RevisionNumber(2)), Progress::Complete);
+        assert_eq!(
+            judge(&[&deployment(2, 2, [2, 2, 2, 2])], &[], RevisionNumber(2)),
+            Progress::Complete
+        );
         for numbers in [[2, 3, 2, 2], [2, 2, 1, 2], [2, 2, 2, 1]] {
             let moving = deployment(2, 2, numbers);
-            assert!(matches!(judge(&[&moving], &[], RevisionNumber(2)), Progress::Moving(_)), "{numbers:?}");
+            assert!(
+                matches!(judge(&[&moving], &[], RevisionNumber(2)), Progress::Moving(_)),
+                "{numbers:?}"
+            );
         }
     }
 
     #[test]
     fn no_deployment_but_all_of_them_must_be_complete() {
         let (done, moving) = (deployment(1, 1, [1, 1, 1, 1]), deployment(1, 1, [1, 1, 0, 0]));
-        assert!(matches!(judge(&[&done, &moving], &[], RevisionNumber(1)), Progress::Moving(_)));
+        assert!(matches!(
+            judge(&[&done, &moving], &[], RevisionNumber(1)),
+            Progress::Moving(_)
+        ));
     }
 
     #[test]
     fn a_crash_loop_of_a_new_pod_fails_fast_and_one_of_an_old_pod_does_not() {
         let moving = deployment(2, 2, [2, 3, 1, 2]);
-        let crash = PodSeen { restarts: 3, last_end: Some((1, "Error".into())), ..pod(2) };
-        assert!(matches!(judge(&[&moving], &[crash.clone()], RevisionNumber(2)), Progress::Broken(_)));
-        let old = PodSeen { revision: Some(RevisionNumber(1)), ..crash };
-        assert!(matches!(judge(&[&moving], &[old], RevisionNumber(2)), Progress::Moving(_)));
+        let crash = PodSeen {
+            restarts: 3,
+            last_end: Some((1, "Error".into())),
+            ..pod(2)
+        };
+        assert!(matches!(
+            judge(&[&moving], &[crash.clone()], RevisionNumber(2)),
+            Progress::Broken(_)
+        ));
+        let old = PodSeen {
+            revision: Some(RevisionNumber(1)),
+            ..crash
+        };
+        assert!(matches!(
+            judge(&[&moving], &[old], RevisionNumber(2)),
+            Progress::Moving(_)
+        ));
     }
 
     #[test]
     fn a_missing_manifest_fails_fast_and_a_slow_registry_does_not() {
         let moving = deployment(2, 2, [2, 3, 1, 2]);
-        let waiting = |message: &str| PodSeen { waiting: Some(("ErrImagePull".into(), message.into())), ..pod(2) };
+        let waiting = |message: &str| PodSeen {
+            waiting: Some(("ErrImagePull".into(), message.into())),
+            ..pod(2)
+        };
         let missing = waiting("failed to resolve reference: registry/x:1: not found");
-        assert!(matches!(judge(&[&moving], &[missing], RevisionNumber(2)), Progress::Broken(_)));
+        assert!(matches!(
+            judge(&[&moving], &[missing], RevisionNumber(2)),
+            Progress::Broken(_)
+        ));
         let slow = waiting("dial tcp: i/o timeout");
-        assert!(matches!(judge(&[&moving], &[slow], RevisionNumber(2)), Progress::Moving(_)));
+        assert!(matches!(
+            judge(&[&moving], &[slow], RevisionNumber(2)),
+            Progress::Moving(_)
+        ));
     }
 }

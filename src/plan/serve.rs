@@ -11,11 +11,7 @@ use super::{
 use crate::{
     api::meta,
     names::{ProcessName, Uid},
-    render::{
-        Kind, Object, ObjectKey,
-        compare::{Ownership, drift, ours},
-        with_replicas,
-    },
+    render::{Kind, Object, ObjectKey, Ownership, drift, ours, with_replicas},
     spec::Declared,
 };
 
@@ -40,8 +36,11 @@ pub fn wanted(o: &Observed, revision: &Revision, declared: Option<&Declared>) ->
 /// something valid is declared.
 #[must_use]
 pub fn wanted_as_stored(o: &Observed, revision: &Revision, declared: Option<&Declared>) -> Vec<Object> {
-    let mut objects: Vec<Object> =
-        revision.objects.iter().map(|object| scaled(o, object, declared)).collect();
+    let mut objects: Vec<Object> = revision
+        .objects
+        .iter()
+        .map(|object| scaled(o, object, declared))
+        .collect();
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     objects
 }
@@ -135,7 +134,13 @@ pub fn running_revisions(o: &Observed) -> BTreeMap<String, u64> {
         .iter()
         .filter(|(key, _)| key.kind == Kind::Deployment)
         .filter_map(|(key, live)| {
-            let number = live.value.pointer("/metadata/annotations")?.get(meta::REVISION)?.as_str()?.parse().ok()?;
+            let number = live
+                .value
+                .pointer("/metadata/annotations")?
+                .get(meta::REVISION)?
+                .as_str()?
+                .parse()
+                .ok()?;
             Some((key.name.clone(), number))
         })
         .collect()
