@@ -10,6 +10,7 @@
 //! a test (`tests/purity.rs`) holds them to it. The other rooms carry values in and out of them.
 
 pub mod api;
+pub mod image;
 pub mod names;
 pub mod render;
 pub mod spec;
