@@ -1,6 +1,6 @@
 //! Why an image could not be resolved, and what that means for the release that waits for it.
 
-use std::{error::Error, fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 /// What a failure asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,38 +79,5 @@ impl ResolveError {
             Self::Unreachable { .. } | Self::TimedOut { .. } => Intent::Retry,
             Self::Invalid { .. } => Intent::Stall,
         }
-    }
-}
-
-/// An error and all its causes in one line, each said once. Library errors tend to hide theirs.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            // Writing to a String cannot fail.
-            let _ = write!(line, ": {text}");
-        }
-        cause = error.source();
-    }
-    line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_chain_says_each_cause_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("outer: inner")]
-        struct Outer(#[source] Inner);
-        #[derive(Debug, thiserror::Error)]
-        #[error("inner")]
-        struct Inner(#[source] std::io::Error);
-        let error = Outer(Inner(std::io::Error::other("refused")));
-        assert_eq!(chain(&error), "outer: inner: refused");
     }
 }

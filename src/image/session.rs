@@ -16,13 +16,13 @@ use sha2::{Digest as _, Sha256};
 use super::{
     challenge::{self, Challenge},
     credentials::Credential,
-    error::chain,
     manifest::{self, ImageConfig, Manifest},
     registry::Registry,
 };
 use crate::{
     names::{Digest, Version},
     spec::declared::{ImagePick, ImageRequest},
+    telemetry::chain,
 };
 
 /// The distribution spec lets registries refuse manifests above 4 MiB.
