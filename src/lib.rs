@@ -10,8 +10,14 @@
 //! a test (`tests/purity.rs`) holds them to it. The other rooms carry values in and out of them.
 
 pub mod api;
+pub mod cli;
+pub mod cluster;
+pub mod controller;
+pub mod image;
 pub mod names;
 pub mod plan;
 pub mod render;
+pub mod server;
 pub mod spec;
 pub mod status;
+pub mod telemetry;

@@ -4,6 +4,7 @@
 //! may enter here; what a *combination* of fields means is decided in [`crate::spec`].
 
 pub mod condition;
+pub mod crds;
 pub mod duration;
 pub mod meta;
 pub mod release;

@@ -1,0 +1,72 @@
+//! The command line: one file per command, and how their results become exit codes.
+//!
+//! 0 is success, 1 a problem that the message names, 2 a command line that makes no sense.
+
+pub mod controller;
+pub mod crds;
+pub mod render;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Brings each cluster to the versions that git declares.
+#[derive(Debug, Parser)]
+#[command(name = "slipway", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the controller in or beside a cluster.
+    Controller(controller::Args),
+    /// Print the definitions of Slipway's kinds.
+    Crds(crds::Args),
+    /// Print the objects of releases, without a cluster.
+    Render(render::Args),
+}
+
+/// The command line makes no sense, in a way that its grammar does not show.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Runs one command. Problems are printed, with all their causes, to standard error.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Controller(args) => controller::run(args),
+        Command::Crds(args) => crds::run(&args),
+        Command::Render(args) => render::run(&args),
+    };
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    // A reader that has seen enough, such as head, is no problem.
+    let closed = |io: &std::io::Error| io.kind() == std::io::ErrorKind::BrokenPipe;
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(closed) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {}", crate::telemetry::chain(error.as_ref()));
+    if error.is::<Usage>() {
+        ExitCode::from(2)
+    } else {
+        ExitCode::from(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,83 @@
+//! Why an image could not be resolved, and what that means for the release that waits for it.
+
+use std::time::Duration;
+
+/// What a failure asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// Nobody has to act: try again, with growing delays.
+    Retry,
+    /// Something outside has to happen (a push, a credential): look again from time to time.
+    WaitFor,
+    /// The same question gets the same answer: wait for another commit.
+    Stall,
+}
+
+/// Why an image could not be resolved. Each message is a whole sentence for people, causes included, and
+/// holds no credential, no token and no URL with a query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// The registry knows no such tag, digest or repository.
+    #[error("{reference} does not exist in the registry")]
+    NotFound {
+        /// What was asked for.
+        reference: String,
+    },
+    /// The registry wants a credential, or another one.
+    #[error("the registry refused to show {reference}; tried {tried}")]
+    Unauthorized {
+        /// What was asked for.
+        reference: String,
+        /// In words, which credential was shown.
+        tried: String,
+    },
+    /// The registry or its token server could not be reached, or is not well.
+    #[error("the registry could not be asked for {reference}: {cause}")]
+    Unreachable {
+        /// What was asked for.
+        reference: String,
+        /// The chain of causes.
+        cause: String,
+    },
+    /// No whole answer within the deadline.
+    #[error("the registry gave no whole answer about {reference} within {} s", .deadline.as_secs_f32())]
+    TimedOut {
+        /// What was asked for.
+        reference: String,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// The answer cannot be used: no image, too large, or not what its digest says.
+    #[error("{reference} is not usable: {problem}")]
+    Invalid {
+        /// What was asked for.
+        reference: String,
+        /// Half a sentence.
+        problem: String,
+    },
+}
+
+impl ResolveError {
+    /// A static word for conditions and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "ImageNotFound",
+            Self::Unauthorized { .. } => "RegistryAuth",
+            Self::Unreachable { .. } => "RegistryUnreachable",
+            Self::TimedOut { .. } => "RegistryTimeout",
+            Self::Invalid { .. } => "ImageInvalid",
+        }
+    }
+
+    /// What the failure asks for.
+    #[must_use]
+    pub fn intent(&self) -> Intent {
+        match self {
+            // The image of a version is often pushed after the commit that names it.
+            Self::NotFound { .. } | Self::Unauthorized { .. } => Intent::WaitFor,
+            Self::Unreachable { .. } | Self::TimedOut { .. } => Intent::Retry,
+            Self::Invalid { .. } => Intent::Stall,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What a registry says about an image: the digest of a tag, its platforms, and who it runs as.
+//!
+//! The answer is an observation: it is pinned in a revision before anything acts on it, so a registry that is
+//! down, slow or lying cannot change what runs. `credentials` is pure; only `registry` and its `session` talk to anyone.
+
+pub mod challenge;
+pub mod credentials;
+pub mod error;
+pub mod manifest;
+pub mod registry;
+mod session;
+
+pub use credentials::{CredentialsError, DockerConfig};
+pub use error::{Intent, ResolveError};
+pub use manifest::Platform;
+pub use registry::{Registry, RegistryError, ResolvedImage};

@@ -1,0 +1,178 @@
+//! Asks a registry what an image is: tag → digest, platforms, user and labels.
+//!
+//! There is no state between two questions, so that one namespace's credential or token never answers for
+//! another; every question ends within a deadline. How one question is put is [`super::session`]'s.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use reqwest::{Certificate, Client, redirect};
+
+use super::{
+    credentials::{DockerConfig, Found},
+    error::ResolveError,
+    manifest::{self, Manifest, Platform},
+    session::{Failure, Session},
+};
+use crate::{
+    names::Digest,
+    spec::declared::{ImagePick, ImageRequest},
+};
+
+/// For everything about one image: up to five requests.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Half the deadline: a host that drops packets leaves time for the message to say so.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two pieces of a body.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Registry → storage, at most through one more host.
+const MAX_REDIRECTS: usize = 3;
+
+/// What a registry said about an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedImage {
+    /// The digest of the tag: that of the index where there is one.
+    pub digest: Digest,
+    /// The platforms that it runs on, sorted, each once; never empty.
+    pub platforms: Vec<Platform>,
+    /// `USER` of the image; `None` means root.
+    pub user: Option<String>,
+    /// Label `org.opencontainers.image.version`.
+    pub version_label: Option<String>,
+    /// Label `org.opencontainers.image.revision`.
+    pub revision_label: Option<String>,
+}
+
+/// Why there is no [`Registry`].
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The bundle of CAs holds no certificate, or a broken one.
+    #[error("the CA bundle is not a list of PEM certificates")]
+    CaBundle(#[source] Option<reqwest::Error>),
+    /// The TLS library refuses.
+    #[error("cannot set up TLS for registries")]
+    Tls(#[source] reqwest::Error),
+}
+
+/// A client for all registries. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    pub(super) secure: Client,
+    pub(super) plain: Client,
+    pub(super) plain_http: BTreeSet<String>,
+    deadline: Duration,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// `ca_bundle` (PEM) is trusted beside the system's CAs. `plain_http` lists the registries, `host` or
+    /// `host:port`, that are spoken to without TLS; no other ever is.
+    pub fn new(ca_bundle: Option<&[u8]>, plain_http: Vec<String>) -> Result<Self, RegistryError> {
+        let certificates = match ca_bundle {
+            None => Vec::new(),
+            Some(pem) => Certificate::from_pem_bundle(pem).map_err(|e| RegistryError::CaBundle(Some(e)))?,
+        };
+        if ca_bundle.is_some() && certificates.is_empty() {
+            return Err(RegistryError::CaBundle(None));
+        }
+        let client = |https_only: bool| {
+            Client::builder()
+                .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(READ_TIMEOUT)
+                .redirect(redirect::Policy::limited(MAX_REDIRECTS))
+                .referer(false)
+                .https_only(https_only)
+                .tls_certs_merge(certificates.clone())
+                .build()
+                .map_err(RegistryError::Tls)
+        };
+        Ok(Self {
+            secure: client(true)?,
+            plain: client(false)?,
+            plain_http: plain_http.into_iter().collect(),
+            deadline: DEADLINE,
+        })
+    }
+
+    /// With another deadline for all about one image.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Asks for an image, with the credential of `credentials` that fits its repository, else anonymously.
+    pub async fn resolve(
+        &self,
+        request: &ImageRequest,
+        credentials: Option<&DockerConfig>,
+    ) -> Result<ResolvedImage, ResolveError> {
+        let found = credentials.and_then(|config| config.credentials_for(&request.repository));
+        let failure = match tokio::time::timeout(self.deadline, self.ask(request, found)).await {
+            Ok(Ok(image)) => return Ok(image),
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::TimedOut,
+        };
+        let reference = request.reference();
+        Err(match failure {
+            Failure::NotFound => ResolveError::NotFound { reference },
+            Failure::Unauthorized => ResolveError::Unauthorized {
+                reference,
+                tried: tried(&request.repository, credentials, found),
+            },
+            Failure::TimedOut => ResolveError::TimedOut {
+                reference,
+                deadline: self.deadline,
+            },
+            Failure::Unreachable(cause) => ResolveError::Unreachable { reference, cause },
+            Failure::Invalid(problem) => ResolveError::Invalid { reference, problem },
+        })
+    }
+
+    async fn ask(&self, request: &ImageRequest, found: Option<Found<'_>>) -> Result<ResolvedImage, Failure> {
+        let mut session = Session::new(self, request, found.map(|found| found.credential))?;
+        let (pick, expected) = match &request.pick {
+            ImagePick::Tag(tag) => (tag.as_str(), None),
+            ImagePick::Digest(digest) => (digest.as_str(), Some(digest)),
+        };
+        let top = session.manifest(pick, expected).await?;
+        let (config, platforms) = match manifest::parse_manifest(&top.body).map_err(Failure::Invalid)? {
+            Manifest::Image { config } => {
+                let config = session.config(&config).await?;
+                let platforms = vec![config.platform.clone()];
+                (Some(config), platforms)
+            }
+            Manifest::Index { images } => {
+                let config = match manifest::representative(&images) {
+                    Some(digest) => session.config_of(digest).await?,
+                    None => None,
+                };
+                (config, manifest::platforms(&images))
+            }
+        };
+        let (user, version_label, revision_label) = match config {
+            Some(config) => (config.user, config.version, config.revision),
+            None => (None, None, None),
+        };
+        Ok(ResolvedImage {
+            digest: top.digest,
+            platforms,
+            user,
+            version_label,
+            revision_label,
+        })
+    }
+}
+
+/// Which credential was shown, in words and without any of it.
+fn tried(repository: &str, credentials: Option<&DockerConfig>, found: Option<Found<'_>>) -> String {
+    let registry = repository.split('/').next().unwrap_or(repository);
+    match (found, credentials) {
+        (Some(found), _) => format!("the entry {:?} of the pull secret", found.key),
+        (None, Some(_)) => format!("anonymously, since the pull secret has no entry for {registry}"),
+        (None, None) => "anonymously, since no pull secret is declared".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! Logs and numbers.
+//!
+//! Labels are static words only, so the number of series is known when this is compiled: no name of an object
+//! and no text of an error ever becomes a label. Logs go to standard error; standard output is for results.
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    fmt::{self, Write as _},
+    sync::Mutex,
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+        histogram::Histogram,
+        info::Info,
+    },
+    registry::Registry,
+};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+// === logs ===
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is not one.
+    #[error("{0:?} is no log level or filter, such as info or info,slipway=debug")]
+    Filter(String, #[source] tracing_subscriber::filter::ParseError),
+    /// Called twice.
+    #[error("logging is set up already")]
+    Twice(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Sets up logging for the process. `filter` is a level or a filter as of `tracing_subscriber::EnvFilter`.
+pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
+    let parsed = EnvFilter::try_new(filter).map_err(|e| LogError::Filter(filter.to_owned(), e))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(parsed);
+    match format {
+        LogFormat::Text => registry.with(lines.with_ansi(false)).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    }
+    .map_err(LogError::Twice)
+}
+
+/// An error and all its causes in one line, each said once. Library errors tend to hide theirs.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            // Writing to a String cannot fail.
+            let _ = write!(line, ": {text}");
+        }
+        cause = error.source();
+    }
+    line
+}
+
+// === numbers ===
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoopOutcome {
+    /// `release` or `source`: the loop.
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Phase {
+    phase: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+/// One bucket per factor of about three, from a cached no-op to a stuck server.
+const PASS_BUCKETS: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+/// From a quick worker to a migration of a day.
+const LEAD_BUCKETS: [f64; 10] = [
+    15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0,
+];
+
+#[derive(Clone)]
+struct PassHistogram;
+
+impl MetricConstructor<Histogram> for PassHistogram {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(PASS_BUCKETS)
+    }
+}
+
+/// All numbers of the process. Share it in an `Arc`.
+pub struct Metrics {
+    registry: Registry,
+    passes: Family<LoopOutcome, Counter>,
+    pass_seconds: Family<Kind, Histogram, PassHistogram>,
+    releases: Family<Phase, Gauge>,
+    phases: Mutex<BTreeSet<&'static str>>,
+    fetches: Family<Reason, Counter>,
+    resolutions: Family<Reason, Counter>,
+    deployments: Family<Outcome, Counter>,
+    lead_seconds: Histogram,
+    restore_seconds: Histogram,
+    watch_errors: Family<Kind, Counter>,
+    leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("slipway"),
+            passes: Family::default(),
+            pass_seconds: Family::new_with_constructor(PassHistogram),
+            releases: Family::default(),
+            phases: Mutex::default(),
+            fetches: Family::default(),
+            resolutions: Family::default(),
+            deployments: Family::default(),
+            lead_seconds: Histogram::new(LEAD_BUCKETS),
+            restore_seconds: Histogram::new(LEAD_BUCKETS),
+            watch_errors: Family::default(),
+            leader: Gauge::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        // Destructured, so that a new number cannot be forgotten here.
+        let Self {
+            registry,
+            passes,
+            pass_seconds,
+            releases,
+            phases: _,
+            fetches,
+            resolutions,
+            deployments,
+            lead_seconds,
+            restore_seconds,
+            watch_errors,
+            leader,
+        } = &mut self;
+        registry.register("reconciles", "Passes of a loop, by outcome", passes.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "How long a pass of a loop took",
+            pass_seconds.clone(),
+        );
+        registry.register("releases", "Releases, by phase", releases.clone());
+        registry.register(
+            "source_fetches",
+            "Fetches of git repositories, by reason",
+            fetches.clone(),
+        );
+        registry.register(
+            "image_resolutions",
+            "Questions to registries, by reason",
+            resolutions.clone(),
+        );
+        registry.register(
+            "deployments",
+            "Revisions that ended, by outcome",
+            deployments.clone(),
+        );
+        registry.register(
+            "lead_time_seconds",
+            "From a commit to its verified rollout",
+            lead_seconds.clone(),
+        );
+        registry.register(
+            "restore_time_seconds",
+            "From a failed revision to the next verified one",
+            restore_seconds.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Interruptions of watches, by kind",
+            watch_errors.clone(),
+        );
+        registry.register("leader", "1 while this process holds the lease", leader.clone());
+        registry.register(
+            "build",
+            "What runs",
+            Info::new(Build {
+                version: env!("CARGO_PKG_VERSION"),
+            }),
+        );
+        self
+    }
+
+    /// A pass of the loop `kind` ended.
+    pub fn reconciled(&self, kind: &'static str, outcome: &'static str, took: Duration) {
+        self.passes.get_or_create(&LoopOutcome { kind, outcome }).inc();
+        self.pass_seconds
+            .get_or_create(&Kind { kind })
+            .observe(took.as_secs_f64());
+    }
+
+    /// How many releases there are in each phase now; phases that are not named have none.
+    pub fn releases(&self, counts: impl IntoIterator<Item = (&'static str, i64)>) {
+        // A poisoned lock guards nothing worse than a label.
+        let mut phases = self
+            .phases
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut gone = phases.clone();
+        for (phase, count) in counts {
+            gone.remove(phase);
+            phases.insert(phase);
+            self.releases.get_or_create(&Phase { phase }).set(count);
+        }
+        for phase in gone {
+            self.releases.get_or_create(&Phase { phase }).set(0);
+        }
+    }
+
+    /// A fetch of a repository ended, with `Succeeded` or the reason of its failure.
+    pub fn fetched(&self, reason: &'static str) {
+        self.fetches.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A registry was asked, with `Succeeded` or the reason of its failure.
+    pub fn resolved(&self, reason: &'static str) {
+        self.resolutions.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A revision got its outcome.
+    pub fn deployed(&self, outcome: &'static str) {
+        self.deployments.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// From a commit to its verified rollout.
+    pub fn lead_time(&self, took: Duration) {
+        self.lead_seconds.observe(took.as_secs_f64());
+    }
+
+    /// From a failed revision to the next verified one.
+    pub fn restore_time(&self, took: Duration) {
+        self.restore_seconds.observe(took.as_secs_f64());
+    }
+
+    /// The watch of `kind` was interrupted.
+    pub fn watch_failed(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Whether this process leads.
+    pub fn leading(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// All numbers as OpenMetrics text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_open_metrics() {
+        let metrics = Metrics::new();
+        metrics.reconciled("release", "Live", Duration::from_millis(2));
+        metrics.fetched("Succeeded");
+        metrics.resolved("RegistryAuth");
+        metrics.deployed("Live");
+        metrics.leading(true);
+        let page = metrics.encode().unwrap();
+        for line in [
+            "slipway_reconciles_total{kind=\"release\",outcome=\"Live\"} 1",
+            "slipway_reconcile_duration_seconds_count{kind=\"release\"} 1",
+            "slipway_source_fetches_total{reason=\"Succeeded\"} 1",
+            "slipway_image_resolutions_total{reason=\"RegistryAuth\"} 1",
+            "slipway_deployments_total{outcome=\"Live\"} 1",
+            "slipway_leader 1",
+            concat!(
+                "slipway_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
+        ] {
+            assert!(page.lines().any(|l| l == line), "{line}\n{page}");
+        }
+        assert!(page.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_phase_that_nothing_is_in_any_more_is_zero() {
+        let metrics = Metrics::new();
+        metrics.releases([("Live", 2), ("Migrating", 1)]);
+        metrics.releases([("Live", 3)]);
+        let page = metrics.encode().unwrap();
+        assert!(page.contains("slipway_releases{phase=\"Live\"} 3"), "{page}");
+        assert!(page.contains("slipway_releases{phase=\"Migrating\"} 0"), "{page}");
+    }
+
+    #[test]
+    fn a_filter_that_is_none_is_refused_by_name() {
+        let error = init_logs(LogFormat::Text, "slipway=loud").unwrap_err();
+        assert!(error.to_string().contains("slipway=loud"), "{error}");
+    }
+
+    #[test]
+    fn the_chain_says_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer: inner")]
+        struct Outer(#[source] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("inner")]
+        struct Inner(#[source] std::io::Error);
+        let error = Outer(Inner(std::io::Error::other("refused")));
+        assert_eq!(chain(&error), "outer: inner: refused");
+    }
+}
