@@ -19,6 +19,7 @@ use crate::names::ObjectName;
     version = "v1alpha1",
     kind = "Release",
     plural = "releases",
+    doc = "The declared state of one application in this cluster.",
     namespaced,
     status = "ReleaseStatus",
     derive = "Default",

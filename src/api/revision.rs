@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     version = "v1alpha1",
     kind = "ReleaseRevision",
     plural = "releaserevisions",
+    doc = "One numbered attempt to bring a release about, with everything that drift repair and rollback need.",
     namespaced,
     status = "ReleaseRevisionStatus",
     derive = "Default",

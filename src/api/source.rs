@@ -13,6 +13,7 @@ use super::{Condition, Duration};
     version = "v1alpha1",
     kind = "ReleaseSource",
     plural = "releasesources",
+    doc = "A git repository that releases come from.",
     status = "ReleaseSourceStatus",
     derive = "Default",
     derive = "PartialEq",
