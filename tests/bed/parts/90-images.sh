@@ -10,7 +10,7 @@ SHOP_DIR=$BED_HOME/../../examples/shop
 # The folder of finished registry storage; its name follows from all that goes into the images.
 images_store() {
   local key
-  key=$(cd "$BED_HOME/../.." && find tests/bed/parts/90-images.sh tests/bed/images examples/shop -type f -print0 |
+  key=$(cd "$BED_HOME/../.." && find tests/bed/parts/90-images.sh tests/bed/images examples/shop -type f ! -name README.md -print0 |
     sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
   echo "$BED_CACHE/images/registry-$key"
 }
@@ -31,6 +31,9 @@ part_images_install() {
     images_publish "$store" >>"$BED_CACHE/images/build.log" 2>&1 ||
       { tail -30 "$BED_CACHE/images/build.log" >&2; die "images not published (log: $BED_CACHE/images/build.log)"; }
     touch "$store/.complete"
+    # What older inputs gave; a running instance has links of its own.
+    find "$BED_CACHE/images" -maxdepth 1 -name 'registry-*' -mtime +1 -exec rm -rf {} +
+    images_buildah rmi --prune >/dev/null 2>&1 || true
   ) 8>"$BED_CACHE/images/.lock"
   say "images built in $((SECONDS - begin)) s"
 }
@@ -42,12 +45,16 @@ images_buildah() {
   buildah --root "$BED_CACHE/images/storage" --runroot "$BED_CACHE/images/run" "$command" "$@"
 }
 
-# images_dockerfile FOLDER NAME:TAG [OPTION…]
-images_dockerfile() {
-  local dir=$1 name=$2
-  shift 2
+# images_dockerfile FOLDER NAME:TAG [OPTION…]: a base, built again only if it has changed.
+# images_application …: the same anew each time, because buildah's cache does not see that a build argument has another value.
+images_dockerfile() { images_bud --layers "$@"; }
+images_application() { images_bud --layers=false "$@"; }
+
+images_bud() {
+  local cache=$1 dir=$2 name=$3
+  shift 3
   # Packages come from where the machine's own come from, its mirror and keys included.
-  images_buildah bud --quiet --isolation chroot --layers --pull-never --network host \
+  images_buildah bud --quiet --isolation chroot "$cache" --pull-never --network host \
     --volume /etc/apt:/etc/apt:ro --volume /usr/share/keyrings:/usr/share/keyrings:ro \
     --tag "$IMAGE_HOST/$name" "$@" "$dir"
 }
@@ -78,7 +85,7 @@ images_shop() {
   local version=$1 tree
   tree=$(mktemp -d "$BED_CACHE/images/shop.XXXXXX")
   "$SHOP_DIR/checkout" "$version" "$tree"
-  images_dockerfile "$tree" "acme/shop:$version" \
+  images_application "$tree" "acme/shop:$version" \
     --build-arg BUILDER_IMAGE="$IMAGE_HOST/bed/builder:1" --build-arg RUNNER_IMAGE="$IMAGE_HOST/bed/runner:1" \
     --build-arg VERSION="$version" --build-arg REVISION="$(images_revision "$tree")" \
     --build-arg SOURCE=https://git.bed.test/shop.git || return 1
@@ -102,10 +109,10 @@ images_build() {
   images_dockerfile "$context" bed/busybox:1 || return 1
   rm -rf "$context"
   for version in "${PROBE_VERSIONS[@]}"; do
-    images_dockerfile "$at/probe" "acme/probe:$version" --build-arg VERSION="$version" \
+    images_application "$at/probe" "acme/probe:$version" --build-arg VERSION="$version" \
       --build-arg REVISION="$(images_revision "$at/probe")" || return 1
   done
-  images_dockerfile "$at/armonly" acme/armonly:1.0.0 --platform linux/arm64 --build-arg VERSION=1.0.0 \
+  images_application "$at/armonly" acme/armonly:1.0.0 --platform linux/arm64 --build-arg VERSION=1.0.0 \
     --build-arg REVISION="$(images_revision "$at/armonly")" || return 1
 
   jobs=()
