@@ -69,6 +69,9 @@ pub struct Args {
         default_value = "/var/cache/slipway"
     )]
     cache_dir: PathBuf,
+    /// How often the tag of what runs is compared with the digest that it was resolved to.
+    #[arg(long, env = "SLIPWAY_TAG_CHECK_INTERVAL", value_name = "DURATION", default_value = "5m")]
+    tag_check_interval: crate::api::Duration,
 }
 
 impl Args {
@@ -90,6 +93,7 @@ impl Args {
             allow_plain_http_git: self.allow_plain_http_git,
             plain_http_registries: self.plain_http_registries,
             cache_dir: self.cache_dir,
+            tag_interval: self.tag_check_interval.to_std(),
         })
     }
 }

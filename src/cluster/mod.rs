@@ -1,7 +1,11 @@
-//! What talks to the Kubernetes API.
+//! What talks to the Kubernetes API: clients, the lease, reading what a pass needs, writing what it decided.
 
 pub mod connect;
+pub mod error;
+pub mod facts;
 pub mod lease;
+pub mod objects;
+pub mod observe;
 
 pub use connect::{Clients, ConnectError};
 pub use lease::{Ended, Leader, Leadership};

@@ -6,7 +6,7 @@ use kube::{
     Api, Client,
     api::{
         ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Preconditions,
-        PropagationPolicy,
+        PropagationPolicy, TypeMeta,
     },
 };
 use serde_json::{Value, json};
@@ -78,7 +78,9 @@ pub async fn get(
     Ok(object.and_then(|object| live(key.kind, object)))
 }
 
-fn live(kind: Kind, object: DynamicObject) -> Option<(ObjectKey, LiveObject)> {
+fn live(kind: Kind, mut object: DynamicObject) -> Option<(ObjectKey, LiveObject)> {
+    // Items of a list come without their type.
+    object.types = Some(TypeMeta { api_version: kind.api_version().to_owned(), kind: kind.as_str().to_owned() });
     let name = object.metadata.name.clone()?;
     let uid = object.metadata.uid.clone()?.parse().ok()?;
     let resource_version = object.metadata.resource_version.clone()?;

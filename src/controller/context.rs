@@ -3,13 +3,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use kube::{Client, runtime::events::Recorder};
+use kube::{
+    Client,
+    runtime::events::{Recorder, Reporter},
+};
 
+use super::Parts;
 use crate::{
+    cluster::Leader,
     image::Registry,
     names::{Digest, Namespace, ReleaseId},
     plan::Stage,
@@ -29,9 +34,30 @@ pub struct Context {
     /// Events.
     pub recorder: Recorder,
     /// Metrics.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
+    /// To be asked before a pass writes: a leader that was paused may have been replaced.
+    pub leader: Leader,
     /// What is remembered per release.
     pub memory: Memory,
+}
+
+impl Context {
+    /// What the parts give.
+    #[must_use]
+    pub fn new(parts: &Parts) -> Self {
+        let client = parts.clients.call.clone();
+        let reporter = Reporter { controller: "slipway".into(), instance: Some(parts.options.identity.clone()) };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            own: parts.options.namespace.clone(),
+            registry: parts.registry.clone(),
+            tag_interval: parts.options.tag_interval,
+            metrics: Arc::clone(&parts.metrics),
+            leader: parts.leader.clone(),
+            memory: Memory::default(),
+        }
+    }
 }
 
 /// What is remembered per release between passes.

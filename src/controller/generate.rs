@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::api::{Patch, PatchParams, PostParams};
-use rand::{RngCore as _, rngs::OsRng};
+use rand::RngCore as _;
 use serde_json::json;
 
 use super::{act::generated_api, context::Context};
@@ -68,7 +68,8 @@ pub async fn generate(context: &Context, id: &ReleaseId, observed: &Observed) ->
 fn value(how: Generate) -> String {
     let length = usize::from(how.length);
     let mut bytes = vec![0; length];
-    OsRng.fill_bytes(&mut bytes);
+    // The thread's generator is cryptographic and seeded by the operating system.
+    rand::rng().fill_bytes(&mut bytes);
     let text = match how.encoding {
         Encoding::Base64 => STANDARD.encode(&bytes),
         Encoding::Hex => hex(&bytes),

@@ -6,6 +6,13 @@
 //! lease lost → the process ends at once: its writes may be another's to make
 //! ```
 
+pub mod act;
+pub mod context;
+mod generate;
+pub mod reconcile;
+mod releases;
+pub mod subject;
+
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
@@ -14,6 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::context::Context;
 use crate::{
     cluster::{Clients, ConnectError, Ended, Leader, Leadership, lease},
     image::{Registry, RegistryError},
@@ -45,6 +53,8 @@ pub struct Options {
     pub plain_http_registries: Vec<String>,
     /// Where git mirrors are kept.
     pub cache_dir: PathBuf,
+    /// How often the tag of what runs is compared with what it was resolved to.
+    pub tag_interval: Duration,
 }
 
 /// Why the controller ended.
@@ -170,7 +180,11 @@ async fn loops(mut parts: Parts, token: CancellationToken) -> Result<(), RunErro
         () = token.cancelled() => false,
     };
     parts.metrics.leading(elected);
-    token.cancelled().await;
+    if !elected {
+        return Ok(());
+    }
+    let context = Arc::new(Context::new(&parts));
+    releases::run(&parts, context, token).await;
     Ok(())
 }
 

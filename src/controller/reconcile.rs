@@ -31,7 +31,7 @@ use crate::{
         objects::{found, within},
         observe,
     },
-    image::DockerConfig,
+    image::{DockerConfig, ResolveError},
     names::ReleaseId,
     plan::{
         Decision, Observed, Phase, Wait, decide,
@@ -270,9 +270,9 @@ async fn ask(context: &Context, id: &ReleaseId, declared: &Declared) -> ImageSee
             platforms: image.platforms.iter().map(ToString::to_string).collect(),
             obtained: "registry".to_owned(),
         },
-        Err(error) if error.is_missing() => ImageSeen::Missing,
+        Err(ResolveError::NotFound { .. }) => ImageSeen::Missing,
         Err(error) => {
-            ImageSeen::Failed { reason: error.reason().to_owned(), message: act::clip(&crate::image::chain(&error), 600) }
+            ImageSeen::Failed { reason: error.reason().to_owned(), message: act::clip(&error.to_string(), 600) }
         }
     }
 }

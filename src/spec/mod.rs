@@ -4,5 +4,7 @@
 //! and never repeats the value of a variable.
 
 pub mod declared;
+mod stub;
+pub use stub::*;
 
 pub use declared::Declared;

@@ -1,0 +1,123 @@
+//! The release loop's wiring: which changes in the cluster wake which release.
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use k8s_openapi::{
+    ClusterResourceScope, NamespaceResourceScope,
+    api::{
+        apps::v1::Deployment,
+        batch::v1::Job,
+        core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount},
+        networking::v1::Ingress,
+        policy::v1::PodDisruptionBudget,
+    },
+};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        Controller,
+        controller::{self, Error as LoopError},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Parts, context::Context, reconcile};
+use crate::api::{Release, ReleaseRevision, meta};
+
+/// Releases that are worked on at once: a wait holds no worker, so this bounds requests, not releases.
+const CONCURRENCY: u16 = 16;
+
+/// Runs until `token` is cancelled.
+pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken) {
+    let client = parts.clients.watch.clone();
+    let ours = || watcher::Config::default().labels(meta::RELEASE).any_semantic();
+    let heartbeat = parts.health.heartbeat("releases", Duration::from_secs(300));
+    heartbeat.rest();
+    let controller = Controller::new(Api::<Release>::all(client.clone()), watcher::Config::default());
+    let releases = controller.store();
+    let stream = controller
+        .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(50)))
+        .watches(metas::<Deployment>(&client), ours(), by_label)
+        .watches(metas::<Service>(&client), ours(), by_label)
+        .watches(metas::<ServiceAccount>(&client), ours(), by_label)
+        .watches(metas::<PodDisruptionBudget>(&client), ours(), by_label)
+        .watches(metas::<Ingress>(&client), ours(), by_label)
+        .watches(metas::<Job>(&client), ours(), by_label)
+        .watches(metas::<Pod>(&client), ours(), by_label)
+        .watches(metas::<ReleaseRevision>(&client), ours(), by_label)
+        .watches(metas::<ConfigMap>(&client), watcher::Config::default().any_semantic(), in_namespace(releases.clone()))
+        .watches(metas::<Secret>(&client), watcher::Config::default().any_semantic(), in_namespace(releases))
+        .graceful_shutdown_on(token.cancelled_owned())
+        .run(guarded, reconcile::error_policy, context);
+    stream
+        .for_each(|result| {
+            heartbeat.beat();
+            match result {
+                Ok(_) | Err(LoopError::ReconcilerFailed(..) | LoopError::ObjectNotFound(_)) => {}
+                Err(error) => {
+                    parts.metrics.watch_failed("Release");
+                    tracing::warn!(error = %error, "a watch of the release loop failed; it starts again");
+                }
+            }
+            heartbeat.rest();
+            futures::future::ready(())
+        })
+        .await;
+}
+
+/// One pass with a deadline, its panics caught: one poisonous release must not end the loop for the others.
+async fn guarded(
+    release: Arc<Release>,
+    context: Arc<Context>,
+) -> Result<controller::Action, reconcile::ReconcileError> {
+    let started = std::time::Instant::now();
+    let result = reconcile::reconcile(release, Arc::clone(&context)).await;
+    let outcome = match &result {
+        Ok(_) => "ok",
+        Err(error) => error.category(),
+    };
+    context.metrics.reconciled("release", outcome, started.elapsed());
+    result
+}
+
+/// The metadata of a kind: values of Secrets and specs of pods never enter memory.
+fn metas<K>(client: &kube::Client) -> Api<PartialObjectMeta<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Debug + Clone,
+{
+    Api::all(client.clone())
+}
+
+/// The release of an object by its label; the object need not be ours for a look.
+fn by_label<K>(object: PartialObjectMeta<K>) -> Option<ObjectRef<Release>> {
+    let name = object.metadata.labels.as_ref()?.get(meta::RELEASE)?;
+    Some(ObjectRef::new(name).within(object.metadata.namespace.as_deref()?))
+}
+
+/// Every release of the namespace: it may refer to this Secret or ConfigMap.
+fn in_namespace<K>(releases: Store<Release>) -> impl Fn(PartialObjectMeta<K>) -> Vec<ObjectRef<Release>> {
+    move |object| {
+        let Some(namespace) = object.metadata.namespace else { return Vec::new() };
+        releases
+            .state()
+            .iter()
+            .filter(|release| release.namespace().as_deref() == Some(&namespace))
+            .map(|release| ObjectRef::from_obj(release.as_ref()))
+            .collect()
+    }
+}
+
+/// Marks the kinds that are read as a guard against one bad object blinding a whole watch.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+/// Cluster-scoped kinds, for the source loop.
+pub fn cluster_wide<K>(client: &kube::Client) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Debug + Clone,
+{
+    Api::all(client.clone())
+}
