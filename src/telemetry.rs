@@ -61,11 +61,11 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
 
 /// An error and all its causes in one line, each said once. Library errors tend to hide theirs.
 #[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = sentence(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let text = error.to_string();
+        let text = sentence(error);
         if !line.contains(&text) {
             // Writing to a String cannot fail.
             let _ = write!(line, ": {text}");
@@ -73,6 +73,16 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     line
+}
+
+/// What the error itself says. An answer of the API server is reduced to its message: kube prints all of it.
+fn sentence(error: &(dyn Error + 'static)) -> String {
+    match error.downcast_ref() {
+        Some(kube::Error::Api(status)) if !status.message.is_empty() => {
+            format!("{} ({} {})", status.message, status.code, status.reason)
+        }
+        _ => error.to_string(),
+    }
 }
 
 // === numbers ===

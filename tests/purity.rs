@@ -1,5 +1,7 @@
 //! The pure rooms name no client, runtime, git, clock, network, file or environment.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+
 use std::{fs, path::Path};
 
 /// Files and directories below `src/` that are pure.

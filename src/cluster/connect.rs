@@ -38,11 +38,11 @@ impl Clients {
     /// Connects by `KUBECONFIG`, `~/.kube/config`, or the pod's service account. Sends no request yet.
     pub async fn connect() -> Result<Self, ConnectError> {
         let config = Config::infer().await.map_err(ConnectError::NoCluster)?;
-        Self::from_config(config)
+        Self::from_config(&config)
     }
 
     /// Connects with a given configuration, whose timeouts are replaced.
-    pub fn from_config(config: Config) -> Result<Self, ConnectError> {
+    pub fn from_config(config: &Config) -> Result<Self, ConnectError> {
         let client = |read_timeout| {
             let mut config = config.clone();
             config.connect_timeout = Some(CONNECT_TIMEOUT);
@@ -86,7 +86,7 @@ mod tests {
         .expect(1)
         .mount(&server)
         .await;
-        let clients = Clients::from_config(config(&server)).unwrap();
+        let clients = Clients::from_config(&config(&server)).unwrap();
         assert!(clients.call.apiserver_version().await.is_err());
     }
 }

@@ -235,14 +235,14 @@ impl Election {
         let found = self.within(self.api.get_opt(NAME)).await?;
         let Some(found) = found else {
             let wanted = self.claim(&new_lease(), true);
-            return Ok(self.outcome(self.held.is_some(), wanted, "nobody").await?);
+            return self.outcome(self.held.is_some(), wanted, "nobody").await;
         };
         let spec = found.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.unwrap_or_default();
         if holder == self.identity {
             // Ours: renewed without an answer, or by an earlier life of this very pod.
             let wanted = self.claim(&found, false);
-            return Ok(self.outcome(false, wanted, &holder).await?);
+            return self.outcome(false, wanted, &holder).await;
         }
         if self.held.is_some() {
             return Ok(Step::Taken(holder));
@@ -264,7 +264,7 @@ impl Election {
             return Ok(Step::Waiting);
         }
         let wanted = self.claim(&found, true);
-        Ok(self.outcome(false, wanted, &holder).await?)
+        self.outcome(false, wanted, &holder).await
     }
 
     /// Writes a claim; a claim that came too late is a wait, or a loss where we held it before.
@@ -315,7 +315,9 @@ impl Election {
                 Ok(true)
             }
             Err(Failed::Refused) => Ok(false),
-            Err(Failed::Other(why)) => Err(why),
+            // Deleted in between; but where nothing can be created, the namespace itself is missing.
+            Err(Failed::Missing(_)) if wanted.metadata.resource_version.is_some() => Ok(false),
+            Err(failed) => Err(failed.into()),
         }
     }
 
@@ -337,20 +339,24 @@ impl Election {
     async fn within<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Failed> {
         match tokio::time::timeout(self.timing.call, call).await {
             Ok(Ok(value)) => Ok(value),
-            // Changed, created or deleted by somebody else in between.
-            Ok(Err(kube::Error::Api(status)))
-                if status.is_conflict() || status.is_already_exists() || status.is_not_found() =>
-            {
-                Err(Failed::Refused)
-            }
-            Ok(Err(error)) => Err(Failed::Other(chain(&error))),
+            Ok(Err(error)) => Err(match &error {
+                kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
+                    Failed::Refused
+                }
+                kube::Error::Api(status) if status.is_not_found() => Failed::Missing(chain(&error)),
+                _ => Failed::Other(chain(&error)),
+            }),
             Err(_) => Err(Failed::Other("no answer in time".to_owned())),
         }
     }
 }
 
 enum Failed {
+    /// Somebody else changed or created it in between.
     Refused,
+    /// It, or its namespace, is not there.
+    Missing(String),
+    /// Anything else.
     Other(String),
 }
 
@@ -358,7 +364,7 @@ impl From<Failed> for String {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::Refused => "somebody else changed it".to_owned(),
-            Failed::Other(why) => why,
+            Failed::Missing(why) | Failed::Other(why) => why,
         }
     }
 }
@@ -422,7 +428,7 @@ mod tests {
                 )
             };
             let (code, body) = match (parts.method.as_str(), &*stored, sent) {
-                ("GET", None, _) | ("PUT", None, _) => status(404, "NotFound"),
+                ("GET" | "PUT", None, _) => status(404, "NotFound"),
                 ("GET", Some(lease), _) => (200, lease.clone()),
                 ("POST", Some(_), _) => status(409, "AlreadyExists"),
                 ("PUT", Some(lease), Some(sent))
