@@ -186,6 +186,12 @@ impl ProcessName {
         Self("web".to_owned())
     }
 
+    /// The process that the top-level fields of a spec with the preset `worker` describe.
+    #[must_use]
+    pub fn worker() -> Self {
+        Self("worker".to_owned())
+    }
+
     /// Whether this is the process that serves requests.
     #[must_use]
     pub fn is_web(&self) -> bool {

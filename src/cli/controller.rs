@@ -70,7 +70,12 @@ pub struct Args {
     )]
     cache_dir: PathBuf,
     /// How often the tag of what runs is compared with the digest that it was resolved to.
-    #[arg(long, env = "SLIPWAY_TAG_CHECK_INTERVAL", value_name = "DURATION", default_value = "5m")]
+    #[arg(
+        long,
+        env = "SLIPWAY_TAG_CHECK_INTERVAL",
+        value_name = "DURATION",
+        default_value = "5m"
+    )]
     tag_check_interval: crate::api::Duration,
 }
 

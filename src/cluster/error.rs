@@ -62,7 +62,8 @@ impl ClusterError {
     /// 403 or 422: trying again does not help by itself.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        self.status().is_some_and(|status| matches!(status.code, 400 | 403 | 422))
+        self.status()
+            .is_some_and(|status| matches!(status.code, 400 | 403 | 422))
     }
 
     /// What it asks for.
@@ -100,7 +101,10 @@ impl ClusterError {
             text.push_str(&error.to_string());
             cause = error.source();
         }
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect()
+        text.chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(1000)
+            .collect()
     }
 }
 

@@ -31,8 +31,13 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
         .migration
         .as_ref()
         .map(|migration| {
-            let key = MigrationKey::parse(&migration.key).ok_or_else(|| unreadable("its migration key".into()))?;
-            Ok::<_, String>(Migration { key, database: migration.database.clone(), lock: migration.lock.clone() })
+            let key =
+                MigrationKey::parse(&migration.key).ok_or_else(|| unreadable("its migration key".into()))?;
+            Ok::<_, String>(Migration {
+                key,
+                database: migration.database.clone(),
+                lock: migration.lock.clone(),
+            })
         })
         .transpose()?;
     Ok(Revision {
@@ -40,7 +45,11 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
         attempt: AttemptHash(spec.attempt.clone()),
         version: spec.version.clone(),
         reference: spec.image.reference.clone(),
-        digest: spec.image.digest.parse().map_err(|e| unreadable(format!("its digest {e}")))?,
+        digest: spec
+            .image
+            .digest
+            .parse()
+            .map_err(|e| unreadable(format!("its digest {e}")))?,
         migration,
         objects: render::restore(&spec.objects).map_err(|e| unreadable(e.to_string()))?,
         outcome: status.outcome,
@@ -53,10 +62,18 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
 #[must_use]
 pub fn job(id: &ReleaseId, job: &Job) -> Option<JobSeen> {
     let annotations = job.annotations();
-    let fits = annotations.get(meta::OBJECT).is_some_and(|o| *o == format!("Job/{}/{}", id.namespace, job.name_any()));
-    let key = annotations.get(meta::MIGRATION_KEY).filter(|_| fits).and_then(|key| MigrationKey::parse(key));
+    let fits = annotations
+        .get(meta::OBJECT)
+        .is_some_and(|o| *o == format!("Job/{}/{}", id.namespace, job.name_any()));
+    let key = annotations
+        .get(meta::MIGRATION_KEY)
+        .filter(|_| fits)
+        .and_then(|key| MigrationKey::parse(key));
     let status = job.status.clone().unwrap_or_default();
-    let counted = [status.active, status.succeeded, status.failed].into_iter().flatten().any(|n| n > 0);
+    let counted = [status.active, status.succeeded, status.failed]
+        .into_iter()
+        .flatten()
+        .any(|n| n > 0);
     Some(JobSeen {
         name: job.name_any(),
         uid: job.metadata.uid.clone()?.parse().ok()?,
@@ -73,13 +90,14 @@ pub fn job(id: &ReleaseId, job: &Job) -> Option<JobSeen> {
 #[must_use]
 pub fn job_end(job: &Job) -> Option<JobEnd> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    conditions.iter().filter(|condition| condition.status == "True").find_map(|condition| {
-        match condition.type_.as_str() {
+    conditions
+        .iter()
+        .filter(|condition| condition.status == "True")
+        .find_map(|condition| match condition.type_.as_str() {
             "Complete" => Some(JobEnd::Complete),
             "Failed" => Some(JobEnd::Failed(condition.reason.clone().unwrap_or_default())),
             _ => None,
-        }
-    })
+        })
 }
 
 /// Whether nothing of a pod runs any more.
@@ -89,24 +107,43 @@ pub fn pod_is_terminal(pod: &Pod) -> bool {
 }
 
 fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("")
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("")
 }
 
 fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
-    pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten())
+    pod.status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten())
 }
 
 fn condition<'a>(pod: &'a Pod, type_: &str, status: &str) -> Option<&'a str> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find_map(|condition| {
-        (condition.type_ == type_ && condition.status == status)
-            .then(|| condition.message.as_deref().or(condition.reason.as_deref()).unwrap_or(""))
-    })
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find_map(|condition| {
+            (condition.type_ == type_ && condition.status == status).then(|| {
+                condition
+                    .message
+                    .as_deref()
+                    .or(condition.reason.as_deref())
+                    .unwrap_or("")
+            })
+        })
 }
 
 /// A pod of a migration Job. `boots` gives the boot id that each node has now.
 #[must_use]
 pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> Option<JobPodSeen> {
-    let job = pod.labels().get("batch.kubernetes.io/controller-uid")?.parse().ok()?;
+    let job = pod
+        .labels()
+        .get("batch.kubernetes.io/controller-uid")?
+        .parse()
+        .ok()?;
     let container = containers(pod).next();
     let state = container.and_then(|c| c.state.as_ref());
     let terminated = state.and_then(|state| state.terminated.as_ref());
@@ -116,11 +153,20 @@ pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> O
         .filter(|waiting| waiting.reason.as_deref() != Some("ContainerCreating"))
         .map(|waiting| {
             let reason = waiting.reason.clone().unwrap_or_default();
-            let kind = if reason.contains("Image") { "ImagePull" } else { "Config" };
+            let kind = if reason.contains("Image") {
+                "ImagePull"
+            } else {
+                "Config"
+            };
             let message = waiting.message.clone().unwrap_or_default();
-            format!("{kind}: {reason} {}", message.chars().take(300).collect::<String>())
+            format!(
+                "{kind}: {reason} {}",
+                message.chars().take(300).collect::<String>()
+            )
         })
-        .or_else(|| condition(pod, "PodScheduled", "False").map(|message| format!("Unschedulable: {message}")));
+        .or_else(|| {
+            condition(pod, "PodScheduled", "False").map(|message| format!("Unschedulable: {message}"))
+        });
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     Some(JobPodSeen {
         job,
@@ -145,19 +191,34 @@ pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> O
 pub fn pod(pod: &Pod) -> PodSeen {
     let waiting = containers(pod).find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        Some((waiting.reason.clone().unwrap_or_default(), waiting.message.clone().unwrap_or_default()))
+        Some((
+            waiting.reason.clone().unwrap_or_default(),
+            waiting.message.clone().unwrap_or_default(),
+        ))
     });
     let last_end = containers(pod).find_map(|container| {
-        let now = container.state.as_ref().and_then(|state| state.terminated.as_ref());
-        let before = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        let now = container
+            .state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref());
+        let before = container
+            .last_state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref());
         let end = now.or(before)?;
         Some((end.exit_code, end.reason.clone().unwrap_or_default()))
     });
     PodSeen {
         name: pod.name_any(),
-        revision: pod.annotations().get(meta::REVISION).and_then(|n| n.parse().ok()).map(RevisionNumber),
+        revision: pod
+            .annotations()
+            .get(meta::REVISION)
+            .and_then(|n| n.parse().ok())
+            .map(RevisionNumber),
         deleting: pod.metadata.deletion_timestamp.is_some(),
-        restarts: containers(pod).map(|c| u32::try_from(c.restart_count).unwrap_or(0)).sum(),
+        restarts: containers(pod)
+            .map(|c| u32::try_from(c.restart_count).unwrap_or(0))
+            .sum(),
         waiting,
         unschedulable: condition(pod, "PodScheduled", "False").map(ToOwned::to_owned),
         last_end,

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, future::Future, time::Duration};
 use kube::{
     Api, Client,
     api::{
-        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Preconditions,
-        PropagationPolicy, TypeMeta,
+        ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+        Preconditions, PropagationPolicy, TypeMeta,
     },
 };
 use serde_json::{Value, json};
@@ -23,8 +23,13 @@ use crate::{
 pub const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The kinds that belong to a revision, in the order of application.
-pub const KINDS: [Kind; 5] =
-    [Kind::ServiceAccount, Kind::Service, Kind::PodDisruptionBudget, Kind::Deployment, Kind::Ingress];
+pub const KINDS: [Kind; 5] = [
+    Kind::ServiceAccount,
+    Kind::Service,
+    Kind::PodDisruptionBudget,
+    Kind::Deployment,
+    Kind::Ingress,
+];
 
 /// Runs a request with the deadline, and says what was attempted when it fails.
 pub async fn within<T>(
@@ -33,8 +38,13 @@ pub async fn within<T>(
 ) -> Result<T, ClusterError> {
     match tokio::time::timeout(DEADLINE, request).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(ClusterError::Request { attempted: attempted(), source: Box::new(source) }),
-        Err(_) => Err(ClusterError::TimedOut { attempted: attempted() }),
+        Ok(Err(source)) => Err(ClusterError::Request {
+            attempted: attempted(),
+            source: Box::new(source),
+        }),
+        Err(_) => Err(ClusterError::TimedOut {
+            attempted: attempted(),
+        }),
     }
 }
 
@@ -50,13 +60,20 @@ pub fn found<T>(result: Result<T, ClusterError>) -> Result<Option<T>, ClusterErr
 /// The untyped API of a kind.
 #[must_use]
 pub fn dynamic(client: &Client, namespace: &Namespace, kind: Kind) -> Api<DynamicObject> {
-    let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
+    let (group, version) = kind
+        .api_version()
+        .split_once('/')
+        .unwrap_or(("", kind.api_version()));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind.as_str()));
     Api::namespaced_with(client.clone(), namespace.as_str(), &resource)
 }
 
 /// All objects of a release by label, without the guards of migrations.
-pub async fn list(client: &Client, id: &ReleaseId, kind: Kind) -> Result<BTreeMap<ObjectKey, LiveObject>, ClusterError> {
+pub async fn list(
+    client: &Client,
+    id: &ReleaseId,
+    kind: Kind,
+) -> Result<BTreeMap<ObjectKey, LiveObject>, ClusterError> {
     let selector = format!("{}={},!{}", meta::RELEASE, id.name, meta::TASK);
     let params = ListParams::default().labels(&selector);
     let list = within(
@@ -64,7 +81,11 @@ pub async fn list(client: &Client, id: &ReleaseId, kind: Kind) -> Result<BTreeMa
         dynamic(client, &id.namespace, kind).list(&params),
     )
     .await?;
-    Ok(list.items.into_iter().filter_map(|object| live(kind, object)).collect())
+    Ok(list
+        .items
+        .into_iter()
+        .filter_map(|object| live(kind, object))
+        .collect())
 }
 
 /// One object by name, whoever made it.
@@ -80,12 +101,22 @@ pub async fn get(
 
 fn live(kind: Kind, mut object: DynamicObject) -> Option<(ObjectKey, LiveObject)> {
     // Items of a list come without their type.
-    object.types = Some(TypeMeta { api_version: kind.api_version().to_owned(), kind: kind.as_str().to_owned() });
+    object.types = Some(TypeMeta {
+        api_version: kind.api_version().to_owned(),
+        kind: kind.as_str().to_owned(),
+    });
     let name = object.metadata.name.clone()?;
     let uid = object.metadata.uid.clone()?.parse().ok()?;
     let resource_version = object.metadata.resource_version.clone()?;
     let value = serde_json::to_value(object).ok()?;
-    Some((ObjectKey { kind, name }, LiveObject { uid, resource_version, value }))
+    Some((
+        ObjectKey { kind, name },
+        LiveObject {
+            uid,
+            resource_version,
+            value,
+        },
+    ))
 }
 
 /// Applies an object. With `over` the write fails when the object changed since it was seen; without, the object was
@@ -107,9 +138,11 @@ pub async fn apply(
     }
     params.dry_run = dry_run;
     let api = dynamic(client, &id.namespace, object.key.kind);
-    let applied =
-        within(|| format!("apply {} of {id}", object.key), api.patch(&object.key.name, &params, &Patch::Apply(&value)))
-            .await?;
+    let applied = within(
+        || format!("apply {} of {id}", object.key),
+        api.patch(&object.key.name, &params, &Patch::Apply(&value)),
+    )
+    .await?;
     Ok(serde_json::to_value(applied).unwrap_or_default())
 }
 

@@ -21,8 +21,7 @@ use super::{
 };
 use crate::{
     api::{
-        ReleaseRevision,
-        meta,
+        ReleaseRevision, meta,
         release::{EnvValue, KeyRef},
         revision::Outcome,
     },
@@ -30,7 +29,8 @@ use crate::{
     plan::{
         Ledger,
         observed::{
-            DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen, PodSeen, Revision,
+            DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen, PodSeen,
+            Revision,
         },
     },
     render::ObjectKey,
@@ -56,7 +56,11 @@ impl Revisions {
     /// The newest that was Live once.
     #[must_use]
     pub fn live(&self) -> Option<&Revision> {
-        self.all.iter().rev().filter(|revision| revision.was_live).max_by_key(|revision| self.live_at(revision))
+        self.all
+            .iter()
+            .rev()
+            .filter(|revision| revision.was_live)
+            .max_by_key(|revision| self.live_at(revision))
     }
 
     fn live_at(&self, revision: &Revision) -> Option<Timestamp> {
@@ -68,16 +72,23 @@ impl Revisions {
 
     /// The retained revision that already resolved this reference.
     #[must_use]
-    pub fn pin(&self, reference: &str) -> Option<(crate::names::Digest, crate::names::RevisionNumber, Vec<String>)> {
-        self.all.iter().rev().find(|revision| revision.reference == reference).map(|revision| {
-            let platforms = self
-                .objects
-                .iter()
-                .find(|object| object.spec.number == i64::try_from(revision.number.0).unwrap_or(-1))
-                .map(|object| object.spec.image.platforms.clone())
-                .unwrap_or_default();
-            (revision.digest.clone(), revision.number, platforms)
-        })
+    pub fn pin(
+        &self,
+        reference: &str,
+    ) -> Option<(crate::names::Digest, crate::names::RevisionNumber, Vec<String>)> {
+        self.all
+            .iter()
+            .rev()
+            .find(|revision| revision.reference == reference)
+            .map(|revision| {
+                let platforms = self
+                    .objects
+                    .iter()
+                    .find(|object| object.spec.number == i64::try_from(revision.number.0).unwrap_or(-1))
+                    .map(|object| object.spec.image.platforms.clone())
+                    .unwrap_or_default();
+                (revision.digest.clone(), revision.number, platforms)
+            })
     }
 }
 
@@ -113,9 +124,13 @@ pub async fn ledger(client: &Client, id: &ReleaseId) -> Result<Option<LedgerSeen
     let Some(map) = found(within(|| format!("get the ledger of {id}"), api.get(&name)).await)? else {
         return Ok(None);
     };
-    let ledger = Ledger::parse(&map.data.unwrap_or_default())
-        .map_err(|error| ClusterError::Unreadable(format!("ConfigMap {name} in {}: {error}", id.namespace)))?;
-    Ok(Some(LedgerSeen { ledger, resource_version: map.metadata.resource_version.unwrap_or_default() }))
+    let ledger = Ledger::parse(&map.data.unwrap_or_default()).map_err(|error| {
+        ClusterError::Unreadable(format!("ConfigMap {name} in {}: {error}", id.namespace))
+    })?;
+    Ok(Some(LedgerSeen {
+        ledger,
+        resource_version: map.metadata.resource_version.unwrap_or_default(),
+    }))
 }
 
 /// The name of the ledger's ConfigMap.
@@ -128,9 +143,18 @@ pub fn ledger_name(id: &ReleaseId) -> String {
 pub async fn jobs(client: &Client, id: &ReleaseId) -> Result<Vec<JobSeen>, ClusterError> {
     let api: Api<Job> = Api::namespaced(client.clone(), id.namespace.as_str());
     // Without a label selector: a stranger's Job under our name must be seen too.
-    let list = within(|| format!("list the Jobs of {id}"), api.list(&ListParams::default())).await?;
+    let list = within(
+        || format!("list the Jobs of {id}"),
+        api.list(&ListParams::default()),
+    )
+    .await?;
     let prefix = format!("{}-migrate-", id.name);
-    Ok(list.items.iter().filter(|job| job.name_any().starts_with(&prefix)).filter_map(|job| facts::job(id, job)).collect())
+    Ok(list
+        .items
+        .iter()
+        .filter(|job| job.name_any().starts_with(&prefix))
+        .filter_map(|job| facts::job(id, job))
+        .collect())
 }
 
 /// All pods of a release: those of migrations and those of processes.
@@ -143,11 +167,15 @@ pub async fn pods(
     let api: Api<Pod> = Api::namespaced(client.clone(), id.namespace.as_str());
     let params = ListParams::default().labels(&format!("{}={}", meta::RELEASE, id.name));
     let list = within(|| format!("list the pods of {id}"), api.list(&params)).await?;
-    let (tasks, processes): (Vec<&Pod>, Vec<&Pod>) =
-        list.items.iter().partition(|pod| pod.labels().contains_key(meta::TASK));
+    let (tasks, processes): (Vec<&Pod>, Vec<&Pod>) = list
+        .items
+        .iter()
+        .partition(|pod| pod.labels().contains_key(meta::TASK));
     let mut of_jobs = Vec::new();
     for pod in tasks {
-        let Some(mut seen) = facts::job_pod(pod, boots, now) else { continue };
+        let Some(mut seen) = facts::job_pod(pod, boots, now) else {
+            continue;
+        };
         if seen.terminal && seen.exit_code != Some(0) && seen.started {
             seen.tail = log_tail(&api, &pod.name_any()).await;
         }
@@ -158,8 +186,14 @@ pub async fn pods(
 
 /// The end of a log; empty when it cannot be had (it is a courtesy, not a fact).
 async fn log_tail(api: &Api<Pod>, name: &str) -> String {
-    let params = LogParams { tail_lines: Some(40), limit_bytes: Some(16 * 1024), ..LogParams::default() };
-    let log = within(|| format!("read the log of pod {name}"), api.logs(name, &params)).await.unwrap_or_default();
+    let params = LogParams {
+        tail_lines: Some(40),
+        limit_bytes: Some(16 * 1024),
+        ..LogParams::default()
+    };
+    let log = within(|| format!("read the log of pod {name}"), api.logs(name, &params))
+        .await
+        .unwrap_or_default();
     let tail: Vec<char> = log.chars().rev().take(3500).collect();
     tail.into_iter().rev().collect()
 }
@@ -171,18 +205,42 @@ pub async fn lock(client: &Client, own: &Namespace, name: &str) -> Result<LockSe
         return Ok(LockSeen::Absent);
     };
     let resource_version = lease.metadata.resource_version.clone().unwrap_or_default();
-    let by = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or("");
-    let Ok(by) = by.parse::<crate::names::Uid>() else { return Ok(LockSeen::Free { resource_version }) };
-    let holder = lease.annotations().get(meta::LOCK_HOLDER).cloned().unwrap_or_default();
+    let by = lease
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.holder_identity.as_deref())
+        .unwrap_or("");
+    let Ok(by) = by.parse::<crate::names::Uid>() else {
+        return Ok(LockSeen::Free { resource_version });
+    };
+    let holder = lease
+        .annotations()
+        .get(meta::LOCK_HOLDER)
+        .cloned()
+        .unwrap_or_default();
     let over = match holder.split_once('/') {
-        None => return Err(ClusterError::Unreadable(format!("the lock {name} does not say whose Job {by} is"))),
+        None => {
+            return Err(ClusterError::Unreadable(format!(
+                "the lock {name} does not say whose Job {by} is"
+            )));
+        }
         Some((namespace, job)) => holder_is_over(client, namespace, job, by.as_str()).await?,
     };
-    Ok(LockSeen::Held { by, holder, over, resource_version })
+    Ok(LockSeen::Held {
+        by,
+        holder,
+        over,
+        resource_version,
+    })
 }
 
 /// Finished or gone, and no pod of it running: a raw DELETE of a Job leaves its pods behind.
-async fn holder_is_over(client: &Client, namespace: &str, job: &str, uid: &str) -> Result<bool, ClusterError> {
+async fn holder_is_over(
+    client: &Client,
+    namespace: &str,
+    job: &str,
+    uid: &str,
+) -> Result<bool, ClusterError> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let holder = found(within(|| format!("get Job {namespace}/{job}"), jobs.get(job)).await)?;
     if let Some(holder) = holder
@@ -193,7 +251,11 @@ async fn holder_is_over(client: &Client, namespace: &str, job: &str, uid: &str) 
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let params = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
-    let list = within(|| format!("list the pods of Job {namespace}/{job}"), pods.list(&params)).await?;
+    let list = within(
+        || format!("list the pods of Job {namespace}/{job}"),
+        pods.list(&params),
+    )
+    .await?;
     Ok(list.items.iter().all(facts::pod_is_terminal))
 }
 
@@ -227,12 +289,23 @@ pub struct References {
 }
 
 /// Looks up what a spec refers to. Values are read by name, used for the database's identity, and dropped.
-pub async fn references(client: &Client, id: &ReleaseId, declared: &Declared) -> Result<References, ClusterError> {
-    let mut secrets = Secrets { client, namespace: &id.namespace, read: BTreeMap::new() };
+pub async fn references(
+    client: &Client,
+    id: &ReleaseId,
+    declared: &Declared,
+) -> Result<References, ClusterError> {
+    let mut secrets = Secrets {
+        client,
+        namespace: &id.namespace,
+        read: BTreeMap::new(),
+    };
     let mut missing = Vec::new();
     for key in declared.secret_keys() {
         let there = match secrets.get(&key.name).await? {
-            Some(secret) => secret.data.as_ref().is_some_and(|data| data.contains_key(&key.key)),
+            Some(secret) => secret
+                .data
+                .as_ref()
+                .is_some_and(|data| data.contains_key(&key.key)),
             None => false,
         };
         if !there {
@@ -246,7 +319,13 @@ pub async fn references(client: &Client, id: &ReleaseId, declared: &Declared) ->
     }
     let configs: Api<ConfigMap> = Api::namespaced(client.clone(), id.namespace.as_str());
     for key in declared.config_keys() {
-        let map = found(within(|| format!("get ConfigMap {} of {id}", key.name), configs.get(key.name.as_str())).await)?;
+        let map = found(
+            within(
+                || format!("get ConfigMap {} of {id}", key.name),
+                configs.get(key.name.as_str()),
+            )
+            .await,
+        )?;
         if !map.is_some_and(|map| map.data.is_some_and(|data| data.contains_key(&key.key))) {
             missing.push(format!("ConfigMap {} with key {}", key.name, key.key));
         }
@@ -254,13 +333,25 @@ pub async fn references(client: &Client, id: &ReleaseId, declared: &Declared) ->
     let wanted = declared.generated();
     let mut ungenerated = Vec::new();
     if !wanted.is_empty() {
-        let name: ObjectName =
-            generated_name(id).parse().map_err(|e| ClusterError::Unreadable(format!("generated Secret: {e}")))?;
-        let data = secrets.get(&name).await?.and_then(|secret| secret.data.clone()).unwrap_or_default();
-        ungenerated = wanted.into_keys().filter(|name| !data.contains_key(name.as_str())).collect();
+        let name: ObjectName = generated_name(id)
+            .parse()
+            .map_err(|e| ClusterError::Unreadable(format!("generated Secret: {e}")))?;
+        let data = secrets
+            .get(&name)
+            .await?
+            .and_then(|secret| secret.data.clone())
+            .unwrap_or_default();
+        ungenerated = wanted
+            .into_keys()
+            .filter(|name| !data.contains_key(name.as_str()))
+            .collect();
     }
     let database = database(&mut secrets, id, declared).await?;
-    Ok(References { missing, ungenerated, database })
+    Ok(References {
+        missing,
+        ungenerated,
+        database,
+    })
 }
 
 /// The name of the Secret that holds generated values.
@@ -275,8 +366,11 @@ async fn database(
     id: &ReleaseId,
     declared: &Declared,
 ) -> Result<DatabaseSeen, ClusterError> {
-    let Some(migrate) = &declared.migrate else { return Ok(DatabaseSeen::NotNeeded) };
-    let identity = |url: &str| facts::database_identity(url).map_or(DatabaseSeen::Unnamed, DatabaseSeen::Known);
+    let Some(migrate) = &declared.migrate else {
+        return Ok(DatabaseSeen::NotNeeded);
+    };
+    let identity =
+        |url: &str| facts::database_identity(url).map_or(DatabaseSeen::Unnamed, DatabaseSeen::Known);
     Ok(match migrate.env.get(&migrate.database) {
         None | Some(EnvValue::Field(_) | EnvValue::Generate(_)) => DatabaseSeen::Unnamed,
         Some(EnvValue::Literal(url) | EnvValue::Public(url)) => identity(url),
@@ -289,7 +383,13 @@ async fn database(
         }
         Some(EnvValue::Config(KeyRef { name, key })) => {
             let configs: Api<ConfigMap> = Api::namespaced(secrets.client.clone(), id.namespace.as_str());
-            let map = found(within(|| format!("get ConfigMap {name} of {id}"), configs.get(name.as_str())).await)?;
+            let map = found(
+                within(
+                    || format!("get ConfigMap {name} of {id}"),
+                    configs.get(name.as_str()),
+                )
+                .await,
+            )?;
             match map.and_then(|map| map.data?.get(key).cloned()) {
                 None => DatabaseSeen::Unreadable,
                 Some(url) => identity(&url),
@@ -309,8 +409,13 @@ impl Secrets<'_> {
     async fn get(&mut self, name: &ObjectName) -> Result<Option<&Secret>, ClusterError> {
         if !self.read.contains_key(name) {
             let api: Api<Secret> = Api::namespaced(self.client.clone(), self.namespace.as_str());
-            let secret =
-                found(within(|| format!("get Secret {name} in {}", self.namespace), api.get(name.as_str())).await)?;
+            let secret = found(
+                within(
+                    || format!("get Secret {name} in {}", self.namespace),
+                    api.get(name.as_str()),
+                )
+                .await,
+            )?;
             self.read.insert(name.clone(), secret);
         }
         Ok(self.read.get(name).and_then(Option::as_ref))

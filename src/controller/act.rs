@@ -53,16 +53,30 @@ pub enum ActError {
 }
 
 /// Carries out one step.
-pub async fn act(context: &Context, subject: &Subject, observed: &Observed, step: &Step) -> Result<(), ActError> {
+pub async fn act(
+    context: &Context,
+    subject: &Subject,
+    observed: &Observed,
+    step: &Step,
+) -> Result<(), ActError> {
     let id = &observed.id;
     match step {
         // Answered by the next look of this pass.
         Step::AskRegistry => Ok(()),
         Step::CreateRevision(draft) => create_revision(context, subject, observed, draft).await,
-        Step::Conclude { revision, outcome, message, migration, tail } => {
+        Step::Conclude {
+            revision,
+            outcome,
+            message,
+            migration,
+            tail,
+        } => {
             let record = migration.as_ref().map(|(key, entry)| revision::MigrationRecord {
                 key: key.as_str().to_owned(),
-                state: serde_json::to_value(entry.state).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
+                state: serde_json::to_value(entry.state)
+                    .ok()
+                    .and_then(|v| v.as_str().map(str::to_owned))
+                    .unwrap_or_default(),
                 job_uid: entry.uid.to_string(),
                 job: entry.job.clone(),
             });
@@ -96,18 +110,36 @@ pub async fn act(context: &Context, subject: &Subject, observed: &Observed, step
         Step::Forget(number) => {
             let api: Api<ReleaseRevision> = Api::namespaced(context.client.clone(), id.namespace.as_str());
             let name = number.object_name(&id.name);
-            found(within(|| format!("delete {name}"), api.delete(&name, &DeleteParams::default())).await)?;
+            found(
+                within(
+                    || format!("delete {name}"),
+                    api.delete(&name, &DeleteParams::default()),
+                )
+                .await,
+            )?;
             Ok(())
         }
     }
 }
 
-async fn conclude(context: &Context, id: &ReleaseId, number: RevisionNumber, status: Value) -> Result<(), ActError> {
+async fn conclude(
+    context: &Context,
+    id: &ReleaseId,
+    number: RevisionNumber,
+    status: Value,
+) -> Result<(), ActError> {
     let api: Api<ReleaseRevision> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let name = number.object_name(&id.name);
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
     let patch = Patch::Merge(json!({ "status": status }));
-    within(|| format!("write the outcome of {name}"), api.patch_status(&name, &params, &patch)).await?;
+    within(
+        || format!("write the outcome of {name}"),
+        api.patch_status(&name, &params, &patch),
+    )
+    .await?;
     Ok(())
 }
 
@@ -117,7 +149,9 @@ async fn create_revision(
     observed: &Observed,
     draft: &Draft,
 ) -> Result<(), ActError> {
-    let Some(declared) = subject.declared() else { return Ok(()) };
+    let Some(declared) = subject.declared() else {
+        return Ok(());
+    };
     let id = &observed.id;
     let architectures = architectures(&draft.platforms);
     let rendered = render::render(&subject.input(id, declared, &draft.digest, &architectures, draft.number));
@@ -145,19 +179,29 @@ async fn create_revision(
             platforms: draft.platforms.clone(),
         },
         preset: declared.preset.clone(),
-        migration: draft.migration.as_ref().map(|migration| revision::RevisionMigration {
-            key: migration.key.as_str().to_owned(),
-            database: migration.database.clone(),
-            lock: migration.lock.clone(),
-        }),
+        migration: draft
+            .migration
+            .as_ref()
+            .map(|migration| revision::RevisionMigration {
+                key: migration.key.as_str().to_owned(),
+                database: migration.database.clone(),
+                lock: migration.lock.clone(),
+            }),
         objects,
     };
     let mut object = ReleaseRevision::new(&draft.number.object_name(&id.name), spec);
     object.metadata.namespace = Some(id.namespace.to_string());
     object.metadata.labels = Some([(meta::RELEASE.to_owned(), id.name.to_string())].into());
     let api: Api<ReleaseRevision> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    within(|| format!("create revision {} of {id}", draft.number), api.create(&params, &object)).await?;
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    within(
+        || format!("create revision {} of {id}", draft.number),
+        api.create(&params, &object),
+    )
+    .await?;
     tracing::info!(
         release = %id, revision = %draft.number, version = %declared.version, digest = %draft.digest,
         commit = subject.commit(), cause = %object.spec.cause, "revision created"
@@ -167,7 +211,11 @@ async fn create_revision(
 
 /// `linux/amd64` → `amd64`.
 pub fn architectures(platforms: &[String]) -> Vec<String> {
-    platforms.iter().filter_map(|platform| platform.strip_prefix("linux/")).map(str::to_owned).collect()
+    platforms
+        .iter()
+        .filter_map(|platform| platform.strip_prefix("linux/"))
+        .map(str::to_owned)
+        .collect()
 }
 
 // === the moves of a migration ===
@@ -182,8 +230,19 @@ async fn migrate(
     tracing::info!(release = %id, commit = subject.commit(), step = step.word(), "migration");
     match step {
         MigrationStep::CreateJob { revision, key, run } => {
-            let Some(declared) = subject.declared() else { return Ok(()) };
-            create_job(context, subject, observed, declared, *revision, key.as_str(), *run).await
+            let Some(declared) = subject.declared() else {
+                return Ok(());
+            };
+            create_job(
+                context,
+                subject,
+                observed,
+                declared,
+                *revision,
+                key.as_str(),
+                *run,
+            )
+            .await
         }
         MigrationStep::Write { key, entry, over } => {
             Ok(write_ledger(context, id, key.as_str(), entry, over.as_deref()).await?)
@@ -197,7 +256,10 @@ async fn migrate(
         }
         MigrationStep::Suspend { job, uid, over } => Ok(suspend(context, id, job, uid, over, true).await?),
         MigrationStep::DeleteJob { job, uid, over } => {
-            let key = ObjectKey { kind: Kind::Job, name: job.clone() };
+            let key = ObjectKey {
+                kind: Kind::Job,
+                name: job.clone(),
+            };
             Ok(objects::delete(&context.client, id, &key, uid, Some(over)).await?)
         }
         MigrationStep::FreeLock { lock, over } => Ok(free_lock(context, lock, over).await?),
@@ -214,29 +276,55 @@ async fn create_job(
     run: u32,
 ) -> Result<(), ActError> {
     let id = &observed.id;
-    let Some(revision) = observed.current.as_ref().filter(|revision| revision.number == number) else {
+    let Some(revision) = observed
+        .current
+        .as_ref()
+        .filter(|revision| revision.number == number)
+    else {
         return Ok(());
     };
     // What would be refused after the migration is refused before it.
-    for object in revision.objects.iter().filter(|object| object.key.kind == Kind::Deployment) {
-        let seen = observed.objects.get(&object.key).map(|live| live.resource_version.as_str());
-        dry_run(objects::apply(&context.client, id, object, seen, true).await, &object.key)?;
+    for object in revision
+        .objects
+        .iter()
+        .filter(|object| object.key.kind == Kind::Deployment)
+    {
+        let seen = observed
+            .objects
+            .get(&object.key)
+            .map(|live| live.resource_version.as_str());
+        dry_run(
+            objects::apply(&context.client, id, object, seen, true).await,
+            &object.key,
+        )?;
     }
     let architectures = subject.architectures.get(&number).cloned().unwrap_or_default();
     let input = subject.input(id, declared, &revision.digest, &architectures, number);
-    let Some(object) = render::migrate_job(&input, key, run) else { return Ok(()) };
+    let Some(object) = render::migrate_job(&input, key, run) else {
+        return Ok(());
+    };
     let job: Job = serde_json::from_value(object.value)
         .map_err(|error| ClusterError::Unreadable(format!("the rendered Job: {error}")))?;
     let api: Api<Job> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    within(|| format!("create {} of {id}", object.key), api.create(&params, &job)).await?;
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    within(
+        || format!("create {} of {id}", object.key),
+        api.create(&params, &job),
+    )
+    .await?;
     Ok(())
 }
 
 fn dry_run(result: Result<Value, ClusterError>, key: &ObjectKey) -> Result<(), ActError> {
     match result {
         Ok(_) => Ok(()),
-        Err(error) if error.is_refused() => Err(ActError::Refused { what: key.to_string(), why: error.sentence() }),
+        Err(error) if error.is_refused() => Err(ActError::Refused {
+            what: key.to_string(),
+            why: error.sentence(),
+        }),
         Err(error) => Err(error.into()),
     }
 }
@@ -267,7 +355,8 @@ async fn write_ledger(
             within(attempted, api.create(&PostParams::default(), &map)).await?;
         }
         Some(over) => {
-            let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": over }, "data": { key: text } }));
+            let patch =
+                Patch::Merge(json!({ "metadata": { "resourceVersion": over }, "data": { key: text } }));
             within(attempted, api.patch(&name, &PatchParams::default(), &patch)).await?;
         }
     }
@@ -293,7 +382,10 @@ async fn take_lock(
                     annotations: Some([(meta::LOCK_HOLDER.to_owned(), holder.clone())].into()),
                     ..ObjectMeta::default()
                 },
-                spec: Some(LeaseSpec { holder_identity: Some(uid.to_string()), ..LeaseSpec::default() }),
+                spec: Some(LeaseSpec {
+                    holder_identity: Some(uid.to_string()),
+                    ..LeaseSpec::default()
+                }),
             };
             within(attempted, api.create(&PostParams::default(), &lease)).await?;
         }
@@ -314,7 +406,11 @@ async fn free_lock(context: &Context, lock: &str, over: &str) -> Result<(), Clus
         "metadata": { "resourceVersion": over, "annotations": { meta::LOCK_HOLDER: null } },
         "spec": { "holderIdentity": null },
     }));
-    within(|| format!("free the lock {lock}"), api.patch(lock, &PatchParams::default(), &patch)).await?;
+    within(
+        || format!("free the lock {lock}"),
+        api.patch(lock, &PatchParams::default(), &patch),
+    )
+    .await?;
     Ok(())
 }
 
@@ -333,7 +429,11 @@ async fn suspend(
         "spec": { "suspend": suspend },
     }));
     let word = if suspend { "suspend" } else { "resume" };
-    within(|| format!("{word} Job {job} of {id}"), api.patch(job, &PatchParams::default(), &patch)).await?;
+    within(
+        || format!("{word} Job {job} of {id}"),
+        api.patch(job, &PatchParams::default(), &patch),
+    )
+    .await?;
     Ok(())
 }
 
@@ -345,10 +445,17 @@ async fn guard(
     job: &str,
     uid: &Uid,
 ) -> Result<(), ClusterError> {
-    let Some(declared) = subject.declared() else { return Ok(()) };
-    let Some(revision) = &observed.current else { return Ok(()) };
+    let Some(declared) = subject.declared() else {
+        return Ok(());
+    };
+    let Some(revision) = &observed.current else {
+        return Ok(());
+    };
     let id = &observed.id;
-    let key = revision.migration.as_ref().map_or("", |migration| migration.key.as_str());
+    let key = revision
+        .migration
+        .as_ref()
+        .map_or("", |migration| migration.key.as_str());
     let input = subject.input(id, declared, &revision.digest, &[], revision.number);
     let mut guard: Object = render::migrate_guard(&input, key);
     let owner = OwnerReference {
@@ -379,5 +486,8 @@ pub fn clip(text: &str, max: usize) -> String {
 
 /// The Secret of generated values, for those who make it.
 pub fn generated_api(context: &Context, id: &ReleaseId) -> (Api<Secret>, String) {
-    (Api::namespaced(context.client.clone(), id.namespace.as_str()), generated_name(id))
+    (
+        Api::namespaced(context.client.clone(), id.namespace.as_str()),
+        generated_name(id),
+    )
 }

@@ -46,7 +46,10 @@ impl Context {
     #[must_use]
     pub fn new(parts: &Parts) -> Self {
         let client = parts.clients.call.clone();
-        let reporter = Reporter { controller: "slipway".into(), instance: Some(parts.options.identity.clone()) };
+        let reporter = Reporter {
+            controller: "slipway".into(),
+            instance: Some(parts.options.identity.clone()),
+        };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
@@ -83,12 +86,23 @@ impl Memory {
     /// A copy of what is remembered.
     #[must_use]
     pub fn get(&self, id: &ReleaseId) -> Remembered {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned().unwrap_or_default()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Changes what is remembered.
     pub fn update(&self, id: &ReleaseId, change: impl FnOnce(&mut Remembered)) {
-        change(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default());
+        change(
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(id.clone())
+                .or_default(),
+        );
     }
 
     /// Forgets a release that is gone.

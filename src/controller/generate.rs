@@ -19,16 +19,24 @@ use crate::{
         objects::{found, within},
     },
     names::ReleaseId,
-    plan::{ledger::hex, observed::{Declaration, Observed}},
+    plan::{
+        ledger::hex,
+        observed::{Declaration, Observed},
+    },
 };
 
 /// Makes what is missing. What is there stays, whatever its form.
 pub async fn generate(context: &Context, id: &ReleaseId, observed: &Observed) -> Result<(), ClusterError> {
-    let Declaration::Valid(declared) = &observed.declaration else { return Ok(()) };
+    let Declaration::Valid(declared) = &observed.declaration else {
+        return Ok(());
+    };
     let wanted = declared.generated();
     let (api, name) = generated_api(context, id);
     let seen = found(within(|| format!("get the generated values of {id}"), api.get(&name)).await)?;
-    let there = seen.as_ref().and_then(|secret| secret.data.clone()).unwrap_or_default();
+    let there = seen
+        .as_ref()
+        .and_then(|secret| secret.data.clone())
+        .unwrap_or_default();
     let made: BTreeMap<String, ByteString> = wanted
         .iter()
         .filter(|(name, _)| !there.contains_key(name.as_str()))
@@ -45,8 +53,11 @@ pub async fn generate(context: &Context, id: &ReleaseId, observed: &Observed) ->
                 data: Some(made),
                 ..Secret::default()
             };
-            within(|| format!("create the generated values of {id}"), api.create(&PostParams::default(), &secret))
-                .await?;
+            within(
+                || format!("create the generated values of {id}"),
+                api.create(&PostParams::default(), &secret),
+            )
+            .await?;
         }
         Some(secret) => {
             // Only over what was seen: a value that somebody else made in between is not replaced.

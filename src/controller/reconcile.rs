@@ -35,8 +35,8 @@ use crate::{
     names::ReleaseId,
     plan::{
         Decision, Observed, Phase, Wait, decide,
-        observed::{DatabaseSeen, Declaration, ImageSeen, LockSeen},
         decide::lock_name,
+        observed::{DatabaseSeen, Declaration, ImageSeen, LockSeen},
     },
     render::{self, Kind},
     spec::{Declared, declared::ImagePick},
@@ -96,7 +96,9 @@ pub async fn reconcile(release: Arc<Release>, context: Arc<Context>) -> Result<A
     let Some(object) = found(within(|| format!("get Release {name}"), api.get(&name)).await)? else {
         return Ok(Action::await_change());
     };
-    let Some(mut subject) = Subject::read(object) else { return Ok(Action::await_change()) };
+    let Some(mut subject) = Subject::read(object) else {
+        return Ok(Action::await_change());
+    };
     let id = subject.id.clone();
     match pass(&context, &mut subject).await {
         Ok(action) => {
@@ -140,7 +142,11 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
 }
 
 /// Observes one release.
-async fn look(context: &Context, subject: &mut Subject, image: ImageSeen) -> Result<Observed, ReconcileError> {
+async fn look(
+    context: &Context,
+    subject: &mut Subject,
+    image: ImageSeen,
+) -> Result<Observed, ReconcileError> {
     let (client, id) = (&context.client, subject.id.clone());
     let now = Timestamp::now();
     let (namespace, revisions, ledger) = tokio::try_join!(
@@ -188,7 +194,9 @@ async fn look(context: &Context, subject: &mut Subject, image: ImageSeen) -> Res
         live: revisions.live().cloned(),
         retained: revisions.all.iter().map(|revision| revision.number).collect(),
         image,
-        pin: subject.declared().and_then(|declared| revisions.pin(&declared.image.reference())),
+        pin: subject
+            .declared()
+            .and_then(|declared| revisions.pin(&declared.image.reference())),
         tag_moved: None,
         architectures,
         missing: references.missing,
@@ -211,7 +219,12 @@ async fn look(context: &Context, subject: &mut Subject, image: ImageSeen) -> Res
         .as_ref()
         .and_then(|seen| seen.ledger.claimed())
         .map(|(_, entry)| entry.lock.clone())
-        .or_else(|| observed.current.as_ref().and_then(|current| Some(current.migration.as_ref()?.lock.clone())))
+        .or_else(|| {
+            observed
+                .current
+                .as_ref()
+                .and_then(|current| Some(current.migration.as_ref()?.lock.clone()))
+        })
         .unwrap_or_else(|| lock_name(&observed));
     if observed.ledger.is_some() {
         let seen = observe::lock(client, &context.own, &lock).await?;
@@ -225,16 +238,34 @@ async fn look(context: &Context, subject: &mut Subject, image: ImageSeen) -> Res
 
 /// The exposing objects as the declared spec renders them, for the revision that it matches.
 fn exposure(subject: &Subject, revisions: &observe::Revisions) -> Vec<render::Object> {
-    let Some(declared) = subject.declared() else { return Vec::new() };
-    let matches = |revision: &&crate::plan::observed::Revision| revision.attempt == declared.attempt_hash;
-    let current = revisions
-        .current()
-        .filter(|current| !matches!(current.outcome, Some(Outcome::Superseded | Outcome::RolloutFailed)));
-    let Some(revision) = current.filter(matches).or_else(|| revisions.live().filter(matches)) else {
+    let Some(declared) = subject.declared() else {
         return Vec::new();
     };
-    let architectures = subject.architectures.get(&revision.number).cloned().unwrap_or_default();
-    let input = subject.input(&subject.id, declared, &revision.digest, &architectures, revision.number);
+    let matches = |revision: &&crate::plan::observed::Revision| revision.attempt == declared.attempt_hash;
+    let current = revisions.current().filter(|current| {
+        !matches!(
+            current.outcome,
+            Some(Outcome::Superseded | Outcome::RolloutFailed)
+        )
+    });
+    let Some(revision) = current
+        .filter(matches)
+        .or_else(|| revisions.live().filter(matches))
+    else {
+        return Vec::new();
+    };
+    let architectures = subject
+        .architectures
+        .get(&revision.number)
+        .cloned()
+        .unwrap_or_default();
+    let input = subject.input(
+        &subject.id,
+        declared,
+        &revision.digest,
+        &architectures,
+        revision.number,
+    );
     render::render(&input)
         .into_iter()
         .filter(|object| !matches!(object.key.kind, Kind::Deployment | Kind::ServiceAccount))
@@ -248,8 +279,14 @@ async fn nodes(context: &Context) -> Result<(Vec<String>, BTreeMap<String, Strin
     let mut architectures = BTreeSet::new();
     let mut boots = BTreeMap::new();
     for node in list.items {
-        let schedulable = !node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
-        let Some(info) = node.status.and_then(|status| status.node_info) else { continue };
+        let schedulable = !node
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.unschedulable)
+            .unwrap_or(false);
+        let Some(info) = node.status.and_then(|status| status.node_info) else {
+            continue;
+        };
         if schedulable {
             architectures.insert(info.architecture);
         }
@@ -262,7 +299,12 @@ async fn nodes(context: &Context) -> Result<(Vec<String>, BTreeMap<String, Strin
 async fn ask(context: &Context, id: &ReleaseId, declared: &Declared) -> ImageSeen {
     let config = match pull_config(context, id, declared).await {
         Ok(config) => config,
-        Err(message) => return ImageSeen::Failed { reason: "PullSecretInvalid".into(), message },
+        Err(message) => {
+            return ImageSeen::Failed {
+                reason: "PullSecretInvalid".into(),
+                message,
+            };
+        }
     };
     match context.registry.resolve(&declared.image, config.as_ref()).await {
         Ok(image) => ImageSeen::Found {
@@ -271,9 +313,10 @@ async fn ask(context: &Context, id: &ReleaseId, declared: &Declared) -> ImageSee
             obtained: "registry".to_owned(),
         },
         Err(ResolveError::NotFound { .. }) => ImageSeen::Missing,
-        Err(error) => {
-            ImageSeen::Failed { reason: error.reason().to_owned(), message: act::clip(&error.to_string(), 600) }
-        }
+        Err(error) => ImageSeen::Failed {
+            reason: error.reason().to_owned(),
+            message: act::clip(&error.to_string(), 600),
+        },
     }
 }
 
@@ -282,7 +325,9 @@ async fn pull_config(
     id: &ReleaseId,
     declared: &Declared,
 ) -> Result<Option<DockerConfig>, String> {
-    let Some(name) = &declared.pull_secret else { return Ok(None) };
+    let Some(name) = &declared.pull_secret else {
+        return Ok(None);
+    };
     let api: Api<Secret> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let secret = found(within(|| format!("get pull Secret {name}"), api.get(name.as_str())).await)
         .map_err(|error| error.sentence())?;
@@ -291,24 +336,36 @@ async fn pull_config(
     let bytes = data.get(".dockerconfigjson").ok_or_else(|| {
         format!("pull Secret {name} has no key .dockerconfigjson; it must be of type kubernetes.io/dockerconfigjson")
     })?;
-    DockerConfig::parse(&bytes.0).map(Some).map_err(|error| format!("pull Secret {name}: {error}"))
+    DockerConfig::parse(&bytes.0)
+        .map(Some)
+        .map_err(|error| format!("pull Secret {name}: {error}"))
 }
 
 /// Whether the tag of what runs points elsewhere now. Asked rarely; no answer is no news.
-async fn moved_tag(context: &Context, subject: &Subject, observed: &Observed) -> Option<crate::names::Digest> {
+async fn moved_tag(
+    context: &Context,
+    subject: &Subject,
+    observed: &Observed,
+) -> Option<crate::names::Digest> {
     let declared = subject.declared()?;
     let live = observed.live.as_ref()?;
     if !matches!(declared.image.pick, ImagePick::Tag(_)) || live.reference != declared.image.reference() {
         return None;
     }
     let memory = context.memory.get(&subject.id);
-    let known = memory.tag.filter(|(at, reference, _)| at.elapsed() < context.tag_interval && *reference == live.reference);
+    let known = memory
+        .tag
+        .filter(|(at, reference, _)| at.elapsed() < context.tag_interval && *reference == live.reference);
     let digest = if let Some((_, _, digest)) = known {
         digest
     } else {
-        let ImageSeen::Found { digest, .. } = ask(context, &subject.id, declared).await else { return None };
+        let ImageSeen::Found { digest, .. } = ask(context, &subject.id, declared).await else {
+            return None;
+        };
         let reference = live.reference.clone();
-        context.memory.update(&subject.id, |memory| memory.tag = Some((Instant::now(), reference, digest.clone())));
+        context.memory.update(&subject.id, |memory| {
+            memory.tag = Some((Instant::now(), reference, digest.clone()))
+        });
         digest
     };
     (digest != live.digest).then_some(digest)
@@ -344,7 +401,13 @@ async fn write_status(
 ) -> Result<(), ClusterError> {
     let id = &subject.id;
     let old = subject.object.status.clone().unwrap_or_default();
-    let new = release_status(id, &decision.report, &old, subject.object.metadata.generation, now);
+    let new = release_status(
+        id,
+        &decision.report,
+        &old,
+        subject.object.metadata.generation,
+        now,
+    );
     if new == old {
         return Ok(());
     }
@@ -360,7 +423,11 @@ async fn write_status(
     Ok(())
 }
 
-async fn patch_status(context: &Context, subject: &Subject, status: &ReleaseStatus) -> Result<(), ClusterError> {
+async fn patch_status(
+    context: &Context,
+    subject: &Subject,
+    status: &ReleaseStatus,
+) -> Result<(), ClusterError> {
     let id = &subject.id;
     let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let params = PatchParams::apply("slipway-status").force();
@@ -371,7 +438,11 @@ async fn patch_status(context: &Context, subject: &Subject, status: &ReleaseStat
         "metadata": { "name": id.name, "uid": subject.object.metadata.uid },
         "status": status,
     }));
-    let written = within(|| format!("write the status of {id}"), api.patch_status(id.name.as_str(), &params, &patch)).await;
+    let written = within(
+        || format!("write the status of {id}"),
+        api.patch_status(id.name.as_str(), &params, &patch),
+    )
+    .await;
     found(written).map(|_| ())
 }
 
@@ -384,14 +455,26 @@ async fn event(context: &Context, subject: &Subject, status: &ReleaseStatus) {
         return;
     }
     let event = Event {
-        type_: if status.phase == "Live" { EventType::Normal } else { EventType::Warning },
-        reason: status.conditions.first().map_or_else(|| "Phase".to_owned(), |condition| condition.reason.clone()),
+        type_: if status.phase == "Live" {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        },
+        reason: status
+            .conditions
+            .first()
+            .map_or_else(|| "Phase".to_owned(), |condition| condition.reason.clone()),
         note: Some(act::clip(&status.message, 900)),
         action: "Reconcile".to_owned(),
         secondary: None,
     };
     let reference = subject.object.object_ref(&());
-    if let Err(error) = within(|| "publish an event".to_owned(), context.recorder.publish(&event, &reference)).await {
+    if let Err(error) = within(
+        || "publish an event".to_owned(),
+        context.recorder.publish(&event, &reference),
+    )
+    .await
+    {
         tracing::warn!(release = %subject.id, error = %error.sentence(), "an event could not be published");
     }
 }
@@ -434,7 +517,9 @@ pub fn error_policy(release: Arc<Release>, error: &ReconcileError, context: Arc<
     tracing::warn!(release = %id, category = error.category(), error = %error.sentence(), "pass failed");
     match error.intent() {
         Intent::Stall => Action::requeue(Duration::from_secs(30)),
-        _ => Action::requeue(backoff(failures.saturating_sub(1), rand::random()).min(Duration::from_secs(20))),
+        _ => {
+            Action::requeue(backoff(failures.saturating_sub(1), rand::random()).min(Duration::from_secs(20)))
+        }
     }
 }
 

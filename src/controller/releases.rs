@@ -40,7 +40,11 @@ pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken)
     let controller = Controller::new(Api::<Release>::all(client.clone()), watcher::Config::default());
     let releases = controller.store();
     let stream = controller
-        .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(50)))
+        .with_config(
+            controller::Config::default()
+                .concurrency(CONCURRENCY)
+                .debounce(Duration::from_millis(50)),
+        )
         .watches(metas::<Deployment>(&client), ours(), by_label)
         .watches(metas::<Service>(&client), ours(), by_label)
         .watches(metas::<ServiceAccount>(&client), ours(), by_label)
@@ -49,8 +53,16 @@ pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken)
         .watches(metas::<Job>(&client), ours(), by_label)
         .watches(metas::<Pod>(&client), ours(), by_label)
         .watches(metas::<ReleaseRevision>(&client), ours(), by_label)
-        .watches(metas::<ConfigMap>(&client), watcher::Config::default().any_semantic(), in_namespace(releases.clone()))
-        .watches(metas::<Secret>(&client), watcher::Config::default().any_semantic(), in_namespace(releases))
+        .watches(
+            metas::<ConfigMap>(&client),
+            watcher::Config::default().any_semantic(),
+            in_namespace(releases.clone()),
+        )
+        .watches(
+            metas::<Secret>(&client),
+            watcher::Config::default().any_semantic(),
+            in_namespace(releases),
+        )
         .graceful_shutdown_on(token.cancelled_owned())
         .run(guarded, reconcile::error_policy, context);
     stream
@@ -101,7 +113,9 @@ fn by_label<K>(object: PartialObjectMeta<K>) -> Option<ObjectRef<Release>> {
 /// Every release of the namespace: it may refer to this Secret or ConfigMap.
 fn in_namespace<K>(releases: Store<Release>) -> impl Fn(PartialObjectMeta<K>) -> Vec<ObjectRef<Release>> {
     move |object| {
-        let Some(namespace) = object.metadata.namespace else { return Vec::new() };
+        let Some(namespace) = object.metadata.namespace else {
+            return Vec::new();
+        };
         releases
             .state()
             .iter()

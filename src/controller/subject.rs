@@ -40,19 +40,37 @@ impl Subject {
         };
         let annotations = object.annotations();
         let source = object.labels().get(meta::SOURCE).cloned();
-        let provenance = annotations.get(meta::COMMIT).and_then(|commit| commit.parse().ok()).map(|commit| Provenance {
-            commit,
-            author: annotations.get(meta::AUTHOR).cloned().unwrap_or_default(),
-            path: annotations.get(meta::PATH).cloned().unwrap_or_default(),
-        });
+        let provenance = annotations
+            .get(meta::COMMIT)
+            .and_then(|commit| commit.parse().ok())
+            .map(|commit| Provenance {
+                commit,
+                author: annotations.get(meta::AUTHOR).cloned().unwrap_or_default(),
+                path: annotations.get(meta::PATH).cloned().unwrap_or_default(),
+            });
         let written = annotations.get(meta::SPEC_HASH);
         let edited = source.is_some() && written != Some(&spec::spec_hash(&object.spec));
-        let declaration = if edited { Declaration::Edited } else { declaration(&id, &object) };
+        let declaration = if edited {
+            Declaration::Edited
+        } else {
+            declaration(&id, &object)
+        };
         let owner = match (&source, object.metadata.uid.as_deref()) {
-            (None, Some(uid)) => uid.parse().ok().map(|uid| OwnerRef { uid, name: id.name.clone() }),
+            (None, Some(uid)) => uid.parse().ok().map(|uid| OwnerRef {
+                uid,
+                name: id.name.clone(),
+            }),
             _ => None,
         };
-        Some(Self { id, object, declaration, provenance, source, owner, architectures: BTreeMap::new() })
+        Some(Self {
+            id,
+            object,
+            declaration,
+            provenance,
+            source,
+            owner,
+            architectures: BTreeMap::new(),
+        })
     }
 
     /// The complete spec, if it is one.
@@ -67,7 +85,9 @@ impl Subject {
     /// The commit, for log lines.
     #[must_use]
     pub fn commit(&self) -> &str {
-        self.provenance.as_ref().map_or("none", |provenance| provenance.commit.as_str())
+        self.provenance
+            .as_ref()
+            .map_or("none", |provenance| provenance.commit.as_str())
     }
 
     /// What the renderer needs.
@@ -93,12 +113,9 @@ impl Subject {
 }
 
 fn declaration(id: &ReleaseId, object: &Release) -> Declaration {
-    let mut problems = spec::firewall_spec(&object.spec);
     match spec::declare(&id.name, &object.spec) {
-        Ok(Some(declared)) if problems.is_empty() => return Declaration::Valid(Box::new(declared)),
-        Ok(None) if problems.is_empty() => return Declaration::NoVersion,
-        Ok(_) => {}
-        Err(rejections) => problems.extend(rejections.iter().map(ToString::to_string)),
+        Ok(Some(declared)) => Declaration::Valid(Box::new(declared)),
+        Ok(None) => Declaration::NoVersion,
+        Err(rejections) => Declaration::Invalid(rejections.iter().map(ToString::to_string).collect()),
     }
-    Declaration::Invalid(problems)
 }

@@ -3,8 +3,12 @@
 //! Pure: no client, no file, no clock. A problem always says what, where (file:line:column) and what to do,
 //! and never repeats the value of a variable.
 
+pub mod check;
+pub mod declare;
 pub mod declared;
-mod stub;
-pub use stub::*;
+pub mod firewall;
+pub mod image;
+pub mod preset;
 
+pub use declare::{Rejection, declare, spec_hash};
 pub use declared::Declared;

@@ -1,0 +1,771 @@
+//! A merged spec → [`Declared`]: the preset underneath, every default filled in, every rule checked.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    check::{self, Problems},
+    declared::{AttemptHash, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec},
+    firewall, image,
+    preset::{self, Preset},
+};
+use crate::{
+    api::{
+        Duration, ReleaseSpec,
+        release::{EnvValue, Migrate, MigrateOptions, OnFailure, Strategy},
+    },
+    names::{EnvName, ObjectName, ProcessName, ReleaseName, Version},
+};
+
+/// Why a spec cannot be, with the place inside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// JSON pointer into the spec; empty for the whole.
+    pub pointer: String,
+    /// What is wrong and what to do; never the value of a variable.
+    pub message: String,
+}
+
+impl std::fmt::Display for Rejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.pointer.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "spec{}: {}", self.pointer.replace('/', "."), self.message)
+        }
+    }
+}
+
+/// What a spec declares; `None` when it gives no version: then the release is not deployed here.
+///
+/// # Errors
+/// Everything that is wrong with it, not only the first thing.
+pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared>, Vec<Rejection>> {
+    let mut problems = Problems::default();
+    for finding in firewall::scan(spec) {
+        problems.add(finding.pointer, finding.message);
+    }
+    let Some(version) = &spec.version else {
+        return problems.end(None);
+    };
+    let version: Option<Version> = problems.parse("/version", version);
+    let preset = match preset::find(spec.preset.as_deref().unwrap_or("web")) {
+        Ok(preset) => Some(preset),
+        Err(message) => {
+            problems.add("/preset".into(), message);
+            None
+        }
+    };
+    let (Some(version), Some((full_name, preset))) = (version, preset) else {
+        return problems.end(None);
+    };
+    let image = match spec.image.as_deref().map(|text| image::parse(text, &version)) {
+        Some(Ok(image)) => Some(image),
+        Some(Err(message)) => problems.none("/image", message),
+        None => problems.none(
+            "/image",
+            "an image is required, such as ghcr.io/acme/billing".into(),
+        ),
+    };
+    let port = port(spec, &preset, &mut problems);
+    let env = environment(spec, &preset, port, &mut problems);
+    let processes = processes(spec, &preset, &env, &mut problems);
+    let migrate = migrate(spec, &preset, &env, &mut problems);
+    let requires: Vec<EnvName> = preset
+        .requires
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    for required in requires.iter().filter(|required| !env.all.contains_key(required)) {
+        problems.add(
+            "/env".into(),
+            format!("preset {full_name} needs the variable {required}; declare it, such as {required}: {{secret: name/key}}"),
+        );
+    }
+    let declared = Declared {
+        preset: full_name,
+        version,
+        pull_secret: spec
+            .pull_secret
+            .as_ref()
+            .and_then(|text| problems.parse::<ObjectName>("/pullSecret", text)),
+        processes,
+        port,
+        exposure: exposure(spec, port, &mut problems),
+        writable: writable(spec, &preset, &mut problems),
+        security: identity(spec, &preset, &mut problems),
+        probe: port.map(|port| probe(spec, port, &mut problems)),
+        migrate,
+        rollout: rollout(spec, &mut problems),
+        verify_window: spec
+            .verify
+            .as_ref()
+            .and_then(|v| v.window)
+            .unwrap_or(Duration::from_secs(60)),
+        verify_max_restarts: problems.number(
+            "/verify/maxRestarts",
+            spec.verify.as_ref().and_then(|v| v.max_restarts),
+            0,
+            0,
+            1000,
+        ),
+        on_failure: spec.on_failure.unwrap_or(OnFailure::Rollback),
+        retain_revisions: problems.number(
+            "/retain/revisions",
+            spec.retain.as_ref().and_then(|r| r.revisions),
+            5,
+            1,
+            100,
+        ),
+        retain_failed_jobs: problems.number(
+            "/retain/failedJobs",
+            spec.retain.as_ref().and_then(|r| r.failed_jobs),
+            5,
+            0,
+            100,
+        ),
+        attempt: u64::from(problems.number("/attempt", spec.attempt, 0, 0, 1_000_000)),
+        attempt_hash: attempt_hash(spec, &preset),
+        requires,
+        image: match image {
+            Some(image) => image,
+            None => return problems.end(None),
+        },
+    };
+    for key in declared.secret_keys() {
+        if key.name.as_str().starts_with("slipway-") {
+            problems.add(
+                "/env".into(),
+                format!(
+                    "Secret {} belongs to Slipway and is not for applications of {name}",
+                    key.name
+                ),
+            );
+        }
+    }
+    problems.end(Some(declared))
+}
+
+/// Hash of a spec, for telling a hand edit from what git says.
+#[must_use]
+pub fn spec_hash(spec: &ReleaseSpec) -> String {
+    hash(&serde_json::to_value(spec).unwrap_or(Value::Null))
+}
+
+/// serde_json keeps maps sorted, so equal values are equal texts.
+fn hash(value: &Value) -> String {
+    Sha256::digest(value.to_string().as_bytes())
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            use std::fmt::Write as _;
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// Everything that pods and database see, in git's own words: an upgrade of Slipway changes no hash.
+fn attempt_hash(spec: &ReleaseSpec, preset: &Preset) -> AttemptHash {
+    let mut value = serde_json::to_value(spec).unwrap_or(Value::Null);
+    let remove = |value: Option<&mut Value>, names: &[&str]| {
+        if let Some(map) = value.and_then(Value::as_object_mut) {
+            for name in names {
+                map.remove(*name);
+            }
+        }
+    };
+    remove(
+        Some(&mut value),
+        &["replicas", "ingress", "rollout", "verify", "onFailure", "retain"],
+    );
+    // The host is exposure alone, unless pods are told of it: by a variable, or in the header of a probe.
+    if preset.host.is_none() && spec.health.as_ref().is_none_or(|health| health.path.is_none()) {
+        remove(Some(&mut value), &["host"]);
+    }
+    remove(value.get_mut("migrate"), &["timeout", "accept"]);
+    for process in value
+        .get_mut("processes")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(|map| map.values_mut())
+    {
+        remove(Some(process), &["replicas"]);
+    }
+    // What drains and readies pods stands in their template.
+    let rollout = spec.rollout.as_ref();
+    let drain = serde_json::json!([rollout.and_then(|r| r.drain)]);
+    if let Some(map) = value.as_object_mut()
+        && rollout.is_some_and(|r| r.drain.is_some())
+    {
+        map.insert("drain".to_owned(), drain);
+    }
+    AttemptHash(hash(&value))
+}
+
+fn port(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> Option<u16> {
+    if !preset.serves {
+        if spec.port.is_some() {
+            problems.add(
+                "/port".into(),
+                "a worker has no port; use another preset, such as web".into(),
+            );
+        }
+        return None;
+    }
+    match spec.port {
+        Some(port) => match u16::try_from(port).ok().filter(|port| *port > 0) {
+            Some(port) => Some(port),
+            None => problems.none(
+                "/port",
+                format!("{port} is not a port; it is a number from 1 to 65535"),
+            ),
+        },
+        None if preset.port.is_some() => preset.port,
+        None => problems.none(
+            "/port",
+            "a port is required: the one that the application listens on".into(),
+        ),
+    }
+}
+
+/// The variables of a release.
+struct Environment {
+    /// For every process, migration and task.
+    all: BTreeMap<EnvName, EnvValue>,
+    /// Those, and what only serves.
+    serving: BTreeMap<EnvName, EnvValue>,
+    /// The names of what only serves.
+    serving_only: Vec<EnvName>,
+}
+
+fn environment(
+    spec: &ReleaseSpec,
+    preset: &Preset,
+    port: Option<u16>,
+    problems: &mut Problems,
+) -> Environment {
+    let mut all = check::variables("", &preset.env.all, problems);
+    let mut only = check::variables("", &preset.env.serving, problems);
+    if let (Some(port), Ok(name)) = (port, "PORT".parse::<EnvName>()) {
+        only.insert(name, EnvValue::Literal(port.to_string()));
+    }
+    if let (Some(variable), Some(host)) = (&preset.host, &spec.host)
+        && let Ok(variable) = variable.parse::<EnvName>()
+    {
+        all.insert(variable, EnvValue::Literal(host.clone()));
+    }
+    let declared = check::variables("/env", &spec.env, problems);
+    for prefix in &preset.build_time_only {
+        for name in declared
+            .keys()
+            .filter(|name| name.as_str().starts_with(prefix.as_str()))
+        {
+            let message = format!(
+                "{name} is read when the image is built and has no effect at run time; make it a build argument"
+            );
+            problems.add(format!("/env/{name}"), message);
+        }
+    }
+    if let Some(name) = declared.keys().find(|name| name.as_str() == "PORT") {
+        problems.add(
+            format!("/env/{name}"),
+            "PORT is set from `port`; give the number there".into(),
+        );
+    }
+    let serving_only = only.keys().cloned().collect();
+    all.extend(declared);
+    only.extend(all.iter().map(|(name, value)| (name.clone(), value.clone())));
+    Environment {
+        all,
+        serving: only,
+        serving_only,
+    }
+}
+
+fn processes(
+    spec: &ReleaseSpec,
+    preset: &Preset,
+    env: &Environment,
+    problems: &mut Problems,
+) -> BTreeMap<ProcessName, ProcessSpec> {
+    let primary = if preset.serves {
+        ProcessName::web()
+    } else {
+        ProcessName::worker()
+    };
+    let resources = check::resources("/resources", spec.resources.as_ref(), &preset.resources, problems);
+    check::words("/command", spec.command.as_deref(), problems);
+    check::words("/args", spec.args.as_deref(), problems);
+    let first = ProcessSpec {
+        command: spec.command.clone(),
+        args: spec.args.clone(),
+        replicas: problems.number("/replicas", spec.replicas, 2, 0, 1000),
+        resources: resources.clone(),
+        env: if preset.serves {
+            env.serving.clone()
+        } else {
+            env.all.clone()
+        },
+    };
+    let mut processes = BTreeMap::from([(primary.clone(), first)]);
+    for (name, process) in &spec.processes {
+        let pointer = format!("/processes/{name}");
+        let Some(parsed) = problems.parse::<ProcessName>(&pointer, name) else {
+            continue;
+        };
+        if parsed == primary || parsed.is_web() {
+            problems.add(
+                pointer,
+                format!("the top-level fields describe {name}; move these fields there"),
+            );
+            continue;
+        }
+        check::words(
+            &format!("{pointer}/command"),
+            process.command.as_deref(),
+            problems,
+        );
+        check::words(&format!("{pointer}/args"), process.args.as_deref(), problems);
+        let mut variables = env.all.clone();
+        // What a process declares for itself wins over everything.
+        for only in &env.serving_only {
+            if !spec.env.contains_key(only.as_str()) {
+                variables.remove(only);
+            }
+        }
+        variables.extend(check::variables(
+            &format!("{pointer}/env"),
+            &process.env,
+            problems,
+        ));
+        let own = check::resources(
+            &format!("{pointer}/resources"),
+            process.resources.as_ref(),
+            &resources,
+            problems,
+        );
+        processes.insert(
+            parsed,
+            ProcessSpec {
+                command: process.command.clone(),
+                args: process.args.clone(),
+                replicas: problems.number(&format!("{pointer}/replicas"), process.replicas, 1, 0, 1000),
+                resources: own,
+                env: variables,
+            },
+        );
+    }
+    processes
+}
+
+fn migrate(
+    spec: &ReleaseSpec,
+    preset: &Preset,
+    env: &Environment,
+    problems: &mut Problems,
+) -> Option<MigrateSpec> {
+    let (command, args, options) = match &spec.migrate {
+        None => (Some(preset.migrate.clone()?), None, MigrateOptions::default()),
+        Some(Migrate::Never) => return None,
+        Some(Migrate::Command(words)) => (Some(words.clone()), None, MigrateOptions::default()),
+        Some(Migrate::Options(options)) => {
+            let command = match (&options.command, &options.args) {
+                (None, None) => preset.migrate.clone(),
+                (command, _) => command.clone(),
+            };
+            (command, options.args.clone(), (**options).clone())
+        }
+    };
+    if command.as_ref().is_none_or(Vec::is_empty) && args.as_ref().is_none_or(Vec::is_empty) {
+        return problems.none(
+            "/migrate",
+            "say what migrates: a command or args, such as [/app/bin/migrate], or false".into(),
+        );
+    }
+    check::words("/migrate/command", command.as_deref(), problems);
+    check::words("/migrate/args", args.as_deref(), problems);
+    let mut variables = env.all.clone();
+    variables.extend(check::variables("/migrate/env", &options.env, problems));
+    if let Ok(task) = "SLIPWAY_TASK".parse() {
+        variables.insert(task, EnvValue::Literal("migrate".to_owned()));
+    }
+    let database = options.database.as_deref().unwrap_or("DATABASE_URL");
+    let named: EnvName = problems.parse("/migrate/database", database)?;
+    if options.database.is_some() && !variables.contains_key(&named) {
+        problems.add(
+            "/migrate/database".into(),
+            format!("the variable {named} is not declared"),
+        );
+    }
+    Some(MigrateSpec {
+        command,
+        args,
+        env: variables,
+        timeout: options.timeout.unwrap_or(Duration::from_secs(1800)),
+        database: named,
+        rerun: options.rerun.unwrap_or(0),
+        accept: options.accept,
+    })
+}
+
+fn exposure(spec: &ReleaseSpec, port: Option<u16>, problems: &mut Problems) -> Option<Exposure> {
+    let Some(host) = &spec.host else {
+        if spec.ingress.is_some() {
+            problems.add("/ingress".into(), "an Ingress needs a host; give `host`".into());
+        }
+        return None;
+    };
+    if port.is_none() {
+        return problems.none(
+            "/host",
+            "nothing here answers requests, so a host has no meaning".into(),
+        );
+    }
+    if let Err(message) = check::host(host) {
+        return problems.none("/host", message);
+    }
+    let ingress = spec.ingress.clone().unwrap_or_default();
+    for name in ingress
+        .annotations
+        .keys()
+        .filter(|name| name.starts_with("slipway.dev/"))
+    {
+        problems.add("/ingress/annotations".into(), format!("{name} is Slipway's own"));
+    }
+    Some(Exposure {
+        host: host.clone(),
+        class: ingress.class,
+        annotations: ingress
+            .annotations
+            .into_iter()
+            .map(|(name, value)| (name, value.0))
+            .collect(),
+    })
+}
+
+fn writable(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> BTreeMap<String, String> {
+    let mut paths = preset.writable.clone();
+    for (path, size) in &spec.writable {
+        let pointer = format!("/writable/{}", path.replace('~', "~0").replace('/', "~1"));
+        if let Err(message) = check::path(path).and_then(|()| check::quantity(&size.0)) {
+            problems.add(pointer, message);
+        }
+        paths.insert(path.clone(), size.0.clone());
+    }
+    paths
+}
+
+fn identity(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> Identity {
+    let security = spec.security.clone().unwrap_or_default();
+    if let Some(user) = security.run_as_user
+        && !(1..=2_147_483_647).contains(&user)
+    {
+        problems.add(
+            "/security/runAsUser".into(),
+            "a numeric user other than 0 (root)".into(),
+        );
+    }
+    Identity {
+        run_as_user: security.run_as_user.or(preset.user),
+        read_only_root: security.read_only_root.unwrap_or(true),
+        service_account: security
+            .service_account
+            .as_ref()
+            .and_then(|name| problems.parse::<ObjectName>("/security/serviceAccount", name)),
+    }
+}
+
+fn probe(spec: &ReleaseSpec, port: u16, problems: &mut Problems) -> Probe {
+    let health = spec.health.clone().unwrap_or_default();
+    if let Some(path) = &health.path
+        && (!path.starts_with('/')
+            || path.len() > 1024
+            || path.chars().any(|c| c.is_control() || c.is_whitespace()))
+    {
+        problems.add(
+            "/health".into(),
+            "a path that begins with '/', such as /health".into(),
+        );
+    }
+    if health.port == Some(0) {
+        problems.add("/health/port".into(), "a number from 1 to 65535".into());
+    }
+    for (name, value) in &health.headers {
+        let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
+        if name.is_empty() || !name.bytes().all(token) || value.chars().any(char::is_control) {
+            problems.add(
+                "/health/headers".into(),
+                "names and values of HTTP headers, without control characters".into(),
+            );
+        }
+    }
+    Probe {
+        path: health.path,
+        port: health.port.unwrap_or(port),
+        headers: health.headers,
+        startup: health.startup.unwrap_or(Duration::from_secs(120)),
+    }
+}
+
+fn rollout(spec: &ReleaseSpec, problems: &mut Problems) -> RolloutSpec {
+    let rollout = spec.rollout.clone().unwrap_or_default();
+    let (surge, unavailable) = (
+        rollout.surge.unwrap_or("25%".into()),
+        rollout.unavailable.unwrap_or("0".into()),
+    );
+    for (pointer, text) in [("/rollout/surge", &surge), ("/rollout/unavailable", &unavailable)] {
+        let number = text.strip_suffix('%').unwrap_or(text);
+        let percent_ok = !text.ends_with('%') || number.parse::<u32>().is_ok_and(|n| n <= 100);
+        if number.is_empty() || number.len() > 4 || !number.bytes().all(|c| c.is_ascii_digit()) || !percent_ok
+        {
+            problems.add(
+                pointer.into(),
+                "a number such as 1, or a percentage such as 25%".into(),
+            );
+        }
+    }
+    let zero = |text: &str| text.trim_end_matches('%').bytes().all(|c| c == b'0');
+    if zero(&surge) && zero(&unavailable) {
+        problems.add(
+            "/rollout".into(),
+            "surge and unavailable cannot both be 0: nothing could ever be replaced".into(),
+        );
+    }
+    RolloutSpec {
+        strategy: rollout.strategy.unwrap_or(Strategy::Rolling),
+        surge,
+        unavailable,
+        deadline: rollout.deadline.unwrap_or(Duration::from_secs(600)),
+        min_ready: rollout.min_ready.unwrap_or(Duration::from_secs(10)),
+        drain: rollout.drain.unwrap_or(Duration::from_secs(60)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use kube::CustomResourceExt as _;
+
+    use super::*;
+
+    const BILLING: &str = "
+preset: phoenix
+image: ghcr.io/acme/billing
+health: /health
+version: 1.8.2
+host: billing.acme.com
+replicas: 3
+env:
+  POOL_SIZE: '10'
+  DATABASE_URL: {secret: billing-db/url}
+  SECRET_KEY_BASE: {generate: base64/64}
+";
+
+    fn spec(text: &str) -> ReleaseSpec {
+        serde_yaml::from_str(text).unwrap()
+    }
+
+    fn declared(text: &str) -> Declared {
+        declare(&"billing".parse().unwrap(), &spec(text))
+            .unwrap_or_else(|e| panic!("{e:?}"))
+            .unwrap()
+    }
+
+    fn refused(text: &str) -> Vec<String> {
+        match declare(&"billing".parse().unwrap(), &spec(text)) {
+            Err(rejections) => rejections.iter().map(ToString::to_string).collect(),
+            Ok(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_becomes_what_one_expects() {
+        let billing = declared(BILLING);
+        assert_eq!(billing.preset, "phoenix@1");
+        assert_eq!(billing.image.reference(), "ghcr.io/acme/billing:1.8.2");
+        let web = &billing.processes[&ProcessName::web()];
+        assert_eq!(web.replicas, 3);
+        let env = |name: &str| web.env.get(&name.parse::<EnvName>().unwrap()).cloned();
+        assert_eq!(
+            env("PHX_HOST"),
+            Some(EnvValue::Literal("billing.acme.com".into()))
+        );
+        assert_eq!(env("PORT"), Some(EnvValue::Literal("4000".into())));
+        assert_eq!(env("PHX_SERVER"), Some(EnvValue::Literal("true".into())));
+        assert!(matches!(env("RELEASE_COOKIE"), Some(EnvValue::Generate(_))));
+        let migrate = billing.migrate.as_ref().unwrap();
+        assert_eq!(
+            migrate.command.as_deref(),
+            Some(&["/app/bin/migrate".to_owned()][..])
+        );
+        let names: Vec<&str> = migrate.env.keys().map(EnvName::as_str).collect();
+        assert!(
+            names.contains(&"DATABASE_URL")
+                && names.contains(&"SECRET_KEY_BASE")
+                && names.contains(&"SLIPWAY_TASK")
+        );
+        assert!(
+            !names.contains(&"PHX_SERVER") && !names.contains(&"PORT"),
+            "a migration must not serve"
+        );
+        assert_eq!(billing.exposure.unwrap().host, "billing.acme.com");
+    }
+
+    #[test]
+    fn without_a_version_nothing_is_deployed() {
+        assert_eq!(
+            declare(&"a".parse().unwrap(), &spec("image: ghcr.io/acme/a\nport: 80\n")),
+            Ok(None)
+        );
+    }
+
+    /// Each field of the schema with a value that must show in what is declared.
+    const FIELDS: [(&str, &str); 21] = [
+        ("preset", "preset: nextjs@1"),
+        ("version", "version: 2.0.0"),
+        ("image", "image: ghcr.io/acme/other"),
+        ("pullSecret", "pullSecret: registry"),
+        ("command", "command: [/serve]"),
+        ("args", "args: [--now]"),
+        ("port", "port: 9000"),
+        ("host", "host: other.acme.com"),
+        ("ingress", "host: a.acme.com\ningress: {class: nginx}"),
+        ("replicas", "replicas: 7"),
+        ("resources", "resources: {requests: {cpu: 300m}}"),
+        ("env", "env: {GREETING: hello}"),
+        ("writable", "writable: {/data: 1Gi}"),
+        ("security", "security: {runAsUser: 1234}"),
+        ("health", "health: /ready"),
+        ("processes", "processes: {jobs: {args: [work]}}"),
+        ("migrate", "migrate: [/migrate]"),
+        ("rollout", "rollout: {deadline: 1m}"),
+        ("verify", "verify: {window: 5s}"),
+        ("onFailure", "onFailure: hold"),
+        ("retain", "retain: {revisions: 9}"),
+    ];
+
+    #[test]
+    fn no_field_is_without_effect() {
+        let base = "image: ghcr.io/acme/a\nversion: 1.0.0\nport: 8080\n";
+        let before = declared(base);
+        let merge = |extra: &str| {
+            let mut lower: Value = serde_yaml::from_str(base).unwrap();
+            let upper: Value = serde_yaml::from_str(extra).unwrap();
+            for (name, value) in upper.as_object().unwrap() {
+                lower[name] = value.clone();
+            }
+            serde_yaml::to_string(&lower).unwrap()
+        };
+        for (field, text) in FIELDS {
+            let mut after = declared(&merge(text));
+            after.attempt_hash = before.attempt_hash.clone();
+            assert_ne!(after, before, "{field} has no effect");
+        }
+        let attempt = declared(&merge("attempt: 2"));
+        assert_eq!(attempt.attempt, 2);
+        let crd = serde_json::to_value(crate::api::Release::crd()).unwrap();
+        let properties = crd
+            .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties")
+            .unwrap();
+        let schema: BTreeSet<&str> = properties
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let table: BTreeSet<&str> = FIELDS
+            .iter()
+            .map(|(field, _)| *field)
+            .chain(["attempt"])
+            .collect();
+        assert_eq!(schema, table, "every field of the schema stands in this table");
+    }
+
+    #[test]
+    fn only_what_pods_and_database_see_makes_another_attempt() {
+        let base = declared(BILLING).attempt_hash;
+        let with = |line: &str| declared(&format!("{BILLING}{line}\n")).attempt_hash;
+        for same in [
+            "verify: {window: 5s}",
+            "onFailure: hold",
+            "retain: {revisions: 9}",
+            "rollout: {deadline: 1m}",
+        ] {
+            assert_eq!(with(same), base, "{same}");
+        }
+        assert_eq!(
+            declared(&BILLING.replace("replicas: 3", "replicas: 4")).attempt_hash,
+            base
+        );
+        for other in [
+            "attempt: 1",
+            "writable: {/data: 1Gi}",
+            "migrate: {rerun: 1}",
+            "args: [x]",
+        ] {
+            assert_ne!(with(other), base, "{other}");
+        }
+        assert_ne!(
+            declared(&BILLING.replace("billing.acme.com", "b.acme.com")).attempt_hash,
+            base,
+            "PHX_HOST is in the pod"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_its_place() {
+        let base = "image: ghcr.io/acme/a\nversion: 1.0.0\nport: 8080\n";
+        for (extra, place) in [
+            ("replicas: -1", "spec.replicas"),
+            ("replicas: 100000", "spec.replicas"),
+            ("host: 'https://x'", "spec.host"),
+            ("ingress: {class: x}", "spec.ingress"),
+            ("writable: {../x: 1Gi}", "spec.writable"),
+            ("writable: {/x: 1e100}", "spec.writable"),
+            ("security: {runAsUser: 0}", "spec.security.runAsUser"),
+            ("env: {KUBERNETES_X: a}", "spec.env.KUBERNETES_X"),
+            ("env: {LD_PRELOAD: a}", "spec.env.LD_PRELOAD"),
+            ("env: {PORT: '1'}", "spec.env.PORT"),
+            ("env: {DB_PASSWORD: hunter22}", "spec.env.DB_PASSWORD"),
+            ("processes: {web: {}}", "spec.processes.web"),
+            ("rollout: {surge: '0'}", "spec.rollout"),
+            ("migrate: {timeout: 1m}", "spec.migrate"),
+            ("health: health", "spec.health"),
+        ] {
+            let problems = refused(&format!("{base}{extra}\n"));
+            assert!(
+                problems.iter().any(|p| p.starts_with(place)),
+                "{extra}: {problems:?}"
+            );
+        }
+        assert!(
+            refused("image: a\nversion: 1.0.0\n")
+                .iter()
+                .any(|p| p.contains("port is required"))
+        );
+        assert!(
+            refused("image: a\nversion: 1.0.0\npreset: phoenix\n")
+                .iter()
+                .any(|p| p.contains("DATABASE_URL"))
+        );
+        let next = "image: a\nversion: 1.0.0\npreset: nextjs\nenv: {NEXT_PUBLIC_X: a}\n";
+        assert!(refused(next).iter().any(|p| p.contains("built")));
+    }
+
+    #[test]
+    fn a_worker_serves_nothing() {
+        let worker = declared("preset: worker\nimage: ghcr.io/acme/a\nversion: 1.0.0\n");
+        assert!(worker.port.is_none() && worker.probe.is_none());
+        assert_eq!(
+            worker
+                .processes
+                .keys()
+                .map(ProcessName::as_str)
+                .collect::<Vec<_>>(),
+            ["worker"]
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! The secret firewall: values that must not be in git. It looks at structure, not only at characters, and it never
+//! repeats what it found: a finding has a rule and a length.
+
+use std::collections::BTreeMap;
+
+use crate::api::{
+    ReleaseSpec,
+    release::{EnvValue, Migrate},
+};
+
+/// A value that must not be in a spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// JSON pointer into the spec.
+    pub pointer: String,
+    /// What is wrong and what to do; never the value.
+    pub message: String,
+}
+
+/// Prefixes of tokens whose issuer is known by them, with the least length of the rest.
+const TOKENS: [(&str, &str, usize); 16] = [
+    ("AKIA", "AWS access key", 16),
+    ("ASIA", "AWS access key", 16),
+    ("ghp_", "GitHub token", 20),
+    ("gho_", "GitHub token", 20),
+    ("ghs_", "GitHub token", 20),
+    ("github_pat_", "GitHub token", 20),
+    ("glpat-", "GitLab token", 16),
+    ("sk_live_", "Stripe key", 16),
+    ("rk_live_", "Stripe key", 16),
+    ("npm_", "npm token", 30),
+    ("xoxb-", "Slack token", 10),
+    ("xoxp-", "Slack token", 10),
+    ("AIza", "Google API key", 30),
+    ("SG.", "SendGrid key", 30),
+    ("hvs.", "Vault token", 20),
+    ("AGE-SECRET-KEY-", "age key", 20),
+];
+
+/// Words in the name of a variable whose value is a secret.
+const SECRET_WORDS: [&str; 13] = [
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "SECRET",
+    "TOKEN",
+    "APIKEY",
+    "API_KEY",
+    "COOKIE",
+    "SALT",
+    "PRIVATE_KEY",
+    "KEY_BASE",
+    "CREDENTIAL",
+    "DSN",
+];
+
+/// Everything in a spec that must not be there.
+#[must_use]
+pub fn scan(spec: &ReleaseSpec) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    scan_env("/env", &spec.env, &mut findings);
+    for (name, process) in &spec.processes {
+        scan_env(&format!("/processes/{name}/env"), &process.env, &mut findings);
+        scan_words(
+            &format!("/processes/{name}/command"),
+            process.command.as_deref(),
+            &mut findings,
+        );
+        scan_words(
+            &format!("/processes/{name}/args"),
+            process.args.as_deref(),
+            &mut findings,
+        );
+    }
+    scan_words("/command", spec.command.as_deref(), &mut findings);
+    scan_words("/args", spec.args.as_deref(), &mut findings);
+    match &spec.migrate {
+        Some(Migrate::Options(options)) => {
+            scan_env("/migrate/env", &options.env, &mut findings);
+            scan_words("/migrate/command", options.command.as_deref(), &mut findings);
+            scan_words("/migrate/args", options.args.as_deref(), &mut findings);
+        }
+        Some(Migrate::Command(words)) => scan_words("/migrate", Some(words), &mut findings),
+        Some(Migrate::Never) | None => {}
+    }
+    if let Some(health) = &spec.health {
+        for (name, value) in &health.headers {
+            if let Some(rule) = literal(value) {
+                findings.push(finding(format!("/health/headers/{name}"), &rule, value));
+            }
+        }
+    }
+    for (name, value) in spec.ingress.iter().flat_map(|ingress| &ingress.annotations) {
+        if let Some(rule) = literal(&value.0) {
+            findings.push(finding(
+                format!("/ingress/annotations/{}", name.replace('/', "~1")),
+                &rule,
+                &value.0,
+            ));
+        }
+    }
+    findings
+}
+
+fn scan_env(pointer: &str, env: &BTreeMap<String, EnvValue>, findings: &mut Vec<Finding>) {
+    for (name, value) in env {
+        let EnvValue::Literal(text) = value else { continue };
+        let rule = literal(text).or_else(|| {
+            let upper = name.to_ascii_uppercase();
+            let word = SECRET_WORDS.iter().find(|word| upper.contains(**word))?;
+            // Flags and numbers under such names are settings: TOKEN_TTL: "3600".
+            let plain = text.len() < 6 || text.bytes().all(|c| c.is_ascii_digit()) || text == "false";
+            (!plain && !is_path_or_url(text)).then(|| format!("a literal under a name that contains {word}"))
+        });
+        if let Some(rule) = rule {
+            findings.push(finding(format!("{pointer}/{name}"), &rule, text));
+        }
+    }
+}
+
+fn scan_words(pointer: &str, words: Option<&[String]>, findings: &mut Vec<Finding>) {
+    for (index, word) in words.into_iter().flatten().enumerate() {
+        let inline = || {
+            let (name, value) = word.trim_start_matches('-').split_once('=')?;
+            let upper = name.to_ascii_uppercase();
+            let secret = upper.ends_with("PASSWORD") || upper.ends_with("TOKEN") || upper.ends_with("SECRET");
+            (secret && value.len() >= 6 && !value.starts_with('$'))
+                .then(|| "a password inside a command".to_owned())
+        };
+        if let Some(rule) = literal(word).or_else(inline) {
+            findings.push(finding(format!("{pointer}/{index}"), &rule, word));
+        }
+    }
+}
+
+fn finding(pointer: String, rule: &str, value: &str) -> Finding {
+    Finding {
+        pointer,
+        message: format!(
+            "looks like a secret ({rule}, {} characters): put it into a Secret and refer to it by {{secret: name/key}}; \
+             git keeps history, so change it where it is used, too. If it is none, write {{value: …, public: true}}",
+            value.chars().count()
+        ),
+    }
+}
+
+/// What a text is by itself, whatever its name.
+fn literal(text: &str) -> Option<String> {
+    if text.contains("-----BEGIN") && text.contains("PRIVATE KEY") {
+        return Some("a private key".into());
+    }
+    let word_char = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-' || c == b'.';
+    for (prefix, kind, least) in TOKENS {
+        for (start, _) in text.match_indices(prefix) {
+            let before = start.checked_sub(1).and_then(|index| text.as_bytes().get(index));
+            let rest = text.as_bytes().get(start + prefix.len()..).unwrap_or_default();
+            let length = rest.iter().take_while(|c| word_char(**c)).count();
+            if length >= least && before.is_none_or(|c| !word_char(*c)) {
+                return Some(format!("a {kind}"));
+            }
+        }
+    }
+    if is_jwt(text) {
+        return Some("a JSON web token".into());
+    }
+    url_password(text).then(|| "a URL with a password".into())
+}
+
+fn is_jwt(text: &str) -> bool {
+    text.split(|c: char| c.is_whitespace() || c == '"').any(|word| {
+        let parts: Vec<&str> = word.split('.').collect();
+        matches!(parts.as_slice(), [head, body, sign]
+            if head.starts_with("eyJ") && body.starts_with("eyJ") && head.len() > 10 && sign.len() >= 10)
+    })
+}
+
+/// `scheme://user:password@host`, unless the password is a variable.
+fn url_password(text: &str) -> bool {
+    text.match_indices("://").any(|(at, _)| {
+        let rest = text.get(at + 3..).unwrap_or("");
+        let authority = rest.split(['/', '?', '#', ' ', '"', '\'']).next().unwrap_or("");
+        let Some((user, _)) = authority.rsplit_once('@') else {
+            return false;
+        };
+        let Some((_, password)) = user.split_once(':') else {
+            return false;
+        };
+        !password.is_empty() && !password.starts_with('$') && !password.starts_with("%(")
+    })
+}
+
+fn is_path_or_url(text: &str) -> bool {
+    (text.starts_with('/') && !text.contains(char::is_whitespace)) || text.contains("://")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn found(env: &[(&str, &str)]) -> Vec<Finding> {
+        let env = env
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), EnvValue::Literal((*v).to_owned())))
+            .collect();
+        scan(&ReleaseSpec {
+            env,
+            ..ReleaseSpec::default()
+        })
+    }
+
+    #[test]
+    fn secrets_are_found_by_form_and_by_name() {
+        let hits = [
+            ("X", "AKIAIOSFODNN7EXAMPLE"),
+            ("X", "ghp_0123456789abcdefghij0123456789abcdef"),
+            ("DATABASE_URL", "ecto://app:hunter22@db/shop"),
+            ("X", "-----BEGIN RSA PRIVATE KEY-----\nabc"),
+            ("X", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijklmnop"),
+            ("SMTP_PASSWORD", "hunter22"),
+            ("SECRET_KEY_BASE", "aaaaaaaaaaaaaaaaaaaa"),
+            ("RELEASE_COOKIE", "monster-cookie"),
+        ];
+        for hit in hits {
+            assert_eq!(found(&[hit]).len(), 1, "{}", hit.0);
+        }
+    }
+
+    #[test]
+    fn near_misses_pass() {
+        let misses = [
+            ("POOL_SIZE", "10"),
+            ("TOKEN_TTL", "3600"),
+            ("URL", "https://app@example.com/x"),
+            ("URL", "https://example.com/a:b@c"),
+            ("DATABASE_URL", "ecto://app:$(PASSWORD)@db/shop"),
+            ("SECRET_FILE", "/run/secrets/key"),
+            ("X", "taskia_AKIA"),
+            ("COMMIT", "0123456789abcdef0123456789abcdef01234567"),
+        ];
+        for miss in misses {
+            assert!(found(&[miss]).is_empty(), "{}", miss.0);
+        }
+    }
+
+    #[test]
+    fn public_values_are_the_visible_exception() {
+        let env = [(
+            "API_KEY".to_owned(),
+            EnvValue::Public("a-public-key-of-a-map".into()),
+        )]
+        .into();
+        assert!(
+            scan(&ReleaseSpec {
+                env,
+                ..ReleaseSpec::default()
+            })
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_finding_never_repeats_the_value() {
+        let finding = &found(&[("SMTP_PASSWORD", "hunter22-and-more")])[0];
+        assert!(!finding.message.contains("hunter") && finding.pointer == "/env/SMTP_PASSWORD");
+        assert!(finding.message.contains("17 characters"));
+    }
+
+    #[test]
+    fn passwords_inside_commands_are_found() {
+        let spec = ReleaseSpec {
+            args: Some(vec!["--db-password=hunter22".into(), "--password=$(DB)".into()]),
+            ..ReleaseSpec::default()
+        };
+        assert_eq!(scan(&spec).len(), 1);
+    }
+}

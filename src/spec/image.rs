@@ -1,0 +1,147 @@
+//! Image references as specs write them, by the grammar of the OCI distribution spec.
+
+use crate::{
+    names::{Digest, Version},
+    spec::declared::{ImagePick, ImageRequest},
+};
+
+/// Reads `repository`, `repository:tag` or `repository@sha256:…`; a repository alone has the version as its tag.
+///
+/// # Errors
+/// A sentence for the author.
+pub fn parse(text: &str, version: &Version) -> Result<ImageRequest, String> {
+    if text.len() > 512 {
+        return Err("an image reference has at most 512 characters".into());
+    }
+    if text.contains("://") {
+        return Err("an image reference has no scheme; write registry.example.com/team/app".into());
+    }
+    let (rest, digest) = match text.split_once('@') {
+        None => (text, None),
+        Some((rest, digest)) => {
+            let digest: Digest = digest.parse().map_err(|e| {
+                format!("what follows '@' {e} (a user or password cannot be part of an image reference)")
+            })?;
+            (rest, Some(digest))
+        }
+    };
+    let (repository, tag) = split_tag(rest);
+    let repository = repository_of(repository)?;
+    let pick = match (tag, digest) {
+        (_, Some(digest)) => ImagePick::Digest(digest),
+        (Some(tag), None) => ImagePick::Tag(
+            tag.parse::<Version>()
+                .map_err(|e| format!("the tag {e}"))?
+                .to_string(),
+        ),
+        (None, None) => ImagePick::Tag(version.to_string()),
+    };
+    Ok(ImageRequest { repository, pick })
+}
+
+/// A colon after the last slash begins a tag; before it, a port.
+fn split_tag(text: &str) -> (&str, Option<&str>) {
+    let after_slash = text.rfind('/').map_or(0, |slash| slash + 1);
+    match text.get(after_slash..).and_then(|last| last.find(':')) {
+        None => (text, None),
+        Some(colon) => {
+            let (repository, tag) = text.split_at_checked(after_slash + colon).unwrap_or((text, ""));
+            (repository, tag.strip_prefix(':'))
+        }
+    }
+}
+
+fn repository_of(text: &str) -> Result<String, String> {
+    let (first, path) = match text.split_once('/') {
+        Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), path),
+        _ => (None, text),
+    };
+    let segment = |segment: &str| {
+        let bytes = segment.as_bytes();
+        let ends = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        ends(bytes.first())
+            && ends(bytes.last())
+            && bytes
+                .iter()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"._-".contains(c))
+            && !segment.contains("..")
+    };
+    if path.is_empty() || path.len() > 255 || !path.split('/').all(segment) {
+        return Err(
+            "an image's path consists of lower-case letters, digits, '.', '_' and '-' between slashes".into(),
+        );
+    }
+    let Some(host) = first else {
+        let library = if path.contains('/') { "" } else { "library/" };
+        return Ok(format!("docker.io/{library}{path}"));
+    };
+    let (name, port) = host
+        .split_once(':')
+        .map_or((host, None), |(name, port)| (name, Some(port)));
+    let name_ok = !name.is_empty()
+        && name.len() <= 253
+        && name.split('.').all(|label| {
+            !label.is_empty()
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+        });
+    let port_ok =
+        port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0) && !port.starts_with('+'));
+    if !name_ok || !port_ok {
+        return Err(
+            "the registry must be a host name with an optional port, such as registry.example.com:5000"
+                .into(),
+        );
+    }
+    Ok(format!("{}/{path}", host.to_ascii_lowercase()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<String, String> {
+        parse(text, &"1.2.3".parse().unwrap()).map(|image| image.reference())
+    }
+
+    #[test]
+    fn a_repository_alone_has_the_version_as_its_tag() {
+        assert_eq!(read("ghcr.io/acme/shop").unwrap(), "ghcr.io/acme/shop:1.2.3");
+        assert_eq!(read("registry:5000/shop").unwrap(), "registry:5000/shop:1.2.3");
+        assert_eq!(read("registry:5000/shop:2").unwrap(), "registry:5000/shop:2");
+        assert_eq!(read("nginx").unwrap(), "docker.io/library/nginx:1.2.3");
+        assert_eq!(read("acme/shop").unwrap(), "docker.io/acme/shop:1.2.3");
+    }
+
+    #[test]
+    fn a_digest_wins_over_a_tag() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(
+            read(&format!("ghcr.io/a/b:1@{digest}")).unwrap(),
+            format!("ghcr.io/a/b@{digest}")
+        );
+    }
+
+    #[test]
+    fn references_that_no_registry_has_are_refused() {
+        for bad in [
+            "",
+            "https://ghcr.io/a/b",
+            "user:pass@ghcr.io/a/b",
+            "ghcr.io/A/b",
+            "ghcr.io/a//b",
+            "ghcr.io/../b",
+            "ghcr.io:99999/a",
+            "ghcr.io:0/a",
+            "ghcr.io/a@sha256:ab",
+            "ghcr.io/a:",
+            "ghcr.io/a/",
+            "-x.io/a",
+            "a b",
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
+}
