@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# usage: [BED_NAME=…] .ci/install.sh [HELM OPTION…]
+# Installs what is checked out here into the bed by Helm, or upgrades it, and waits until it runs. The bed must be up.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+digest=$(.ci/image.sh)
+eval "$(tests/bed/bed env | grep '^BED_PKI=')"
+tests/bed/bed exec helm upgrade slipway charts/slipway --install --namespace slipway-system --create-namespace \
+  --take-ownership --wait --timeout 3m \
+  --set image.repository=registry.bed.test:5000/slipway/slipway --set image.digest="$digest" \
+  --set-file caBundle="$BED_PKI/ca.crt" --set log.format=text "$@" >&2

@@ -1,0 +1,73 @@
+# `make help` lists the targets. What is longer than a line is a script in .ci/ or tests/bed/.
+
+BED_NAME ?= slipway
+TIER ?= b
+PROFILE ?= release
+export BED_NAME TIER PROFILE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bed bed-down image install unit lint format scripts chart clippy deny bed-test generate packages clean
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: packages ## The story of a release on a real Kubernetes, which stays up
+	tests/bed/bed up
+	.ci/install.sh
+	examples/demo/run
+
+# Cheapest first, so that a mistake is heard of early.
+test: packages ## Everything: format, lints, unit and model tests, the chart, tests on a real Kubernetes
+	@$(MAKE) --no-print-directory format scripts
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory clippy chart
+	@$(MAKE) --no-print-directory bed-test
+
+bed: ## Start the bed, a real Kubernetes; TIER=a for the control plane alone, BED_NAME for another instance
+	tests/bed/bed up
+
+bed-down: ## End the bed
+	tests/bed/bed down
+
+image: ## Build the image and push it into the bed as registry.bed.test:5000/slipway/slipway:dev; PROFILE=dev is quicker
+	.ci/image.sh
+
+install: ## Install what is checked out here into the bed by Helm
+	.ci/install.sh
+
+unit: ## Unit and model tests, which need no cluster
+	cargo test --locked
+
+bed-test: ## Tests on a real Kubernetes of their own
+	BED_NAME=test TIER=b .ci/bed-test.sh
+
+lint: format scripts clippy chart ## All that is judged without running it
+
+format: # the formatting
+	cargo fmt --check
+
+clippy: # the lints of Cargo.toml
+	cargo clippy --locked --all-targets -- -D warnings
+
+scripts: # every shell script
+	@git grep -lE '^#!/(usr/bin/env bash|bin/bash|bin/sh)|^# shellcheck shell=' -- . ':!Makefile' | xargs shellcheck -x
+
+# helm template runs on values that turn everything on, so that no branch of a template goes unread.
+chart: # the chart, and whether its copies of the definitions are those of crds/
+	@diff -r crds charts/slipway/crd-bases || { echo "run: make generate" >&2; exit 1; }
+	@.ci/helm.sh lint --strict charts/slipway --set image.repository=registry.example.com/slipway
+	@.ci/helm.sh template slipway charts/slipway --namespace slipway-system --values .ci/chart-values.yaml >/dev/null
+
+deny: ## Licenses, sources and known faults of dependencies; needs cargo-deny and the network
+	cargo deny check
+
+generate: ## Files that follow from the code: crds/ and the chart's copies of it, docs/reference.md
+	cargo run --quiet --locked -- crds --output crds
+	rm -rf charts/slipway/crd-bases && cp -r crds charts/slipway/crd-bases
+	cargo run --quiet --locked -- reference >docs/reference.md.new && mv docs/reference.md.new docs/reference.md
+
+packages: # what building and checking need beyond Rust
+	@.ci/packages.sh
+
+clean: ## Remove what cargo made here; the bed's cache stays
+	cargo clean
