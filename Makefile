@@ -35,6 +35,7 @@ image: ## Build the image and push it into the bed as registry.bed.test:5000/sli
 install: ## Install what is checked out here into the bed by Helm
 	.ci/install.sh
 
+# tests/cluster is not among them: `test = false` in Cargo.toml leaves it to bed-test.
 unit: ## Unit and model tests, which need no cluster
 	cargo test --locked
 
