@@ -18,6 +18,7 @@ pub mod names;
 pub mod plan;
 pub mod render;
 pub mod server;
+pub mod source;
 pub mod spec;
 pub mod status;
 pub mod telemetry;

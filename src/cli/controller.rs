@@ -123,6 +123,8 @@ fn fallback_identity() -> String {
 /// Sets up logging and the runtime, and runs the controller until it is told to stop.
 pub fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init_logs(args.log_format, &args.log_level).map_err(|e| Usage(telemetry::chain(&e)))?;
+    // Options of libgit2 are of the whole process, and must be set before there is a second thread.
+    crate::source::init(args.ca_bundle.as_deref()).context("cannot set up git")?;
     let options = args.options()?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -7,10 +7,13 @@
 //! ```
 
 pub mod act;
+mod compile;
 pub mod context;
 mod generate;
 pub mod reconcile;
 mod releases;
+mod remove;
+mod sources;
 pub mod subject;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -184,7 +187,10 @@ async fn loops(mut parts: Parts, token: CancellationToken) -> Result<(), RunErro
         return Ok(());
     }
     let context = Arc::new(Context::new(&parts));
-    releases::run(&parts, context, token).await;
+    tokio::join!(
+        releases::run(&parts, context, token.clone()),
+        sources::run(&parts, token)
+    );
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use k8s_openapi::{
-    ClusterResourceScope, NamespaceResourceScope,
+    NamespaceResourceScope,
     api::{
         apps::v1::Deployment,
         batch::v1::Job,
@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Resource, ResourceExt as _,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::{
         Controller,
         controller::{self, Error as LoopError},
@@ -123,15 +123,4 @@ fn in_namespace<K>(releases: Store<Release>) -> impl Fn(PartialObjectMeta<K>) ->
             .map(|release| ObjectRef::from_obj(release.as_ref()))
             .collect()
     }
-}
-
-/// Marks the kinds that are read as a guard against one bad object blinding a whole watch.
-pub type Guarded<K> = DeserializeGuard<K>;
-
-/// Cluster-scoped kinds, for the source loop.
-pub fn cluster_wide<K>(client: &kube::Client) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Debug + Clone,
-{
-    Api::all(client.clone())
 }

@@ -1,7 +1,7 @@
 //! The source loop, one pass: fetch → read → merge → validate → write what differs → remove what git removed → status.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -26,11 +26,14 @@ use kube::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Parts, compile::{self, Compiled}, remove};
+use super::{
+    Parts,
+    compile::{self, Compiled},
+    remove,
+};
 use crate::{
     api::{
-        Condition, ConditionStatus, Release, ReleaseSource, ReleaseSourceStatus, meta,
-        source::SourceProblem,
+        Condition, ConditionStatus, Release, ReleaseSource, ReleaseSourceStatus, meta, source::SourceProblem,
     },
     cluster::{
         error::ClusterError,
@@ -38,7 +41,7 @@ use crate::{
     },
     names::{CommitId, ReleaseId},
     plan::ledger::hex,
-    source::{Credentials, GitRef, GitUrl, Limits, Mirror},
+    source::{Credentials, FetchLimits, GitRef, GitUrl, Mirror, prune::Standing},
     spec,
     telemetry::Metrics,
 };
@@ -46,7 +49,10 @@ use crate::{
 /// How often a repository is asked when the source does not say.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// One fetch, whatever the server does.
-const FETCH: Limits = Limits { time: Duration::from_secs(60), bytes: 512 << 20 };
+const FETCH: FetchLimits = FetchLimits {
+    wall_clock: Duration::from_secs(25),
+    bytes: 256 << 20,
+};
 
 /// Shared by all passes of the source loop.
 pub struct Context {
@@ -70,24 +76,37 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
         metrics: Arc::clone(&parts.metrics),
         compiled: Mutex::default(),
     });
-    Controller::new(Api::<ReleaseSource>::all(client.clone()), watcher::Config::default())
-        .with_config(controller::Config::default().concurrency(4))
-        // A Release that somebody deleted or changed is written again at once.
-        .watches(Api::<Release>::all(client), watcher::Config::default().labels(meta::SOURCE), |release: Release| {
-            release.labels().get(meta::SOURCE).map(|source| ObjectRef::<ReleaseSource>::new(source))
-        })
-        .graceful_shutdown_on(token.cancelled_owned())
-        .run(reconcile, error_policy, context)
-        .for_each(|result| {
-            if let Err(error) = result
-                && !matches!(error, LoopError::ReconcilerFailed(..) | LoopError::ObjectNotFound(_))
-            {
-                parts.metrics.watch_failed("ReleaseSource");
-                tracing::warn!(error = %error, "a watch of the source loop failed; it starts again");
-            }
-            futures::future::ready(())
-        })
-        .await;
+    Controller::new(
+        Api::<ReleaseSource>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .with_config(controller::Config::default().concurrency(4))
+    // A Release that somebody deleted or changed is written again at once.
+    .watches(
+        Api::<Release>::all(client),
+        watcher::Config::default().labels(meta::SOURCE),
+        |release: Release| {
+            release
+                .labels()
+                .get(meta::SOURCE)
+                .map(|source| ObjectRef::<ReleaseSource>::new(source))
+        },
+    )
+    .graceful_shutdown_on(token.cancelled_owned())
+    .run(reconcile, error_policy, context)
+    .for_each(|result| {
+        if let Err(error) = result
+            && !matches!(
+                error,
+                LoopError::ReconcilerFailed(..) | LoopError::ObjectNotFound(_)
+            )
+        {
+            parts.metrics.watch_failed("ReleaseSource");
+            tracing::warn!(error = %error, "a watch of the source loop failed; it starts again");
+        }
+        futures::future::ready(())
+    })
+    .await;
 }
 
 fn error_policy(source: Arc<ReleaseSource>, error: &ClusterError, _: Arc<Context>) -> Action {
@@ -97,14 +116,20 @@ fn error_policy(source: Arc<ReleaseSource>, error: &ClusterError, _: Arc<Context
 
 async fn reconcile(source: Arc<ReleaseSource>, context: Arc<Context>) -> Result<Action, ClusterError> {
     let started = std::time::Instant::now();
-    let interval = source.spec.interval.map_or(INTERVAL, crate::api::Duration::to_std).max(Duration::from_secs(1));
+    let interval = source
+        .spec
+        .interval
+        .map_or(INTERVAL, crate::api::Duration::to_std)
+        .max(Duration::from_secs(1));
     if source.spec.suspend != Some(true) {
         let outcome = pass(&source, &context).await?;
         write_status(&source, &context, outcome).await?;
     }
     context.metrics.reconciled("source", "ok", started.elapsed());
     // Jittered, so that many sources do not ask one server in step.
-    Ok(Action::requeue(interval.mul_f64(0.9 + rand::random::<f64>() / 5.0)))
+    Ok(Action::requeue(
+        interval.mul_f64(0.9 + rand::random::<f64>() / 5.0),
+    ))
 }
 
 /// What a pass found out.
@@ -137,8 +162,10 @@ impl Outcome {
 
 async fn pass(source: &ReleaseSource, context: &Context) -> Result<Outcome, ClusterError> {
     let name = source.name_any();
-    let applied: Option<CommitId> =
-        source.status.as_ref().and_then(|status| status.applied_commit.as_ref()?.parse().ok());
+    let applied: Option<CommitId> = source
+        .status
+        .as_ref()
+        .and_then(|status| status.applied_commit.as_ref()?.parse().ok());
     let target = match target(source, context).await? {
         Ok(target) => target,
         Err(message) => return Ok(Outcome::failed(source, "Invalid", message)),
@@ -149,15 +176,21 @@ async fn pass(source: &ReleaseSource, context: &Context) -> Result<Outcome, Clus
         let (root, target, applied) = (context.root.clone(), target.clone(), applied.clone());
         let allow_rewrite =
             source.spec.git.allow_rewrite == Some(true) || !matches!(target.reference, GitRef::Branch(_));
-        let same_origin = source.status.as_ref().and_then(|s| s.applied_origin.clone()).as_ref() == Some(&origin);
+        let same_origin = source
+            .status
+            .as_ref()
+            .and_then(|s| s.applied_origin.clone())
+            .as_ref()
+            == Some(&origin);
         tokio::task::spawn_blocking(move || {
             let mirror = Mirror::open(&root, &target.url)?;
-            let fetched = mirror.fetch(&target.reference, target.credentials.as_ref(), &FETCH)?;
+            let fetched = mirror.fetch(&target.reference, &target.credentials, FETCH)?;
             let rewritten = match &applied {
-                Some(applied) if !allow_rewrite && same_origin && *applied != fetched.commit => {
-                    !mirror.is_ancestor(applied, &fetched.commit)?
-                }
-                _ => false,
+                Some(applied) if !allow_rewrite && same_origin && *applied != fetched.commit => mirror
+                    .reader()
+                    .and_then(|reader| reader.is_ancestor(applied, &fetched.commit))
+                    .map(|is| !is),
+                _ => Ok(false),
             };
             Ok::<_, crate::source::FetchError>((mirror, fetched.commit, rewritten))
         })
@@ -167,14 +200,31 @@ async fn pass(source: &ReleaseSource, context: &Context) -> Result<Outcome, Clus
         Ok(Ok(fetched)) => fetched,
         Ok(Err(error)) => {
             context.metrics.fetched(error.reason());
-            let what = if applied.is_some() { "; the last applied commit stays in force" } else { "" };
+            let what = if applied.is_some() {
+                "; the last applied commit stays in force"
+            } else {
+                ""
+            };
             let outcome = Outcome::failed(source, error.reason(), format!("{error}{what}"));
             enforce(source, context).await?;
             return Ok(outcome);
         }
-        Err(join) => return Ok(Outcome::failed(source, "Panicked", format!("reading the repository failed: {join}"))),
+        Err(join) => {
+            return Ok(Outcome::failed(
+                source,
+                "Panicked",
+                format!("reading the repository failed: {join}"),
+            ));
+        }
     };
     context.metrics.fetched("Fetched");
+    let rewritten = match rewritten {
+        Ok(rewritten) => rewritten,
+        Err(error) => {
+            enforce(source, context).await?;
+            return Ok(Outcome::failed(source, error.reason(), error.to_string()));
+        }
+    };
     if rewritten {
         let was = applied.as_ref().map_or("", |commit| commit.short());
         let message = format!(
@@ -183,19 +233,28 @@ async fn pass(source: &ReleaseSource, context: &Context) -> Result<Outcome, Clus
             head.short()
         );
         enforce(source, context).await?;
-        return Ok(Outcome { fetched: Some(head), ..Outcome::failed(source, "HistoryRewritten", message) });
+        return Ok(Outcome {
+            fetched: Some(head),
+            ..Outcome::failed(source, "HistoryRewritten", message)
+        });
     }
     let key = format!("{name} {origin}");
-    let known = context.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+    let known = context
+        .compiled
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&name)
+        .cloned();
     let compiled = match known {
         Some(compiled) if compiled.commit == head && compiled.key == key => compiled,
         before => {
             let paths = source.spec.paths.clone();
             let allowed = source.spec.namespaces.clone();
             let own = context.own.clone();
-            let (head, key) = (head.clone(), key);
+            let commit = head.clone();
             let read = tokio::task::spawn_blocking(move || {
-                compile::compile(&mirror, &head, &paths, &allowed, &own, key, before.as_deref())
+                let reader = mirror.reader()?;
+                compile::compile(&reader, &commit, &paths, &allowed, &own, key, before.as_deref())
             })
             .await;
             match read {
@@ -207,32 +266,57 @@ async fn pass(source: &ReleaseSource, context: &Context) -> Result<Outcome, Clus
                 }
                 Ok(Err(error)) => {
                     enforce(source, context).await?;
+                    let message = format!("commit {} is not applied: {error}", head.short());
                     return Ok(Outcome {
-                        fetched: Some(head_of(&error.commit)),
-                        ..Outcome::failed(source, error.reason, error.message)
+                        fetched: Some(head),
+                        ..Outcome::failed(source, error.reason(), message)
                     });
                 }
                 Err(join) => {
-                    return Ok(Outcome::failed(source, "Panicked", format!("reading the repository failed: {join}")));
+                    return Ok(Outcome::failed(
+                        source,
+                        "Panicked",
+                        format!("reading the repository failed: {join}"),
+                    ));
                 }
             }
         }
     };
     let mut problems: Vec<SourceProblem> = compiled.problems.clone();
     let existing = write_releases(source, context, &compiled, &mut problems).await?;
-    let removal = remove::removal(source, context_client(context), &compiled, &existing, applied.as_ref(), &origin).await?;
+    let before = source
+        .status
+        .as_ref()
+        .and_then(|status| status.applied_origin.as_ref());
+    let standing = match (&applied, before == Some(&origin)) {
+        (None, _) => Standing::FirstCommit,
+        (Some(_), false) => Standing::OriginChanged,
+        (Some(_), true) => Standing::Continued,
+    };
+    let removal = remove::removal(source, &context.client, &compiled, &existing, standing).await?;
     if let Some(held) = &removal.held {
-        problems.push(SourceProblem { place: String::new(), message: held.clone() });
+        problems.push(SourceProblem {
+            place: String::new(),
+            message: held.clone(),
+        });
     }
     let errors = problems.len();
     let message = if errors == 0 {
-        format!("commit {} is applied: {} releases", head.short(), compiled.releases.len())
+        format!(
+            "commit {} is applied: {} releases",
+            head.short(),
+            compiled.releases.len()
+        )
     } else {
         format!(
             "commit {} is applied but for {errors} problem{}; the first: {}",
             head.short(),
             if errors == 1 { "" } else { "s" },
-            problems.first().map_or(String::new(), |p| format!("{} {}", p.place, p.message).trim().to_owned())
+            problems
+                .first()
+                .map_or(String::new(), |p| format!("{} {}", p.place, p.message)
+                    .trim()
+                    .to_owned())
         )
     };
     Ok(Outcome {
@@ -241,24 +325,24 @@ async fn pass(source: &ReleaseSource, context: &Context) -> Result<Outcome, Clus
         origin: Some(origin),
         releases: compiled.releases.len(),
         ready: errors == 0,
-        reason: if errors == 0 { "Applied".into() } else { "Problems".into() },
+        reason: if errors == 0 {
+            "Applied".into()
+        } else {
+            "Problems".into()
+        },
         problems,
         message,
     })
 }
 
-fn head_of(commit: &CommitId) -> CommitId {
-    commit.clone()
-}
-
-fn context_client(context: &Context) -> &kube::Client {
-    &context.client
-}
-
 /// While nothing new can be read, what was read last stays in force against hand edits and deletions.
 async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), ClusterError> {
-    let compiled =
-        context.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&source.name_any()).cloned();
+    let compiled = context
+        .compiled
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&source.name_any())
+        .cloned();
     if let Some(compiled) = compiled {
         write_releases(source, context, &compiled, &mut Vec::new()).await?;
     }
@@ -270,7 +354,7 @@ async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), Cluste
 struct Target {
     url: GitUrl,
     reference: GitRef,
-    credentials: Option<Credentials>,
+    credentials: Credentials,
 }
 
 async fn target(source: &ReleaseSource, context: &Context) -> Result<Result<Target, String>, ClusterError> {
@@ -289,22 +373,34 @@ async fn target(source: &ReleaseSource, context: &Context) -> Result<Result<Targ
         Err(error) => return Ok(Err(format!("git: {error}"))),
     };
     let credentials = match &git.secret {
-        None => None,
+        None => Credentials::anonymous(),
         Some(name) => {
             let api: Api<Secret> = Api::namespaced(context.client.clone(), context.own.as_str());
-            let secret = found(within(|| format!("get Secret {name} in {}", context.own), api.get(name)).await)?;
+            let secret =
+                found(within(|| format!("get Secret {name} in {}", context.own), api.get(name)).await)?;
             let Some(secret) = secret else {
-                return Ok(Err(format!("git.secret: Secret {name} does not exist in namespace {}", context.own)));
+                return Ok(Err(format!(
+                    "git.secret: Secret {name} does not exist in namespace {}",
+                    context.own
+                )));
             };
-            let data: BTreeMap<String, Vec<u8>> =
-                secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-            match Credentials::from_secret(&data) {
-                Ok(credentials) => Some(credentials),
+            let data: BTreeMap<String, Vec<u8>> = secret
+                .data
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(key, value)| (key, value.0))
+                .collect();
+            match Credentials::from_secret(data.iter()) {
+                Ok(credentials) => credentials,
                 Err(error) => return Ok(Err(format!("git.secret: Secret {name}: {error}"))),
             }
         }
     };
-    Ok(Ok(Target { url, reference, credentials }))
+    Ok(Ok(Target {
+        url,
+        reference,
+        credentials,
+    }))
 }
 
 /// Hash of url, reference and paths: after a change nothing is removed until a new commit.
@@ -321,20 +417,45 @@ async fn write_releases(
     context: &Context,
     compiled: &Compiled,
     problems: &mut Vec<SourceProblem>,
-) -> Result<BTreeSet<ReleaseId>, ClusterError> {
+) -> Result<BTreeMap<ReleaseId, String>, ClusterError> {
     let all: Api<Release> = Api::all(context.client.clone());
     let list = within(|| "list Releases".to_owned(), all.list(&ListParams::default())).await?;
     let name = source.name_any();
     let mut existing: BTreeMap<ReleaseId, Release> = BTreeMap::new();
     for release in list.items {
-        let (Some(namespace), Ok(release_name)) = (release.namespace(), release.name_any().parse()) else { continue };
-        let Ok(namespace) = namespace.parse() else { continue };
-        existing.insert(ReleaseId { namespace, name: release_name }, release);
+        let (Some(namespace), Ok(release_name)) = (release.namespace(), release.name_any().parse()) else {
+            continue;
+        };
+        let Ok(namespace) = namespace.parse() else {
+            continue;
+        };
+        existing.insert(
+            ReleaseId {
+                namespace,
+                name: release_name,
+            },
+            release,
+        );
     }
     let sources: Api<ReleaseSource> = Api::all(context.client.clone());
     for (id, merged) in &compiled.releases {
         let before = existing.get(id);
-        if let Some(other) = before.and_then(|release| release.labels().get(meta::SOURCE)).filter(|other| **other != name)
+        if merged.spec.version.is_none() {
+            // A base without a version is normal. What is deployed and whose file is still there is told that its
+            // version went (and holds); what lost the file is a removal.
+            let held = before.filter(|release| {
+                release
+                    .annotations()
+                    .get(meta::PATH)
+                    .is_some_and(|file| compiled.files.contains(file))
+            });
+            if held.is_none() {
+                continue;
+            }
+        }
+        if let Some(other) = before
+            .and_then(|release| release.labels().get(meta::SOURCE))
+            .filter(|other| **other != name)
             && found(within(|| format!("get ReleaseSource {other}"), sources.get(other)).await)?.is_some()
         {
             problems.push(SourceProblem {
@@ -345,7 +466,10 @@ async fn write_releases(
         }
         if let Err(error) = write_release(&name, context, id, merged, before).await {
             if error.is_refused() || error.is_not_found() {
-                problems.push(SourceProblem { place: merged.place.clone(), message: refusal(id, &error) });
+                problems.push(SourceProblem {
+                    place: merged.place.clone(),
+                    message: refusal(id, &error),
+                });
             } else if !error.is_conflict() {
                 return Err(error);
             }
@@ -354,13 +478,19 @@ async fn write_releases(
     Ok(existing
         .into_iter()
         .filter(|(_, release)| release.labels().get(meta::SOURCE) == Some(&name))
-        .map(|(id, _)| id)
+        .map(|(id, release)| {
+            let file = release.annotations().get(meta::PATH).cloned().unwrap_or_default();
+            (id, file)
+        })
         .collect())
 }
 
 fn refusal(id: &ReleaseId, error: &ClusterError) -> String {
     if error.is_not_found() {
-        format!("Waiting(NamespaceMissing): namespace {} of release {id} does not exist", id.namespace)
+        format!(
+            "Waiting(NamespaceMissing): namespace {} of release {id} does not exist",
+            id.namespace
+        )
     } else {
         error.sentence()
     }
@@ -376,7 +506,10 @@ async fn write_release(
     let hash = spec::spec_hash(&merged.spec);
     if let Some(before) = before {
         let written = before.annotations().get(meta::SPEC_HASH) == Some(&hash);
-        let ours = before.labels().get(meta::SOURCE).is_some_and(|label| label == source);
+        let ours = before
+            .labels()
+            .get(meta::SOURCE)
+            .is_some_and(|label| label == source);
         if written && ours && spec::spec_hash(&before.spec) == hash {
             return Ok(());
         }
@@ -394,19 +527,32 @@ async fn write_release(
     object.spec = merged.spec.clone();
     object.status = None;
     object.metadata.managed_fields = None;
-    object.labels_mut().insert(meta::SOURCE.to_owned(), source.to_owned());
+    object
+        .labels_mut()
+        .insert(meta::SOURCE.to_owned(), source.to_owned());
     let annotations = object.annotations_mut();
     let provenance = &merged.provenance;
     annotations.insert(meta::SPEC_HASH.to_owned(), hash);
     annotations.insert(meta::COMMIT.to_owned(), provenance.commit.to_string());
     annotations.insert(meta::AUTHOR.to_owned(), provenance.author.clone());
-    annotations.insert(meta::PATH.to_owned(), merged.path.clone());
-    let at = Timestamp::from_second(provenance.committed_at).map(|at| at.to_string()).unwrap_or_default();
+    if merged.spec.version.is_some() || !annotations.contains_key(meta::PATH) {
+        annotations.insert(meta::PATH.to_owned(), merged.path.clone());
+    }
+    let at = Timestamp::from_second(provenance.committed_at)
+        .map(|at| at.to_string())
+        .unwrap_or_default();
     annotations.insert(meta::COMMITTED_AT.to_owned(), at);
-    let params = PostParams { field_manager: Some("slipway-source".to_owned()), ..PostParams::default() };
+    let params = PostParams {
+        field_manager: Some("slipway-source".to_owned()),
+        ..PostParams::default()
+    };
     // A replace carries the resourceVersion that was listed, and takes away what a hand added to the spec.
     if before.is_some() {
-        within(|| format!("write Release {id}"), api.replace(id.name.as_str(), &params, &object)).await?;
+        within(
+            || format!("write Release {id}"),
+            api.replace(id.name.as_str(), &params, &object),
+        )
+        .await?;
     } else {
         within(|| format!("create Release {id}"), api.create(&params, &object)).await?;
     }
@@ -414,14 +560,22 @@ async fn write_release(
     Ok(())
 }
 
-async fn write_status(source: &ReleaseSource, context: &Context, outcome: Outcome) -> Result<(), ClusterError> {
+async fn write_status(
+    source: &ReleaseSource,
+    context: &Context,
+    outcome: Outcome,
+) -> Result<(), ClusterError> {
     let old = source.status.clone().unwrap_or_default();
     let generation = source.metadata.generation;
     let message: String = outcome.message.chars().take(2000).collect();
     let condition = |type_: &str, holds: bool| {
         Condition {
             type_: type_.to_owned(),
-            status: if holds { ConditionStatus::True } else { ConditionStatus::False },
+            status: if holds {
+                ConditionStatus::True
+            } else {
+                ConditionStatus::False
+            },
             reason: outcome.reason.clone(),
             message: message.clone(),
             last_transition_time: Time(Timestamp::now()),
@@ -445,7 +599,10 @@ async fn write_status(source: &ReleaseSource, context: &Context, outcome: Outcom
                 message: problem.message.chars().take(1000).collect(),
             })
             .collect(),
-        conditions: vec![condition("Ready", outcome.ready), condition("Stalled", !outcome.ready)],
+        conditions: vec![
+            condition("Ready", outcome.ready),
+            condition("Stalled", !outcome.ready),
+        ],
         message,
     };
     if new == old {
@@ -460,7 +617,13 @@ async fn write_status(source: &ReleaseSource, context: &Context, outcome: Outcom
         "metadata": { "name": name, "uid": source.metadata.uid },
         "status": new,
     }));
-    found(within(|| format!("write the status of ReleaseSource {name}"), api.patch_status(&name, &params, &patch)).await)?;
+    found(
+        within(
+            || format!("write the status of ReleaseSource {name}"),
+            api.patch_status(&name, &params, &patch),
+        )
+        .await,
+    )?;
     tracing::info!(source = %name, ready = outcome.ready, reason = %outcome.reason, message = %new.message, "source");
     Ok(())
 }

@@ -6,9 +6,12 @@
 pub mod check;
 pub mod declare;
 pub mod declared;
+pub mod document;
 pub mod firewall;
 pub mod image;
+pub mod merge;
 pub mod preset;
+pub mod strict;
 
 pub use declare::{Rejection, declare, spec_hash};
 pub use declared::Declared;

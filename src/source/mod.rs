@@ -1,0 +1,38 @@
+//! The source room: git, and nothing but git.
+//!
+//! ```text
+//! init(ca_bundle)                                        once, before threads
+//! GitUrl::parse · GitRef::from_fields · Credentials::from_secret         border: text → types
+//! Mirror::open(root, url) ─fetch(ref, credentials, limits)→ Fetched{commit}       the only network
+//! Mirror::reader() → Reader ─is_ancestor · tree_ids · read_layers · last_changes→ values
+//! plan_prune(existing, declared, facts) → Prune{remove, held}                     pure
+//! ```
+//!
+//! Everything here blocks: call it from threads that may wait. Values carry files as bytes and ids as text;
+//! what a file means, which objects exist in a cluster and when to ask again is known elsewhere. No client of
+//! a cluster and no async runtime may enter, and outside this room nothing names libgit2.
+
+pub mod credentials;
+pub mod error;
+pub mod history;
+pub mod init;
+pub mod known_hosts;
+pub mod mirror;
+pub mod prune;
+pub mod reference;
+mod sha1;
+mod store;
+#[cfg(test)]
+mod test_support;
+pub mod tree;
+pub mod url;
+
+pub use credentials::{Credentials, CredentialsError};
+pub use error::{FetchError, Intent};
+pub use history::Provenance;
+pub use init::init;
+pub use mirror::{FetchLimits, Fetched, Mirror};
+pub use prune::{MaxDeletions, Prune, PruneFacts, Standing, plan_prune};
+pub use reference::{GitRef, RefError, RefName};
+pub use tree::{File, Layer, Layers, ObjectId, PathProblem, ReadError, ReadLimits, Reader};
+pub use url::{GitUrl, Scheme, UrlError};

@@ -1,0 +1,20 @@
+//! Tests on the bed: a real Kubernetes, real pods, real git and registry servers, real PostgreSQL, and Slipway as Helm
+//! installed it. They are judged by the API server's audit log, PostgreSQL and HTTP, not by Slipway's own status alone.
+//!
+//! `make bed-test` starts the bed, installs Slipway and runs them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod drift;
+mod failures;
+mod settled;
+mod sources;
+mod story;
+mod support;
+mod waiting;

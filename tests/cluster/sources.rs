@@ -1,0 +1,195 @@
+//! Git servers that do not answer, repositories that cannot be trusted, files that cannot be read, and removal.
+
+use super::support::{Case, alone, audit, bed_dir, get, kubectl, probe, script, shared, wait, writes};
+
+fn source(case: &Case) -> serde_json::Value {
+    get("releasesource", "", &case.source).unwrap()
+}
+
+fn ready_reason(case: &Case) -> String {
+    super::support::condition(&source(case), "Ready")["reason"]
+        .as_str()
+        .unwrap_or("")
+        .to_owned()
+}
+
+fn until_reason(case: &Case, reasons: &[&str], seconds: u64) {
+    wait(
+        &format!("{reasons:?}, is {}", ready_reason(case)),
+        seconds,
+        || reasons.contains(&ready_reason(case).as_str()).then_some(()),
+    );
+}
+
+#[test]
+fn a_git_server_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
+    let _services = alone();
+    let case = Case::new("git-down", &probe("git-down"));
+    case.declare("1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    let pods = case.pod_identities();
+    let written = writes(&case.ns, "deployments").len();
+    for (action, back, reasons) in [
+        ("stop", "start", ["Unreachable"]),
+        ("pause", "resume", ["TimedOut"]),
+    ] {
+        script("service", &[action, "git"]);
+        until_reason(&case, &reasons, 90);
+        assert_eq!(case.pod_identities(), pods);
+        assert_eq!(writes(&case.ns, "deployments").len(), written);
+        script("service", &[back, "git"]);
+        until_reason(&case, &["Applied"], 90);
+    }
+    case.declare("1.1.0", "version: 1.1.0");
+    case.live("1.1.0");
+    case.end();
+}
+
+#[test]
+fn wrong_credentials_and_wrong_host_keys_are_said_and_mended_without_a_restart() {
+    let _services = shared();
+    let case = Case::new("git-auth", &probe("git-auth"));
+    case.declare("1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    let written = writes(&case.ns, "deployments").len();
+    let secret = format!("git-{}", case.source);
+    let set = |data: &str| {
+        kubectl(&[
+            "-n",
+            "slipway-system",
+            "patch",
+            "secret",
+            &secret,
+            "--type=merge",
+            "-p",
+            data,
+        ]);
+    };
+    set(r#"{"stringData":{"password":"not-the-password"}}"#);
+    until_reason(&case, &["AuthFailed"], 60);
+    assert!(!source(&case).to_string().contains("not-the-password"));
+    let password = std::fs::read_to_string(bed_dir().join("secrets/git-password")).unwrap();
+    set(&serde_json::json!({"stringData": {"password": password.trim()}}).to_string());
+    until_reason(&case, &["Applied"], 60);
+    assert_eq!(writes(&case.ns, "deployments").len(), written);
+    case.end();
+}
+
+#[test]
+fn a_wrong_ssh_host_key_is_refused() {
+    let _services = shared();
+    let case = Case::reached_by("git-hostkey", &probe("git-hostkey"), super::support::Way::Ssh);
+    case.declare("1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    let good = std::fs::read_to_string(bed_dir().join("secrets/known_hosts")).unwrap();
+    // The key of another server under the name of this one.
+    let other =
+        "git.bed.test ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+    let set = |hosts: &str| {
+        let data = serde_json::json!({"stringData": {"known_hosts": hosts}}).to_string();
+        kubectl(&[
+            "-n",
+            "slipway-system",
+            "patch",
+            "secret",
+            &format!("git-{}", case.source),
+            "--type=merge",
+            "-p",
+            &data,
+        ]);
+    };
+    set(other);
+    until_reason(&case, &["HostKeyMismatch", "HostKeyUnknown"], 60);
+    set(&good);
+    until_reason(&case, &["Applied"], 60);
+    case.end();
+}
+
+#[test]
+fn one_bad_file_stops_nobody_and_its_secret_is_nowhere() {
+    let _services = shared();
+    let case = Case::new("git-bad", &probe("git-bad"));
+    let canary = "canary-4f1d0c7e9b2a";
+    case.repo.write(
+        "production/bad.yaml",
+        &format!("apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {{name: bad, namespace: git-bad}}\nspec:\n  version: 1.0.0\n  image: registry.bed.test:5000/acme/probe\n  port: 8080\n  env:\n    SMTP_PASSWORD: {canary}\n"),
+    );
+    case.repo.write(
+        "production/typo.yaml",
+        "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: typo, namespace: git-bad}\nspec:\n  version: 1.0.0\n  replcias: 3\n",
+    );
+    case.declare("1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    let problems = wait("two problems", 60, || {
+        let problems = source(&case)["status"]["problems"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        (problems.len() >= 2).then_some(problems)
+    });
+    let text = serde_json::to_string(&problems).unwrap();
+    assert!(text.contains("production/bad.yaml:9:"), "{text}");
+    assert!(
+        text.contains("production/typo.yaml:6:") && text.contains("replicas"),
+        "{text}"
+    );
+    assert!(get("release", "git-bad", "bad").is_none() && get("release", "git-bad", "typo").is_none());
+    let everything = kubectl(&[
+        "get",
+        "releasesources,releases,releaserevisions,events,configmaps",
+        "-A",
+        "-o",
+        "yaml",
+    ]);
+    assert!(!everything.contains(canary));
+    let logs = kubectl(&[
+        "-n",
+        "slipway-system",
+        "logs",
+        "-l",
+        "app.kubernetes.io/name=slipway",
+        "--tail=-1",
+    ]);
+    assert!(!logs.contains(canary));
+    case.end();
+}
+
+#[test]
+fn a_rewritten_history_is_held_and_a_removed_file_removes_what_it_declared() {
+    let _services = shared();
+    let case = Case::new("git-prune", &probe("git-prune"));
+    let other = probe("git-prune").replace("name: app", "name: other");
+    case.repo.write("base/other.yaml", &other);
+    case.repo.write("production/other.yaml", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: other, namespace: git-prune}\nspec:\n  version: 1.0.0\n  replicas: 1\n");
+    let first = case.declare("two of them", "version: 1.0.0\nreplicas: 1");
+    case.live("1.0.0");
+    wait("the other is there", 60, || {
+        get("deployment", "git-prune", "other")
+    });
+    case.declare("more", "version: 1.0.0\nreplicas: 2");
+    wait("two replicas", 60, || {
+        (case.deployment()["spec"]["replicas"] == 2).then_some(())
+    });
+    let head = case.repo.git(&["rev-parse", "HEAD"]);
+    case.repo.git(&["reset", "--quiet", "--hard", &first]);
+    case.declare("another past", "version: 1.0.0\nreplicas: 5");
+    until_reason(&case, &["HistoryRewritten"], 60);
+    assert_eq!(case.deployment()["spec"]["replicas"], 2);
+    case.repo.git(&["reset", "--quiet", "--hard", head.trim()]);
+    case.repo
+        .git(&["rm", "--quiet", "production/other.yaml", "base/other.yaml"]);
+    case.repo.commit("the other goes");
+    wait("the other is gone", 90, || {
+        get("deployment", "git-prune", "other").is_none().then_some(())
+    });
+    wait("its release too", 60, || {
+        get("release", "git-prune", "other").is_none().then_some(())
+    });
+    assert!(get("deployment", "git-prune", "app").is_some());
+    assert!(
+        audit("git-prune")
+            .iter()
+            .all(|event| event["objectRef"]["resource"] != "namespaces")
+    );
+    case.end();
+}

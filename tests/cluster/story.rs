@@ -1,0 +1,162 @@
+//! The main job: a commit becomes a migrated, served release, and the next one follows without a lost request.
+
+use std::{path::Path, time::Duration};
+
+use super::support::{Case, Way, json_of, probe, shared, shop, spawn, wait, writes};
+
+#[test]
+fn a_repository_over_https_leads_to_a_live_shop_in_the_order_that_migrations_need() {
+    let _services = shared();
+    live_shop("story-https", Way::Https);
+}
+
+#[test]
+fn a_repository_over_ssh_leads_to_a_live_shop() {
+    let _services = shared();
+    live_shop("story-ssh", Way::Ssh);
+}
+
+fn live_shop(name: &str, way: Way) {
+    let case = Case::reached_by(name, &shop(name), way);
+    let commit = case.declare("shop 1.0.0", "version: 1.0.0");
+    let release = case.live("1.0.0");
+    assert_eq!(
+        release["metadata"]["annotations"]["slipway.dev/commit"],
+        commit.as_str()
+    );
+    assert!(case.ask("/").contains("version: 1.0.0"));
+    assert_ne!(case.sql("select count(*) from schema_migrations").trim(), "0");
+
+    let all = super::support::audit(name);
+    let at = |what: &str, is: &dyn Fn(&serde_json::Value) -> bool| {
+        all.iter()
+            .position(|event| {
+                event["responseStatus"]["code"]
+                    .as_i64()
+                    .is_some_and(|code| code < 300)
+                    && is(event)
+            })
+            .unwrap_or_else(|| panic!("no {what} in the audit log"))
+    };
+    let of = |event: &serde_json::Value, verb: &str, resource: &str| {
+        event["verb"] == verb
+            && event["objectRef"]["resource"] == resource
+            && !event["requestURI"].as_str().unwrap_or("").contains("dryRun")
+    };
+    let ledger = |event: &serde_json::Value, state: &str| {
+        event["objectRef"]["resource"] == "configmaps"
+            && event["responseObject"]["data"].as_object().is_some_and(|data| {
+                data.values()
+                    .any(|entry| entry.as_str().unwrap_or("").contains(state))
+            })
+    };
+    let order = [
+        at("revision", &|e| of(e, "create", "releaserevisions")),
+        at("suspended Job", &|e| {
+            of(e, "create", "jobs") && e["responseObject"]["spec"]["suspend"] == true
+        }),
+        at("claim", &|e| ledger(e, "\"state\":\"claimed\"")),
+        at("resume", &|e| {
+            of(e, "patch", "jobs") && e["responseObject"]["spec"]["suspend"] == false
+        }),
+        at("booked success", &|e| ledger(e, "\"state\":\"succeeded\"")),
+        at("Deployment", &|e| of(e, "patch", "deployments")),
+    ];
+    assert!(order.is_sorted(), "{order:?}");
+    case.end();
+}
+
+#[test]
+fn a_rolling_update_with_a_migration_loses_no_request() {
+    let _services = shared();
+    let case = Case::new("story-load", &shop("story-load"));
+    case.declare("shop 1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bed/ask.py");
+    let folder = tempfile::tempdir().unwrap();
+    let stop = folder.path().join("stop");
+    let url = format!("http://{}/", case.service_ip());
+    let client = spawn(&[
+        "python3",
+        script.to_str().unwrap(),
+        "--url",
+        &url,
+        "--rate",
+        "50",
+        "--seconds",
+        "300",
+        "--stop-file",
+        stop.to_str().unwrap(),
+    ]);
+    // The claim is about requests from 10 s before to 30 s after.
+    std::thread::sleep(Duration::from_secs(10));
+    case.declare("shop 1.1.0", "version: 1.1.0");
+    case.live("1.1.0");
+    std::thread::sleep(Duration::from_secs(30));
+    std::fs::write(&stop, "").unwrap();
+    let seen = json_of(client);
+    println!("rolling update under load: {seen}");
+    assert_eq!(seen["errors"], serde_json::json!({}), "{seen}");
+    assert_eq!(seen["asked"], seen["ok"], "{seen}");
+    assert!(seen["asked"].as_i64().unwrap() > 2000, "{seen}");
+    assert!(seen["refused_retried"].as_i64().unwrap() <= 5, "{seen}");
+    let versions = seen["versions"].as_object().unwrap();
+    assert!(
+        versions.contains_key("version: 1.0.0") && versions.contains_key("version: 1.1.0"),
+        "{seen}"
+    );
+    assert_eq!(versions.len(), 2, "each answer names its version: {seen}");
+    case.end();
+}
+
+#[test]
+fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
+    let _services = shared();
+    let base = format!(
+        "{}  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}}}\n",
+        probe("story-env")
+    );
+    let case = Case::new("story-env", &base);
+    case.declare("probe 1.0.0", "version: 1.0.0\nreplicas: 2");
+    case.live("1.0.0");
+    assert_eq!(case.jobs().len(), 1);
+    case.declare(
+        "a greeting",
+        "version: 1.0.0\nreplicas: 2\nenv: {GREETING: hello}",
+    );
+    wait("the second revision is live", 120, || {
+        (case.release()["status"]["liveRevision"] == "app-v2").then_some(())
+    });
+    let revisions = case.revisions();
+    assert_eq!(revisions.len(), 2);
+    assert!(
+        revisions[1]["spec"]["cause"]
+            .as_str()
+            .unwrap()
+            .contains("env GREETING added"),
+        "{}",
+        revisions[1]["spec"]["cause"]
+    );
+    assert_eq!(case.jobs().len(), 1, "the migration is the same");
+    assert!(case.ask("/").contains("env=hello"));
+    let pods = case.pod_identities();
+    case.declare(
+        "three of them",
+        "version: 1.0.0\nreplicas: 3\nenv: {GREETING: hello}",
+    );
+    wait("three pods", 60, || {
+        (case.deployment()["status"]["availableReplicas"] == 3).then_some(())
+    });
+    assert_eq!(case.revisions().len(), 2, "scaling is no attempt");
+    let now = case.pod_identities();
+    assert!(
+        pods.iter().all(|pod| now.contains(pod)),
+        "no pod was restarted: {pods:?} {now:?}"
+    );
+    println!(
+        "writes per release in {}: {}",
+        case.ns,
+        writes(&case.ns, "deployments").len()
+    );
+    case.end();
+}

@@ -1,0 +1,174 @@
+//! Registries that have nothing yet, or do not answer: a sentence within 30 s, nothing that runs is touched, and it goes
+//! on by itself.
+
+use super::support::{Case, alone, bed_dir, is_true, kubectl, probe, script, shared, wait, writes};
+
+/// What must not change while something is broken.
+struct Before {
+    pods: Vec<(String, i64)>,
+    writes: usize,
+}
+
+impl Before {
+    fn of(case: &Case) -> Self {
+        Self {
+            pods: case.pod_identities(),
+            writes: writes(&case.ns, "deployments").len(),
+        }
+    }
+
+    fn holds(&self, case: &Case) {
+        assert_eq!(
+            case.pod_identities(),
+            self.pods,
+            "pods and restart counts are the same"
+        );
+        assert_eq!(
+            writes(&case.ns, "deployments").len(),
+            self.writes,
+            "no Deployment was written"
+        );
+    }
+}
+
+#[test]
+fn a_missing_tag_is_waited_for_and_a_moved_one_is_reported_and_not_followed() {
+    let _services = shared();
+    let ns = "wait-tag";
+    let base = probe(ns).replace("acme/probe", "acme/later");
+    let case = Case::new(ns, &base);
+    case.declare("1.0.0", "version: 1.0.0");
+    case.until("Waiting(WaitingForImage)", "1.0.0", 60);
+    script(
+        "image-push",
+        &[
+            "registry.bed.test:5000/acme/probe:1.0.0",
+            "registry.bed.test:5000/acme/later:1.0.0",
+        ],
+    );
+    case.live("1.0.0");
+    let before = Before::of(&case);
+    script(
+        "image-push",
+        &[
+            "registry.bed.test:5000/acme/probe:1.1.0",
+            "registry.bed.test:5000/acme/later:1.0.0",
+        ],
+    );
+    // Asked at the interval of the chart's values; a look is due at the next pass.
+    wait("TagMoved", 120, || {
+        kubectl(&[
+            "-n",
+            ns,
+            "annotate",
+            "service",
+            "app",
+            "--overwrite",
+            &format!("example.com/look={}", std::process::id()),
+        ]);
+        kubectl(&[
+            "-n",
+            ns,
+            "label",
+            "configmap",
+            "kube-root-ca.crt",
+            "--overwrite",
+            &format!("look=a{}", rand()),
+        ]);
+        is_true(&case.release(), "TagMoved").then_some(())
+    });
+    before.holds(&case);
+    case.end();
+}
+
+fn rand() -> u32 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos()
+}
+
+#[test]
+fn an_image_for_another_architecture_is_not_rolled_out() {
+    let _services = shared();
+    let ns = "wait-arch";
+    let case = Case::new(ns, &probe(ns).replace("acme/probe", "acme/armonly"));
+    case.declare("1.0.0", "version: 1.0.0");
+    case.until("Waiting(PlatformMismatch)", "1.0.0", 60);
+    let message = case.message();
+    assert!(
+        message.contains("linux/arm64") && message.contains("linux/amd64"),
+        "{message}"
+    );
+    assert!(writes(ns, "deployments").is_empty());
+    case.end();
+}
+
+#[test]
+fn a_wrong_password_of_the_registry_is_said_and_mended_without_a_commit() {
+    let _services = shared();
+    let ns = "wait-auth";
+    let base = probe(ns).replace("registry.bed.test:5000/acme/probe", "registry.bed.test:5001/acme/shop").replace("port: 8080", "port: 4000\n  preset: phoenix\n  pullSecret: pull\n  migrate: false\n  env: {DATABASE_URL: {secret: app-db/url}}");
+    let case = Case::new(ns, &base);
+    let wrong = r#"{"auths":{"registry.bed.test:5001":{"username":"puller","password":"wrong-password"}}}"#;
+    kubectl(&[
+        "-n",
+        ns,
+        "create",
+        "secret",
+        "docker-registry",
+        "pull",
+        "--docker-server=registry.bed.test:5001",
+        "--docker-username=puller",
+        "--docker-password=wrong-password",
+    ]);
+    let _ = wrong;
+    case.declare("1.0.0", "version: 1.0.0");
+    case.until("Waiting(RegistryAuth)", "1.0.0", 30);
+    assert!(!case.message().contains("wrong-password"));
+    kubectl(&["-n", ns, "delete", "secret", "pull"]);
+    let file = bed_dir().join("secrets/.dockerconfigjson");
+    kubectl(&[
+        "-n",
+        ns,
+        "create",
+        "secret",
+        "generic",
+        "pull",
+        "--type=kubernetes.io/dockerconfigjson",
+        &format!("--from-file=.dockerconfigjson={}", file.display()),
+    ]);
+    case.live("1.0.0");
+    case.end();
+}
+
+#[test]
+fn a_registry_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
+    let _services = alone();
+    let case = Case::new("wait-registry", &probe("wait-registry"));
+    case.declare("1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    let before = Before::of(&case);
+    for (action, back, reason) in [
+        ("stop", "start", "RegistryUnreachable"),
+        ("pause", "resume", "RegistryTimeout"),
+    ] {
+        script("service", &[action, "registry"]);
+        case.declare(action, &format!("version: 1.1.0\nenv: {{GREETING: {action}}}"));
+        wait(&format!("the sentence of {action}"), 30, || {
+            (case.phase() == format!("Waiting({reason})")).then_some(())
+        });
+        before.holds(&case);
+        case.declare("back again", "version: 1.0.0");
+        script("service", &[back, "registry"]);
+        case.live("1.0.0");
+    }
+    script("service", &["stop", "registry"]);
+    case.declare("1.1.0", "version: 1.1.0");
+    wait("the sentence", 30, || {
+        (case.phase() == "Waiting(RegistryUnreachable)").then_some(())
+    });
+    script("service", &["start", "registry"]);
+    case.live("1.1.0");
+    case.end();
+}
