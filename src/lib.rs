@@ -12,4 +12,5 @@
 pub mod api;
 pub mod names;
 pub mod render;
+pub mod source;
 pub mod spec;

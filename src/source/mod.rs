@@ -1,0 +1,19 @@
+//! The source room: git, and nothing but git.
+//!
+//! ```text
+//! init(ca_bundle)                                        once, before threads
+//! GitUrl::parse · GitRef::from_fields · Credentials::from_secret         border: text → types
+//! Mirror::open(root, url) ─fetch(ref, credentials, limits)→ Fetched{commit}       the only network
+//! Mirror::reader() → Reader ─is_ancestor · tree_ids · read_layers · last_changes→ values
+//! plan_prune(existing, declared, facts) → Prune{remove, held}                     pure
+//! ```
+//!
+//! Everything here blocks: call it from threads that may wait. Values carry files as bytes and ids as text;
+//! what a file means, which objects exist in a cluster and when to ask again is known elsewhere. No client of
+//! a cluster and no async runtime may enter, and outside this room nothing names libgit2.
+
+pub mod reference;
+pub mod url;
+
+pub use reference::{GitRef, RefError, RefName};
+pub use url::{GitUrl, Scheme, UrlError};
