@@ -12,8 +12,10 @@
 //! what a file means, which objects exist in a cluster and when to ask again is known elsewhere. No client of
 //! a cluster and no async runtime may enter, and outside this room nothing names libgit2.
 
+pub mod init;
 pub mod reference;
 pub mod url;
 
+pub use init::init;
 pub use reference::{GitRef, RefError, RefName};
 pub use url::{GitUrl, Scheme, UrlError};
