@@ -12,10 +12,14 @@
 //! what a file means, which objects exist in a cluster and when to ask again is known elsewhere. No client of
 //! a cluster and no async runtime may enter, and outside this room nothing names libgit2.
 
+pub mod credentials;
 pub mod init;
+pub mod known_hosts;
 pub mod reference;
+mod sha1;
 pub mod url;
 
+pub use credentials::{Credentials, CredentialsError};
 pub use init::init;
 pub use reference::{GitRef, RefError, RefName};
 pub use url::{GitUrl, Scheme, UrlError};
