@@ -13,6 +13,7 @@
 //! a cluster and no async runtime may enter, and outside this room nothing names libgit2.
 
 pub mod credentials;
+pub mod error;
 pub mod init;
 pub mod known_hosts;
 pub mod reference;
@@ -20,6 +21,7 @@ mod sha1;
 pub mod url;
 
 pub use credentials::{Credentials, CredentialsError};
+pub use error::{FetchError, Intent};
 pub use init::init;
 pub use reference::{GitRef, RefError, RefName};
 pub use url::{GitUrl, Scheme, UrlError};
