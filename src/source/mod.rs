@@ -16,12 +16,21 @@ pub mod credentials;
 pub mod error;
 pub mod init;
 pub mod known_hosts;
+pub mod mirror;
+pub mod paths;
 pub mod reference;
 mod sha1;
+mod store;
+#[cfg(test)]
+mod test_support;
+pub mod tree;
 pub mod url;
 
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{FetchError, Intent};
 pub use init::init;
+pub use mirror::{FetchLimits, Fetched, Mirror};
+pub use paths::check_paths;
 pub use reference::{GitRef, RefError, RefName};
+pub use tree::{File, Layer, Layers, ObjectId, PathProblem, ReadError, ReadLimits, Reader};
 pub use url::{GitUrl, Scheme, UrlError};

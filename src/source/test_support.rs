@@ -1,0 +1,150 @@
+//! Real repositories for the tests of this room, written with libgit2 in temporary directories.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    path::Path,
+};
+
+use git2::{FileMode, Oid, Repository, Signature, Time};
+
+use super::init::init_for_tests;
+use crate::names::CommitId;
+
+/// A repository that is fetched from. Its files are kept as a map; a commit writes the whole tree.
+pub(super) struct Upstream {
+    directory: tempfile::TempDir,
+    pub(super) repository: Repository,
+    entries: RefCell<BTreeMap<String, (Oid, i32)>>,
+    clock: Cell<i64>,
+}
+
+pub(super) fn id(oid: Oid) -> CommitId {
+    oid.to_string().parse().unwrap()
+}
+
+pub(super) fn oid(id: &CommitId) -> Oid {
+    Oid::from_str(id.as_str()).unwrap()
+}
+
+impl Upstream {
+    pub(super) fn new() -> Self {
+        init_for_tests();
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = git2::RepositoryInitOptions::new();
+        options.bare(true).initial_head("main");
+        let repository = Repository::init_opts(directory.path(), &options).unwrap();
+        Self {
+            directory,
+            repository,
+            entries: RefCell::default(),
+            clock: Cell::new(1_700_000_000),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Commits these files on top of `main`.
+    pub(super) fn commit(&self, files: &[(&str, &str)]) -> CommitId {
+        for (path, text) in files {
+            self.put(path, text.as_bytes(), FileMode::Blob);
+        }
+        self.commit_staged("a change")
+    }
+
+    pub(super) fn put(&self, path: &str, bytes: &[u8], mode: FileMode) {
+        let blob = self.repository.blob(bytes).unwrap();
+        self.put_id(path, blob, mode);
+    }
+
+    pub(super) fn put_id(&self, path: &str, id: Oid, mode: FileMode) {
+        self.entries
+            .borrow_mut()
+            .insert(path.to_owned(), (id, mode.into()));
+    }
+
+    pub(super) fn remove(&self, path: &str) {
+        self.entries.borrow_mut().remove(path);
+    }
+
+    /// Commits what was put and removed, on top of `main`.
+    pub(super) fn commit_staged(&self, message: &str) -> CommitId {
+        let parent = self.repository.refname_to_id("refs/heads/main").ok();
+        let commit = self.commit_on(parent.into_iter().collect::<Vec<_>>().as_slice(), message);
+        self.set_main(&commit);
+        commit
+    }
+
+    /// Writes a commit of what is staged with these parents; no branch moves.
+    pub(super) fn commit_on(&self, parents: &[Oid], message: &str) -> CommitId {
+        let tree = self.repository.find_tree(self.write_tree()).unwrap();
+        self.clock.set(self.clock.get() + 60);
+        let who = Signature::new("Ada", "ada@acme.com", &Time::new(self.clock.get(), 0)).unwrap();
+        let parents: Vec<_> = parents
+            .iter()
+            .map(|oid| self.repository.find_commit(*oid).unwrap())
+            .collect();
+        id(self
+            .repository
+            .commit(
+                None,
+                &who,
+                &who,
+                message,
+                &tree,
+                &parents.iter().collect::<Vec<_>>(),
+            )
+            .unwrap())
+    }
+
+    pub(super) fn set_main(&self, commit: &CommitId) {
+        self.repository
+            .reference("refs/heads/main", oid(commit), true, "")
+            .unwrap();
+    }
+
+    /// Puts the staged files back to those of a commit.
+    pub(super) fn stage_from(&self, commit: &CommitId) {
+        let tree = self.repository.find_commit(oid(commit)).unwrap().tree().unwrap();
+        let mut entries = BTreeMap::new();
+        tree.walk(git2::TreeWalkMode::PreOrder, |root, entry| {
+            if entry.kind() == Some(git2::ObjectType::Blob) {
+                let path = format!("{root}{}", entry.name().unwrap());
+                entries.insert(path, (entry.id(), entry.filemode()));
+            }
+            0
+        })
+        .unwrap();
+        *self.entries.borrow_mut() = entries;
+    }
+
+    fn write_tree(&self) -> Oid {
+        let entries = self.entries.borrow();
+        let entries: Vec<(&str, Oid, i32)> = entries
+            .iter()
+            .map(|(path, (id, mode))| (path.as_str(), *id, *mode))
+            .collect();
+        self.write_level(&entries)
+    }
+
+    fn write_level(&self, entries: &[(&str, Oid, i32)]) -> Oid {
+        let mut builder = self.repository.treebuilder(None).unwrap();
+        let mut directories: BTreeMap<&str, Vec<(&str, Oid, i32)>> = BTreeMap::new();
+        for (path, id, mode) in entries {
+            match path.split_once('/') {
+                Some((directory, rest)) => directories.entry(directory).or_default().push((rest, *id, *mode)),
+                None => {
+                    builder.insert(path, *id, *mode).unwrap();
+                }
+            }
+        }
+        for (name, inner) in directories {
+            builder
+                .insert(name, self.write_level(&inner), FileMode::Tree.into())
+                .unwrap();
+        }
+        builder.write().unwrap()
+    }
+}
