@@ -14,6 +14,7 @@
 
 pub mod credentials;
 pub mod error;
+pub mod history;
 pub mod init;
 pub mod known_hosts;
 pub mod mirror;
@@ -28,6 +29,7 @@ pub mod url;
 
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{FetchError, Intent};
+pub use history::Provenance;
 pub use init::init;
 pub use mirror::{FetchLimits, Fetched, Mirror};
 pub use paths::check_paths;
