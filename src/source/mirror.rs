@@ -211,20 +211,19 @@ struct Job {
 
 impl Job {
     fn run(&self) -> Result<Fetched, FetchError> {
-        let repository = self.lock.ensure().map_err(|error| self.storage(&error))?;
+        let mut repository = self.lock.ensure().map_err(|error| self.storage(&error))?;
         // Packing is a convenience: if it fails, the mirror still works.
-        let packed = self.lock.repack(&repository).unwrap_or(false);
-        drop(repository);
-        let repository = self.lock.ensure().map_err(|error| self.storage(&error))?;
-        if packed {
-            tracing::debug!(remote = %self.remote.address, "packed the mirror anew");
+        if self.lock.repack(&repository).unwrap_or(false) {
+            repository = self.lock.ensure().map_err(|error| self.storage(&error))?;
         }
         match self.fetch(&repository) {
             Err(FetchError::Corrupt { detail, .. }) => {
                 tracing::warn!(remote = %self.remote.address, detail, "the mirror is damaged and is made again");
-                drop(repository);
-                let repository = self.lock.recreate().map_err(|error| self.storage(&error))?;
-                self.fetch(&repository)
+                let fresh = self.lock.fresh().map_err(|error| self.storage(&error))?;
+                let fetched = self.fetch(&fresh)?;
+                drop((fresh, repository));
+                self.lock.replace().map_err(|error| self.storage(&error))?;
+                Ok(fetched)
             }
             result => result,
         }

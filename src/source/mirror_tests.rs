@@ -516,3 +516,18 @@ fn credentials_that_cannot_fit_are_refused_before_anything_is_sent() {
         ("InvalidCredentials", Intent::Stall)
     );
 }
+
+#[test]
+fn a_server_that_sends_damaged_objects_does_not_cost_the_mirror() {
+    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+    let head = upstream.commit(&[("a.yaml", "1")]);
+    let mirror = Mirror::open_local(root.path(), upstream.path()).unwrap();
+    mirror.fetch(&branch(), &nobody(), limits(10)).unwrap();
+    let next = upstream.commit(&[("a.yaml", "2")]);
+    let (directory, file) = next.as_str().split_at(2);
+    let object = upstream.path().join("objects").join(directory).join(file);
+    std::fs::remove_file(&object).unwrap();
+    std::fs::write(&object, "damaged").unwrap();
+    assert!(mirror.fetch(&branch(), &nobody(), limits(10)).is_err());
+    assert!(mirror.reader().unwrap().is_ancestor(&head, &head).unwrap());
+}

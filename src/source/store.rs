@@ -128,6 +128,7 @@ impl FetchLock {
 
     /// The repository, swept; made when there is none or when it cannot be opened.
     pub(super) fn ensure(&self) -> Result<Repository, StoreError> {
+        remove(&self.fresh_path())?;
         if self.path().exists() {
             sweep(self.path())?;
             if let Ok(repository) = Repository::open_bare(self.path())
@@ -142,14 +143,27 @@ impl FetchLock {
 
     /// Throws everything away.
     pub(super) fn recreate(&self) -> Result<Repository, StoreError> {
-        match fs::remove_dir_all(self.path()) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-        let repository = Repository::init_bare(self.path())?;
-        configure(&repository)?;
-        Ok(repository)
+        remove(self.path())?;
+        make(self.path())
+    }
+
+    fn fresh_path(&self) -> PathBuf {
+        self.path().with_extension("fresh")
+    }
+
+    /// An empty repository beside the mirror. A damaged mirror may still be worth more than a server that
+    /// sends damaged objects, so it is given up only for a whole one.
+    pub(super) fn fresh(&self) -> Result<Repository, StoreError> {
+        remove(&self.fresh_path())?;
+        make(&self.fresh_path())
+    }
+
+    /// Puts the fresh repository in the place of the mirror.
+    pub(super) fn replace(&self) -> Result<(), StoreError> {
+        self.0.update(|state| state.replacing = true);
+        let result = remove(self.path()).and_then(|()| fs::rename(self.fresh_path(), self.path()));
+        self.0.update(|state| state.replacing = false);
+        Ok(result?)
     }
 
     /// Puts all packs into one if there are many and nobody reads; says whether it did.
@@ -173,6 +187,19 @@ impl FetchLock {
         self.0.update(|state| state.replacing = false);
         result.map(|()| true)
     }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn make(path: &Path) -> Result<Repository, StoreError> {
+    let repository = Repository::init_bare(path)?;
+    configure(&repository)?;
+    Ok(repository)
 }
 
 fn count_packs(directory: &Path) -> io::Result<usize> {

@@ -4,13 +4,14 @@
 //! links and submodules are reported, never followed. Sizes are looked up before anything is unpacked. What a
 //! file means is not known here; the history of a file is read in `history`.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use git2::{ErrorCode, ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
 use super::{
     credentials::Credentials,
     error::{escape, presentable},
+    paths::{Name, check_path, check_paths, name_of},
     store::{ReadLock, Store},
 };
 use crate::names::CommitId;
@@ -194,15 +195,6 @@ impl Reader {
             .collect()
     }
 
-    /// The content of one file.
-    pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, ReadError> {
-        let blob = self
-            .repository
-            .find_blob(id.0)
-            .map_err(|error| damaged("a file", &error))?;
-        Ok(blob.content().to_vec())
-    }
-
     /// All files of the directories, in order. `known` says for which blobs the caller needs no bytes.
     pub fn read_layers(
         &self,
@@ -313,14 +305,6 @@ struct Walk<'a> {
     known: &'a dyn Fn(&ObjectId) -> bool,
     spent: Spent,
     problems: Vec<PathProblem>,
-}
-
-/// What an entry's name says about it.
-enum Name {
-    Spec,
-    /// Another kind of file, or a hidden one: none of ours.
-    Other,
-    Odd(&'static str),
 }
 
 impl Walk<'_> {
@@ -440,83 +424,6 @@ fn too_large(path: &str, limit: String) -> ReadError {
         path: escape(path, 300),
         limit,
     }
-}
-
-/// The rule for names: exactly `.yaml` and `.yml` are read. The same in other letters would be read by some
-/// tools and not by others, so it is a problem. Hidden names (`.github`, `.yamllint.yml`) belong to other
-/// tools and are passed over; anything else is none of ours.
-fn name_of(name: &[u8]) -> Name {
-    let Ok(text) = std::str::from_utf8(name) else {
-        return Name::Odd("has a name that is not UTF-8");
-    };
-    if text.is_empty() || text == "." || text == ".." || text.eq_ignore_ascii_case(".git") {
-        return Name::Odd("has a name that git does not allow");
-    }
-    if text.contains(['/', '\\']) || text.contains(char::is_control) || escape(text, text.len() * 10) != text
-    {
-        return Name::Odd("has a slash, a backslash or an invisible character in its name: rename it");
-    }
-    if text.len() > 255 {
-        return Name::Odd("has a name of more than 255 bytes: rename it");
-    }
-    if text.starts_with('.') {
-        return Name::Other;
-    }
-    match text.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("yaml" | "yml") => Name::Spec,
-        Some(other) if other.eq_ignore_ascii_case("yaml") || other.eq_ignore_ascii_case("yml") => {
-            Name::Odd("has an extension that only looks like .yaml: write it in lower case")
-        }
-        _ => Name::Other,
-    }
-}
-
-/// Directories of a source: relative, plain, each once, none inside another (its files would count twice).
-pub fn check_paths(paths: &[String]) -> Result<(), ReadError> {
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    for path in paths {
-        check_path(path)?;
-        let inside =
-            |a: &str, b: &str| a == "." || b.strip_prefix(a).is_some_and(|rest| rest.starts_with('/'));
-        let overlap = seen
-            .iter()
-            .any(|other| *other == path || inside(other, path) || inside(path, other));
-        if overlap {
-            return Err(ReadError::InvalidPath {
-                path: path.clone(),
-                why: "is named twice or lies inside another one",
-            });
-        }
-        seen.insert(path);
-    }
-    Ok(())
-}
-
-fn check_path(path: &str) -> Result<(), ReadError> {
-    let bad = |why| {
-        Err(ReadError::InvalidPath {
-            path: escape(path, 300),
-            why,
-        })
-    };
-    if path == "." {
-        return Ok(());
-    }
-    if path.is_empty() || path.len() > 512 {
-        return bad("must have 1 to 512 characters");
-    }
-    if path.starts_with('/') || path.ends_with('/') {
-        return bad("must not start or end with a slash");
-    }
-    if path.contains('\\') || path.contains(char::is_control) {
-        return bad("must not contain a backslash or a control character");
-    }
-    let odd =
-        |part: &str| part.is_empty() || part == "." || part == ".." || part.eq_ignore_ascii_case(".git");
-    if path.split('/').any(odd) {
-        return bad("must not have a part that is empty, '.', '..' or '.git'");
-    }
-    Ok(())
 }
 
 #[cfg(test)]
