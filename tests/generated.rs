@@ -20,3 +20,13 @@ fn the_crds_in_the_repository_are_those_of_the_code() {
         "crds/ holds a file that no kind belongs to"
     );
 }
+
+#[test]
+fn the_reference_in_the_documentation_is_that_of_the_types() {
+    let stored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md"))
+        .unwrap_or_default();
+    assert!(
+        stored == slipway::cli::reference::page().unwrap(),
+        "docs/reference.md is old; run: make generate"
+    );
+}

@@ -4,6 +4,7 @@
 
 pub mod controller;
 pub mod crds;
+pub mod reference;
 pub mod render;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ pub enum Command {
     Crds(crds::Args),
     /// Print the objects of releases, without a cluster.
     Render(render::Args),
+    /// Print the page of every field, as Markdown.
+    Reference,
 }
 
 /// The command line makes no sense, in a way that its grammar does not show.
@@ -42,6 +45,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Controller(args) => controller::run(args),
         Command::Crds(args) => crds::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Reference => reference::run(),
     };
     let Err(error) = result else {
         return ExitCode::SUCCESS;

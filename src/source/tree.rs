@@ -195,6 +195,15 @@ impl Reader {
             .collect()
     }
 
+    /// The content of one file.
+    pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, ReadError> {
+        let blob = self
+            .repository
+            .find_blob(id.0)
+            .map_err(|error| damaged("a file", &error))?;
+        Ok(blob.content().to_vec())
+    }
+
     /// All files of the directories, in order. `known` says for which blobs the caller needs no bytes.
     pub fn read_layers(
         &self,
