@@ -17,6 +17,7 @@ pub mod image;
 pub mod names;
 pub mod plan;
 pub mod render;
+pub mod server;
 pub mod source;
 pub mod spec;
 pub mod status;
