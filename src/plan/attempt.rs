@@ -77,9 +77,11 @@ fn prepare(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Obj
     if !o.ungenerated.is_empty() {
         decision.steps.push(Step::Generate);
     }
+    // Only what is absent: until the gate opens the account is that of the revision that serves, and putting either
+    // of them right would have the other one put wrong, for ever.
     let accounts: Vec<Object> = wanted
         .iter()
-        .filter(|object| object.key.kind == Kind::ServiceAccount)
+        .filter(|object| object.key.kind == Kind::ServiceAccount && !o.objects.contains_key(&object.key))
         .cloned()
         .collect();
     let objects = serve::differing(o, &accounts);

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::names::{ReleaseName, RevisionNumber};
 
+#[cfg(test)]
+use super::mutant::{self, Mutant};
+
 /// Proof that the Deployments of a revision may be written: its migration was booked as a success, or there is
 /// nothing to migrate. Only this module makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +114,10 @@ pub fn booked(revision: &Revision, ledger: Option<&LedgerSeen>) -> Option<Migrat
 /// The next move towards the gate of `facts.revision`.
 #[must_use]
 pub fn gate(facts: &Facts<'_>) -> Next {
+    #[cfg(test)]
+    if mutant::is(Mutant::GateDropped) {
+        return Next::Open(Migrated { revision: facts.revision.number });
+    }
     if let Some(next) = unfinished(facts) {
         return next;
     }
@@ -266,6 +273,11 @@ fn start(facts: &Facts<'_>, migration: &Migration, run: u32) -> Next {
         },
         Some(job) => {
             let ran = job.resumed || !job.suspended || job.finished.is_some();
+            #[cfg(test)]
+            if !ran && mutant::is(Mutant::ResumeWithoutClaim) {
+                let (job, uid, over) = (name, job.uid.clone(), job.resource_version.clone());
+                return Next::Step(MigrationStep::Resume { job, uid, over });
+            }
             let entry = Entry {
                 run,
                 job: name.clone(),
@@ -314,6 +326,10 @@ fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
         )
     };
     let Some(job) = facts.jobs.iter().find(|job| job.uid == entry.uid) else {
+        #[cfg(test)]
+        if mutant::is(Mutant::MissingIsDone) {
+            return book(EntryState::Succeeded, None, String::new());
+        }
         let note = format!("its Job {} is gone, and nobody saw how it ended", entry.job);
         return book(EntryState::Unknown, None, note);
     };
