@@ -124,6 +124,7 @@ pub(super) fn facts<'a>(
             .as_ref()
             .and_then(|migrate| migrate.accept.as_deref()),
         key_now: if superseded { None } else { key_now },
+        database: (&o.database, lock_name(o)),
         timeout: declared
             .migrate
             .as_ref()

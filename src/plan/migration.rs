@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::{
     decision::MigrationStep,
     ledger::{Entry, EntryState, MigrationKey, Started},
-    observed::{JobEnd, JobPodSeen, JobSeen, LedgerSeen, LockSeen, Migration, Revision},
+    observed::{DatabaseSeen, JobEnd, JobPodSeen, JobSeen, LedgerSeen, LockSeen, Migration, Revision},
 };
 use crate::names::{ReleaseName, RevisionNumber};
 
@@ -39,7 +39,7 @@ impl Migrated {
 }
 
 /// What is known for the next move.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// The release.
     pub release: &'a ReleaseName,
@@ -51,6 +51,8 @@ pub struct Facts<'a> {
     pub accept: Option<&'a str>,
     /// The key as it would be made now; `None` while the database cannot be read.
     pub key_now: Option<&'a MigrationKey>,
+    /// The database that the spec names now, and the lock that it would have.
+    pub database: (&'a DatabaseSeen, String),
     /// How long a migration may run.
     pub timeout: Duration,
     /// The ledger.
@@ -214,11 +216,7 @@ pub fn leftovers(facts: &Facts<'_>) -> Vec<MigrationStep> {
             None => job.suspended && !job.resumed,
             Some(entry) => entry.state == EntryState::Unknown,
         })
-        .map(|job| MigrationStep::DeleteJob {
-            job: job.name.clone(),
-            uid: job.uid.clone(),
-            over: job.resource_version.clone(),
-        })
+        .map(delete)
         .collect();
     if let (
         lock,
@@ -342,7 +340,18 @@ fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
                 message: format!("a pod of Job {} has not ended yet", job.name),
             };
         }
-        let (state, exit_code, note) = judge(facts, key, entry, end, &pods);
+        let (state, exit_code, note) = judge(entry, end, &pods);
+        if state == EntryState::Succeeded {
+            // A database that was exchanged meanwhile has perhaps not seen any of it, whoever asked for it.
+            match same_database(facts, entry) {
+                None => return database_unreadable(key),
+                Some(true) => {}
+                Some(false) => {
+                    let note = "the database that the release names changed while it ran".to_owned();
+                    return book(EntryState::Unknown, exit_code, note);
+                }
+            }
+        }
         return book(state, exit_code, note);
     }
     if job.deleting {
@@ -385,6 +394,12 @@ fn suspended_again(
 }
 
 fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &JobSeen) -> Next {
+    match same_database(facts, entry) {
+        None => return database_unreadable(key),
+        Some(true) => {}
+        // It would run on another database than it was made for. It never ran, and once it is gone it never will.
+        Some(false) => return Next::Step(delete(job)),
+    }
     let (lock, seen) = facts.lock;
     if lock != entry.lock {
         return Next::Wait {
@@ -417,6 +432,25 @@ fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &J
             reason: "DatabaseLocked",
             message: format!("Job {holder} is migrating the same database; migration {key} runs after it"),
         },
+    }
+}
+
+/// Whether the spec still names the database of a claimed migration; `None` while that cannot be read. The lock is
+/// compared, since it is made of the database and stands in the ledger.
+fn same_database(facts: &Facts<'_>, entry: &Entry) -> Option<bool> {
+    match &facts.database {
+        (DatabaseSeen::Unreadable, _) => None,
+        (DatabaseSeen::NotNeeded, _) => Some(false),
+        (DatabaseSeen::Known(_) | DatabaseSeen::Unnamed, lock) => Some(*lock == entry.lock),
+    }
+}
+
+fn database_unreadable(key: &MigrationKey) -> Next {
+    Next::Wait {
+        reason: "SecretMissing",
+        message: format!(
+            "what names the database of migration {key} cannot be read now; it goes on by itself when it can"
+        ),
     }
 }
 
@@ -487,8 +521,6 @@ fn watch(
 /// What the end of a Job proves. Complete alone proves nothing: a runtime that answers TERM with exit 0 makes
 /// Kubernetes book half a migration as Complete.
 fn judge(
-    facts: &Facts<'_>,
-    key: &MigrationKey,
     entry: &Entry,
     end: &JobEnd,
     pods: &[&JobPodSeen],
@@ -518,14 +550,6 @@ fn judge(
                     entry.job
                 ));
             }
-            let asked_for = facts
-                .revision
-                .migration
-                .as_ref()
-                .is_some_and(|migration| migration.key == *key);
-            if asked_for && facts.key_now.is_some_and(|now| now != key) {
-                return unknown("the database that the release names changed while it ran".to_owned());
-            }
             (EntryState::Succeeded, Some(0), String::new())
         }
         (JobEnd::Failed(reason), _) if reason == "DeadlineExceeded" => {
@@ -552,6 +576,14 @@ fn last_line(tail: &str) -> String {
 }
 
 // === building moves ===
+
+fn delete(job: &JobSeen) -> MigrationStep {
+    MigrationStep::DeleteJob {
+        job: job.name.clone(),
+        uid: job.uid.clone(),
+        over: job.resource_version.clone(),
+    }
+}
 
 fn accepts(accepted: &str, key: &MigrationKey) -> bool {
     accepted.len() >= 8 && key.as_str().starts_with(accepted)
