@@ -464,7 +464,9 @@ fn watch(
     book: impl Fn(EntryState, Option<i32>, String) -> Next,
 ) -> Next {
     if let Some(pod) = pods.iter().find(|pod| pod.started) {
+        // A container that ended says nothing about the boot that it ran on.
         if entry.started.is_none()
+            && !pod.terminal
             && let Some((node, boot_id)) = &pod.node
             && !boot_id.is_empty()
         {
