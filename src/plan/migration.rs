@@ -207,17 +207,7 @@ pub fn leftovers(facts: &Facts<'_>) -> Vec<MigrationStep> {
     let Some(seen) = facts.ledger else {
         return Vec::new();
     };
-    let entry_of = |job: &JobSeen| seen.ledger.entries.values().find(|entry| entry.uid == job.uid);
-    let mut steps: Vec<MigrationStep> = facts
-        .jobs
-        .iter()
-        .filter(|job| job.key.is_some() && !job.deleting && job.finished.is_none())
-        .filter(|job| match entry_of(job) {
-            None => job.suspended && !job.resumed,
-            Some(entry) => entry.state == EntryState::Unknown,
-        })
-        .map(delete)
-        .collect();
+    let mut steps: Vec<MigrationStep> = abandoned(facts).map(delete).collect();
     if let (
         lock,
         LockSeen::Held {
@@ -239,6 +229,22 @@ pub fn leftovers(facts: &Facts<'_>) -> Vec<MigrationStep> {
         });
     }
     steps
+}
+
+/// Jobs that shall never run, or no more: without a claim, or with an outcome that is already unknown.
+fn abandoned<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a JobSeen> {
+    let ledger = facts.ledger;
+    facts
+        .jobs
+        .iter()
+        .filter(|job| job.key.is_some() && !job.deleting && job.finished.is_none())
+        .filter(move |job| {
+            let mut entries = ledger.iter().flat_map(|seen| seen.ledger.entries.values());
+            match entries.find(|entry| entry.uid == job.uid) {
+                None => ledger.is_some() && job.suspended && !job.resumed,
+                Some(entry) => entry.state == EntryState::Unknown,
+            }
+        })
 }
 
 // === the moves ===
@@ -399,6 +405,16 @@ fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &J
         Some(true) => {}
         // It would run on another database than it was made for. It never ran, and once it is gone it never will.
         Some(false) => return Next::Step(delete(job)),
+    }
+    // What is left of earlier migrations holds the lock, or would run beside this one on another database.
+    if let Some(step) = abandoned(facts).map(delete).next() {
+        return Next::Step(step);
+    }
+    if facts.pods.iter().any(|pod| pod.job != entry.uid && !pod.terminal) {
+        return Next::Wait {
+            reason: "Running",
+            message: format!("a pod of an earlier migration has not ended yet; migration {key} runs after it"),
+        };
     }
     let (lock, seen) = facts.lock;
     if lock != entry.lock {
