@@ -323,3 +323,12 @@ pub(super) fn elapsed(o: &Observed, stage: Stage) -> Duration {
         _ => Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod tests;

@@ -9,8 +9,8 @@ use super::{
     ledger::{Entry, EntryState, Ledger, MigrationKey},
     migration::job_name,
     observed::{
-        DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, Migration,
-        NamespaceSeen, Observed, Revision,
+        DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen,
+        Migration, NamespaceSeen, Observed, Revision,
     },
 };
 use crate::{
@@ -29,10 +29,12 @@ use crate::{
 pub const DATABASE: &str = "db:5432/shop";
 
 pub fn id() -> ReleaseId {
-    ReleaseId {
+    static ID: std::sync::OnceLock<ReleaseId> = std::sync::OnceLock::new();
+    let id = ID.get_or_init(|| ReleaseId {
         namespace: "shop".parse().unwrap(),
         name: "billing".parse().unwrap(),
-    }
+    });
+    id.clone()
 }
 
 pub fn uid(text: &str) -> Uid {
@@ -300,7 +302,10 @@ pub fn live(next: Declared) -> Observed {
     let mut revision = revision(&o, &declared(1), 1);
     revision.outcome = Some(Outcome::Live);
     revision.was_live = true;
-    o.ledger = Some(ledger([(key(&revision), entry(&revision, 1, EntryState::Succeeded))]));
+    o.ledger = Some(ledger([(
+        key(&revision),
+        entry(&revision, 1, EntryState::Succeeded),
+    )]));
     o.objects = running(&revision.objects);
     o.highest = Some(revision.number);
     o.retained = vec![revision.number];

@@ -118,7 +118,9 @@ pub fn booked(revision: &Revision, ledger: Option<&LedgerSeen>) -> Option<Migrat
 pub fn gate(facts: &Facts<'_>) -> Next {
     #[cfg(test)]
     if mutant::is(Mutant::GateDropped) {
-        return Next::Open(Migrated { revision: facts.revision.number });
+        return Next::Open(Migrated {
+            revision: facts.revision.number,
+        });
     }
     if let Some(next) = unfinished(facts) {
         return next;
@@ -413,7 +415,9 @@ fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &J
     if facts.pods.iter().any(|pod| pod.job != entry.uid && !pod.terminal) {
         return Next::Wait {
             reason: "Running",
-            message: format!("a pod of an earlier migration has not ended yet; migration {key} runs after it"),
+            message: format!(
+                "a pod of an earlier migration has not ended yet; migration {key} runs after it"
+            ),
         };
     }
     let (lock, seen) = facts.lock;
@@ -538,11 +542,7 @@ fn watch(
 
 /// What the end of a Job proves. Complete alone proves nothing: a runtime that answers TERM with exit 0 makes
 /// Kubernetes book half a migration as Complete.
-fn judge(
-    entry: &Entry,
-    end: &JobEnd,
-    pods: &[&JobPodSeen],
-) -> (EntryState, Option<i32>, String) {
+fn judge(entry: &Entry, end: &JobEnd, pods: &[&JobPodSeen]) -> (EntryState, Option<i32>, String) {
     let unknown = |note: String| (EntryState::Unknown, None, note);
     let [pod] = pods else {
         return unknown(format!(
@@ -631,3 +631,12 @@ fn write(facts: &Facts<'_>, key: &MigrationKey, entry: Entry) -> Next {
         over: facts.ledger.map(|seen| seen.resource_version.clone()),
     })
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod tests;
