@@ -26,8 +26,14 @@ pub enum Event {
 /// All that can happen now.
 pub fn possible(world: &World) -> Vec<Event> {
     let mut events = Vec::new();
-    for job in world.jobs.iter().filter(|job| job.finished.is_none() && !job.deleting) {
-        let pod = job.pod.map(|number| world.pods.iter().find(|pod| pod.number == number));
+    for job in world
+        .jobs
+        .iter()
+        .filter(|job| job.finished.is_none() && !job.deleting)
+    {
+        let pod = job
+            .pod
+            .map(|number| world.pods.iter().find(|pod| pod.number == number));
         let acts = match pod {
             None => !job.suspended || job.start_time,
             Some(pod) => job.suspended || pod.is_none_or(|pod| pod.terminal),
@@ -37,7 +43,11 @@ pub fn possible(world: &World) -> Vec<Event> {
         }
     }
     for pod in world.pods.iter().filter(|pod| !pod.terminal) {
-        let event = if pod.started.is_some() || pod.deleting { Event::End } else { Event::Start };
+        let event = if pod.started.is_some() || pod.deleting {
+            Event::End
+        } else {
+            Event::Start
+        };
         events.push(event(pod.number));
     }
     if let Some(deployment) = world.deployment() {
@@ -49,7 +59,12 @@ pub fn possible(world: &World) -> Vec<Event> {
     events
 }
 
-pub fn happen(world: &mut World, truth: &mut Truth, random: &mut Random, event: &Event) -> Result<(), Violation> {
+pub fn happen(
+    world: &mut World,
+    truth: &mut Truth,
+    random: &mut Random,
+    event: &Event,
+) -> Result<(), Violation> {
     match event {
         Event::Sync(uid) => sync(world, uid),
         Event::Start(number) => return start(world, truth, *number, random),
@@ -68,8 +83,12 @@ pub fn happen(world: &mut World, truth: &mut Truth, random: &mut Random, event: 
 
 /// One pod for a Job that may run; `Complete` or `Failed` when it has ended; none for a suspended Job.
 fn sync(world: &mut World, uid: &Uid) {
-    let Some(job) = world.job(uid).cloned() else { return };
-    let pod = job.pod.map(|number| world.pods.iter().find(|pod| pod.number == number).cloned());
+    let Some(job) = world.job(uid).cloned() else {
+        return;
+    };
+    let pod = job
+        .pod
+        .map(|number| world.pods.iter().find(|pod| pod.number == number).cloned());
     match pod {
         None if job.suspended => world.change_job(uid, |job| job.start_time = false),
         None => {
@@ -110,7 +129,9 @@ fn sync(world: &mut World, uid: &Uid) {
 fn start(world: &mut World, truth: &mut Truth, number: usize, random: &mut Random) -> Result<(), Violation> {
     let (clock, database) = (world.clock, world.database);
     world.bump();
-    let Some(pod) = world.pods.iter_mut().find(|pod| pod.number == number) else { return Ok(()) };
+    let Some(pod) = world.pods.iter_mut().find(|pod| pod.number == number) else {
+        return Ok(());
+    };
     if !pod.stuck && random.percent(15) {
         pod.stuck = true;
         return Ok(());
@@ -123,7 +144,9 @@ fn start(world: &mut World, truth: &mut Truth, number: usize, random: &mut Rando
 /// The program gets to its end, or fails by itself, or is interrupted: by TERM it may end with exit 0 all the same.
 fn end(world: &mut World, truth: &mut Truth, number: usize, random: &mut Random) {
     world.bump();
-    let Some(pod) = world.pods.iter_mut().find(|pod| pod.number == number) else { return };
+    let Some(pod) = world.pods.iter_mut().find(|pod| pod.number == number) else {
+        return;
+    };
     pod.terminal = true;
     if pod.started.is_none() {
         return;
@@ -144,7 +167,11 @@ fn end(world: &mut World, truth: &mut Truth, number: usize, random: &mut Random)
 pub fn reboot(world: &mut World, truth: &mut Truth, random: &mut Random) {
     world.bump();
     world.boot += 1;
-    for pod in world.pods.iter_mut().filter(|pod| pod.started.is_some() && !pod.terminal) {
+    for pod in world
+        .pods
+        .iter_mut()
+        .filter(|pod| pod.started.is_some() && !pod.terminal)
+    {
         pod.terminal = true;
         pod.exit_code = Some(if random.percent(60) { 0 } else { 255 });
         if let Some(run) = truth.runs.get_mut(&pod.number) {

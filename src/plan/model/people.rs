@@ -21,7 +21,11 @@ pub fn commit(world: &mut World, truth: &mut Truth, random: &mut Random) -> Stri
         0..4 => {
             // Forward, or back to what was. Version 4 has no migration; version 3 crashes.
             let version = u32::try_from(1 + random.below(4)).unwrap();
-            next = Declared { attempt: next.attempt, processes: next.processes, ..fixtures::declared(version) };
+            next = Declared {
+                attempt: next.attempt,
+                processes: next.processes,
+                ..fixtures::declared(version)
+            };
             if version == 4 {
                 next.migrate = None;
             }
@@ -34,20 +38,28 @@ pub fn commit(world: &mut World, truth: &mut Truth, random: &mut Random) -> Stri
         }
         6 | 7 => {
             let replicas = u32::try_from(1 + random.below(3)).unwrap();
-            next.processes.values_mut().for_each(|process| process.replicas = replicas);
+            next.processes
+                .values_mut()
+                .for_each(|process| process.replicas = replicas);
             format!("commits {replicas} replicas")
         }
         8 => {
-            let Some(migrate) = &mut next.migrate else { return "commits nothing".into() };
+            let Some(migrate) = &mut next.migrate else {
+                return "commits nothing".into();
+            };
             migrate.rerun += 1;
             format!("commits rerun {}", migrate.rerun)
         }
         _ => {
             let unknown = world.ledger.as_ref().and_then(|seen| {
                 let mut entries = seen.ledger.entries.iter();
-                entries.find(|(_, entry)| entry.state == EntryState::Unknown).map(|(key, _)| key.clone())
+                entries
+                    .find(|(_, entry)| entry.state == EntryState::Unknown)
+                    .map(|(key, _)| key.clone())
             });
-            let (Some(key), Some(migrate)) = (unknown, &mut next.migrate) else { return "commits nothing".into() };
+            let (Some(key), Some(migrate)) = (unknown, &mut next.migrate) else {
+                return "commits nothing".into();
+            };
             migrate.accept = Some(key.short().to_owned());
             let told = format!("commits accept {key}");
             truth.accepted.insert(key);
@@ -63,7 +75,11 @@ pub fn commit(world: &mut World, truth: &mut Truth, random: &mut Random) -> Stri
 /// Another database behind the reference, or the first again.
 pub fn rotate(world: &mut World, truth: &mut Truth) -> String {
     world.bump();
-    world.database = if world.database == DATABASE { "db2:5432/shop" } else { DATABASE };
+    world.database = if world.database == DATABASE {
+        "db2:5432/shop"
+    } else {
+        DATABASE
+    };
     truth.database_named(world.database);
     format!("rotates to {}", world.database)
 }
@@ -91,7 +107,11 @@ pub fn meddle(world: &mut World, truth: &mut Truth, random: &mut Random) -> Stri
             format!("suspends Job {}", job.uid)
         }
         (4 | 5, _, Some(number)) => {
-            world.pods.iter_mut().filter(|pod| pod.number == number).for_each(|pod| pod.deleting = true);
+            world
+                .pods
+                .iter_mut()
+                .filter(|pod| pod.number == number)
+                .for_each(|pod| pod.deleting = true);
             format!("deletes pod {number}")
         }
         (6, ..) => {

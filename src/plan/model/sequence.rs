@@ -8,8 +8,9 @@ use super::{
         fixtures::{self, DATABASE},
         mutant::{self, Mutant},
     },
-    cluster, people,
+    cluster,
     controller::{Controller, Eyes, Fate, Reading, claimed_and_never_resumed, is_end},
+    people,
     random::Random,
     truth::{Truth, Violation},
     world::World,
@@ -58,7 +59,7 @@ struct Run {
 /// The moves of a seed.
 pub fn moves(seed: u64) -> Vec<u64> {
     let mut random = Random(seed);
-    let length = 30 + random.below(130);
+    let length = 30 + random.below(110);
     (0..length).map(|_| random.next()).collect()
 }
 
@@ -120,7 +121,11 @@ impl Run {
     }
 
     fn remember(&mut self) {
-        if self.history.last().is_none_or(|last| last.version != self.world.version || last.clock != self.world.clock) {
+        if self
+            .history
+            .last()
+            .is_none_or(|last| last.version != self.world.version || last.clock != self.world.clock)
+        {
             if self.history.len() > 2 * STALE {
                 self.history.drain(..STALE);
             }
@@ -230,25 +235,40 @@ impl Run {
                 cluster::happen(&mut self.world, &mut self.truth, &mut random, event)?;
                 self.check()?;
             }
-            let idle = self.controllers.iter().all(|controller| controller.pass.is_none());
-            quiet = if idle && self.world.version == before { quiet + 1 } else { 0 };
-            if quiet >= 4 {
+            let idle = self
+                .controllers
+                .iter()
+                .all(|controller| controller.pass.is_none());
+            quiet = if idle && self.world.version == before {
+                quiet + 1
+            } else {
+                0
+            };
+            if quiet >= 2 {
                 return self.at_an_end();
             }
             if idle {
-                self.world.clock += 100;
+                self.world.clock += 1000;
                 self.check()?;
             }
         }
         let last = self.controllers[0].last.clone();
-        Err(Violation { name: "liveness", what: format!("no rest after {ROUNDS} rounds: {last:?}") })
+        Err(Violation {
+            name: "liveness",
+            what: format!("no rest after {ROUNDS} rounds: {last:?}"),
+        })
     }
 
     fn at_an_end(&mut self) -> Result<(), Violation> {
         for controller in &self.controllers {
-            let Some((phase, message)) = &controller.last else { continue };
+            let Some((phase, message)) = &controller.last else {
+                continue;
+            };
             if !is_end(phase) || message.trim().is_empty() {
-                return Err(Violation { name: "liveness", what: format!("it rests as {phase:?}: {message}") });
+                return Err(Violation {
+                    name: "liveness",
+                    what: format!("it rests as {phase:?}: {message}"),
+                });
             }
         }
         self.coverage.end = self.controllers[0].last.as_ref().map(|(phase, _)| match phase {

@@ -72,13 +72,23 @@ pub struct Truth {
 impl Truth {
     /// S2: a container of a key starts once, and again only where a person said so.
     pub fn container_starts(&mut self, pod: &Pod, database: &'static str) -> Result<(), Violation> {
-        self.runs.insert(pod.number, Run { done: false, database, rebooted: false });
+        self.runs.insert(
+            pod.number,
+            Run {
+                done: false,
+                database,
+                rebooted: false,
+            },
+        );
         self.pods.entry(pod.job.clone()).or_default().push(pod.number);
         let starts = self.starts.entry(pod.key.clone()).or_default();
         *starts += 1;
         let allowed = 1 + self.tokens.get(&pod.key).copied().unwrap_or(0);
         if *starts > allowed {
-            return broken("S2", format!("key {} started {starts} times, {allowed} allowed", pod.key));
+            return broken(
+                "S2",
+                format!("key {} started {starts} times, {allowed} allowed", pod.key),
+            );
         }
         Ok(())
     }
@@ -87,7 +97,9 @@ impl Truth {
     pub fn database_named(&mut self, database: &str) {
         for (uid, pods) in &self.pods {
             let of_key = self.jobs.get(uid).and_then(|(key, _)| self.databases.get(key));
-            let other = pods.iter().any(|pod| self.runs.get(pod).is_some_and(|run| run.database != database));
+            let other = pods
+                .iter()
+                .any(|pod| self.runs.get(pod).is_some_and(|run| run.database != database));
             if of_key.is_some_and(|of_key| of_key == database) && other {
                 self.returned.insert(uid.clone());
             }
@@ -96,9 +108,15 @@ impl Truth {
 
     /// S1: at most one migration of the release may have a running container.
     pub fn one_live_migration(world: &World) -> Result<(), Violation> {
-        let resumed = world.jobs.iter().filter(|job| !job.suspended && job.finished.is_none());
+        let resumed = world
+            .jobs
+            .iter()
+            .filter(|job| !job.suspended && job.finished.is_none());
         let running = world.pods.iter().filter(|pod| !pod.terminal);
-        let live: BTreeSet<&Uid> = resumed.map(|job| &job.uid).chain(running.map(|pod| &pod.job)).collect();
+        let live: BTreeSet<&Uid> = resumed
+            .map(|job| &job.uid)
+            .chain(running.map(|pod| &pod.job))
+            .collect();
         if live.len() > 1 {
             return broken("S1", format!("{live:?} are live at once"));
         }
@@ -118,7 +136,10 @@ impl Truth {
         };
         let holder = world.locks.get(&entry.lock).and_then(|lock| lock.holder.as_ref());
         if holder.is_none_or(|(holder, _)| holder != uid) {
-            return broken("lock", format!("Job {uid} was resumed while the lock is held by {holder:?}"));
+            return broken(
+                "lock",
+                format!("Job {uid} was resumed while the lock is held by {holder:?}"),
+            );
         }
         Ok(())
     }
@@ -130,17 +151,30 @@ impl Truth {
         }
         let number = template(&object.value).unwrap_or(0);
         let Some((revision, _)) = world.revisions.iter().find(|(r, _)| r.number.0 == number) else {
-            return broken("S3", format!("the Deployment was written for v{number}, which does not exist"));
+            return broken(
+                "S3",
+                format!("the Deployment was written for v{number}, which does not exist"),
+            );
         };
-        let Some(migration) = &revision.migration else { return Ok(()) };
+        let Some(migration) = &revision.migration else {
+            return Ok(());
+        };
         match world.entry(&migration.key).map(|entry| entry.state) {
             Some(EntryState::Succeeded | EntryState::Accepted) => Ok(()),
-            state => broken("S3", format!("the Deployment was written for v{number}, whose migration is {state:?}")),
+            state => broken(
+                "S3",
+                format!("the Deployment was written for v{number}, whose migration is {state:?}"),
+            ),
         }
     }
 
     /// S2, S4, S6: what may be written over what, and whether it is true. `before` is the entry that it replaces.
-    pub fn booked(&mut self, key: &MigrationKey, before: Option<&Entry>, entry: &Entry) -> Result<(), Violation> {
+    pub fn booked(
+        &mut self,
+        key: &MigrationKey,
+        before: Option<&Entry>,
+        entry: &Entry,
+    ) -> Result<(), Violation> {
         use EntryState::{Accepted, Claimed, Failed, Succeeded, Unknown};
         let same = before.is_none_or(|before| before.uid == entry.uid);
         let legal = match (before.map(|before| before.state), entry.state) {
@@ -156,7 +190,10 @@ impl Truth {
         };
         if !legal {
             let before = before.map(|before| (before.state, before.uid.clone()));
-            let what = format!("the ledger's {before:?} of {key} became {:?} {}", entry.state, entry.uid);
+            let what = format!(
+                "the ledger's {before:?} of {key} became {:?} {}",
+                entry.state, entry.uid
+            );
             return broken("ledger", what);
         }
         if entry.state != Succeeded {
@@ -164,11 +201,19 @@ impl Truth {
         }
         match self.jobs.get(&entry.uid) {
             Some((of, true)) if of == key => {}
-            other => return broken("S4", format!("the success of {key} is that of Job {}: {other:?}", entry.uid)),
+            other => {
+                return broken(
+                    "S4",
+                    format!("the success of {key} is that of Job {}: {other:?}", entry.uid),
+                );
+            }
         }
         let pods = self.pods.get(&entry.uid).map_or(&[][..], Vec::as_slice);
         let Some(run) = pods.last().and_then(|pod| self.runs.get(pod)) else {
-            return broken("S6", format!("{key} was booked as a success, and no container ever started"));
+            return broken(
+                "S6",
+                format!("{key} was booked as a success, and no container ever started"),
+            );
         };
         if !run.done {
             if run.rebooted && entry.started.is_none() {
@@ -176,14 +221,24 @@ impl Truth {
                 self.unseen_reboots += 1;
                 return Ok(());
             }
-            return broken("S6", format!("{key} was booked as a success, and its program never got to its end"));
+            return broken(
+                "S6",
+                format!("{key} was booked as a success, and its program never got to its end"),
+            );
         }
-        if self.databases.get(key).is_some_and(|database| database != run.database) {
+        if self
+            .databases
+            .get(key)
+            .is_some_and(|database| database != run.database)
+        {
             if self.returned.contains(&entry.uid) {
                 self.unseen_rotations += 1;
                 return Ok(());
             }
-            return broken("S4", format!("the success of {key} was won on the database {}", run.database));
+            return broken(
+                "S4",
+                format!("the success of {key} was won on the database {}", run.database),
+            );
         }
         Ok(())
     }

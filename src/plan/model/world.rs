@@ -130,7 +130,12 @@ impl World {
     }
 
     /// A merge patch of the status, without a precondition.
-    pub fn conclude(&mut self, number: RevisionNumber, outcome: Outcome, message: &str) -> Result<(), Refused> {
+    pub fn conclude(
+        &mut self,
+        number: RevisionNumber,
+        outcome: Outcome,
+        message: &str,
+    ) -> Result<(), Refused> {
         self.bump();
         let clock = self.clock;
         let found = self.revisions.iter_mut().find(|(r, _)| r.number == number);
@@ -145,7 +150,12 @@ impl World {
         Ok(())
     }
 
-    pub fn write_ledger(&mut self, key: &MigrationKey, entry: &Entry, over: Option<&str>) -> Result<(), Refused> {
+    pub fn write_ledger(
+        &mut self,
+        key: &MigrationKey,
+        entry: &Entry,
+        over: Option<&str>,
+    ) -> Result<(), Refused> {
         let mut ledger = match (&self.ledger, over) {
             (None, None) => Ledger::default(),
             (Some(_), None) => return Err(Refused::AlreadyExists),
@@ -155,7 +165,10 @@ impl World {
         };
         ledger.entries.insert(key.clone(), entry.clone());
         let resource_version = self.bump().to_string();
-        self.ledger = Some(Rc::new(LedgerSeen { ledger, resource_version }));
+        self.ledger = Some(Rc::new(LedgerSeen {
+            ledger,
+            resource_version,
+        }));
         Ok(())
     }
 
@@ -180,7 +193,11 @@ impl World {
     }
 
     pub fn suspend(&mut self, name: &str, uid: &Uid, over: &str, suspended: bool) -> Result<(), Refused> {
-        let job = self.jobs.iter().find(|job| &*job.name == name).ok_or(Refused::NotFound)?;
+        let job = self
+            .jobs
+            .iter()
+            .find(|job| &*job.name == name)
+            .ok_or(Refused::NotFound)?;
         if job.uid != *uid || job.version.to_string() != over {
             return Err(Refused::Conflict);
         }
@@ -223,10 +240,16 @@ impl World {
             !(pod.deleting && pod.terminal && !counts)
         });
         let pods = &self.pods;
-        self.jobs.retain(|job| !job.deleting || pods.iter().any(|pod| pod.job == job.uid));
+        self.jobs
+            .retain(|job| !job.deleting || pods.iter().any(|pod| pod.job == job.uid));
     }
 
-    pub fn write_lock(&mut self, lock: &str, holder: Option<(Uid, Rc<str>)>, over: Option<&str>) -> Result<(), Refused> {
+    pub fn write_lock(
+        &mut self,
+        lock: &str,
+        holder: Option<(Uid, Rc<str>)>,
+        over: Option<&str>,
+    ) -> Result<(), Refused> {
         match (self.locks.get(lock), over) {
             (Some(_), None) => return Err(Refused::AlreadyExists),
             (None, Some(_)) => return Err(Refused::NotFound),
@@ -254,12 +277,18 @@ impl World {
         let version = self.bump();
         let mut value = object.value.clone();
         let old = before.as_ref().map(|(_, value)| value);
-        let generation = old.and_then(|old| old["metadata"]["generation"].as_u64()).unwrap_or(0);
+        let generation = old
+            .and_then(|old| old["metadata"]["generation"].as_u64())
+            .unwrap_or(0);
         let changed = old.is_none_or(|old| old["spec"] != value["spec"]);
         value["metadata"]["generation"] = json!(generation + u64::from(changed));
         value["status"] = old.map_or(Value::Null, |old| old["status"].clone());
         let uid = before.map_or_else(|| uid(&format!("uid-{version}")), |(uid, _)| uid);
-        let live = LiveObject { uid, resource_version: version.to_string(), value };
+        let live = LiveObject {
+            uid,
+            resource_version: version.to_string(),
+            value,
+        };
         self.objects.insert(object.key.clone(), Rc::new(live));
         Ok(())
     }
@@ -267,7 +296,10 @@ impl World {
     /// Somebody, or the Deployment controller, changes a Deployment.
     pub fn change_deployment(&mut self, change: impl FnOnce(&mut Value)) {
         let version = self.bump();
-        let key = ObjectKey { kind: Kind::Deployment, name: id().name.to_string() };
+        let key = ObjectKey {
+            kind: Kind::Deployment,
+            name: id().name.to_string(),
+        };
         if let Some(live) = self.objects.get_mut(&key) {
             let live = Rc::make_mut(live);
             change(&mut live.value);
@@ -276,7 +308,10 @@ impl World {
     }
 
     pub fn deployment(&self) -> Option<&Value> {
-        let key = ObjectKey { kind: Kind::Deployment, name: id().name.to_string() };
+        let key = ObjectKey {
+            kind: Kind::Deployment,
+            name: id().name.to_string(),
+        };
         self.objects.get(&key).map(|live| &live.value)
     }
 
