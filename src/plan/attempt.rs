@@ -99,6 +99,10 @@ fn not_migrated(
     entry: Option<&Entry>,
     message: String,
 ) -> Decision {
+    if let Some(live) = o.live.as_ref().filter(|live| forgotten(o, live)) {
+        // What serves must be kept as it is meanwhile.
+        return rebuild_ledger(o, live);
+    }
     let tail = entry
         .and_then(|entry| o.job_pods.iter().find(|pod| pod.job == entry.uid))
         .map_or_else(String::new, |pod| pod.tail.clone());
@@ -258,11 +262,20 @@ pub(super) fn hold(o: &Observed, declared: &Declared, revision: &Revision) -> De
     decision
 }
 
+/// Whether the ledger has no entry, good or bad, of a revision's migration.
+fn forgotten(o: &Observed, revision: &Revision) -> bool {
+    let known = |key| o.ledger.as_ref().and_then(|seen| seen.ledger.get(key)).is_some();
+    revision
+        .migration
+        .as_ref()
+        .is_some_and(|migration| !known(&migration.key))
+}
+
 /// The ledger is gone, and a revision that was Live proves that its migration had been booked.
 pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
     let message = format!("the record of migrations is being rebuilt from {}", live.number);
     let mut decision = idle(o, Phase::Preparing, message);
-    if let (Some(migration), None) = (&live.migration, &o.ledger) {
+    if let Some(migration) = live.migration.as_ref().filter(|_| forgotten(o, live)) {
         let entry = Entry {
             state: EntryState::Succeeded,
             job: String::new(),
@@ -280,7 +293,7 @@ pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
         let step = MigrationStep::Write {
             key: migration.key.clone(),
             entry: Box::new(entry),
-            over: None,
+            over: o.ledger.as_ref().map(|seen| seen.resource_version.clone()),
         };
         decision.steps.push(Step::Migrate(step));
         decision.wait = Wait::Again;

@@ -57,7 +57,7 @@ pub struct Facts<'a> {
     pub timeout: Duration,
     /// The ledger.
     pub ledger: Option<&'a LedgerSeen>,
-    /// There is no ledger although something of ours runs and no revision could say what was migrated.
+    /// There is no ledger although there must have been one.
     pub history_lost: bool,
     /// Jobs of the release.
     pub jobs: &'a [JobSeen],
@@ -132,29 +132,17 @@ pub fn gate(facts: &Facts<'_>) -> Next {
     };
     let key = &migration.key;
     match facts.ledger.and_then(|seen| seen.ledger.get(key)) {
-        None if facts.history_lost => match facts.accept {
-            Some(accepted) if accepts(accepted, key) => {
-                let entry = Entry {
-                    state: EntryState::Accepted,
-                    ..blank(facts, migration)
-                };
-                write(
-                    facts,
-                    key,
-                    Entry {
-                        note: "accepted by commit; the ledger had been lost".into(),
-                        ..entry
-                    },
-                )
-            }
-            _ => Next::Failed {
-                entry: None,
-                message: format!(
-                    "Unknown(LedgerMissing): the record of migrations is gone while the release runs, so nobody can say \
-                     whether migration {key} ran; find out, then commit migrate.accept: {key}, or migrate.rerun to run it"
-                ),
+        // A record of its own, so that `accept` and `rerun` have something to settle.
+        None if facts.history_lost => write(
+            facts,
+            key,
+            Entry {
+                state: EntryState::Unknown,
+                note: "LedgerMissing: the record of migrations was gone, so nobody can say whether it ran"
+                    .into(),
+                ..blank(facts, migration)
             },
-        },
+        ),
         None => start(facts, migration, 1),
         Some(entry) => match entry.state {
             EntryState::Succeeded | EntryState::Accepted => Next::Open(Migrated {

@@ -3,7 +3,7 @@ use crate::{
     names::RevisionNumber,
     plan::{
         decide,
-        fixtures::{declared, entry, job, key, live, revision, running, under_way},
+        fixtures::{declared, entry, job, key, ledger, live, rehash, revision, running, under_way},
         observed::{JobEnd, JobSeen, PodSeen},
     },
 };
@@ -162,26 +162,59 @@ fn a_ledger_that_was_lost_is_rebuilt_from_a_revision_that_was_live() {
     assert!(entry.note.contains("rebuilt from v1"), "{}", entry.note);
 }
 
+/// The entry that a decision writes, put into the ledger.
+fn write_ledger(o: &mut Observed) -> Option<Entry> {
+    let decision = decide(o);
+    let Some(MigrationStep::Write { key, entry, .. }) = decision.migration_steps().next() else {
+        return None;
+    };
+    let seen = o.ledger.get_or_insert_with(|| ledger([]));
+    seen.ledger.entries.insert(key.clone(), (**entry).clone());
+    Some((**entry).clone())
+}
+
 #[test]
-fn a_lost_ledger_without_a_live_revision_is_a_question_for_people() {
-    let mut o = rolled_out();
-    (o.live, o.ledger) = (None, None);
-    // What runs is of a revision that is no more.
-    let older = revision(&o, &declared(1), 1);
-    o.objects = running(&older.objects);
+fn a_lost_ledger_is_rebuilt_before_the_next_revision_is_made() {
+    let mut o = live(declared(2));
+    o.ledger = None;
+    assert_eq!(write_ledger(&mut o).unwrap().revision, 1);
+    assert!(matches!(decide(&o).steps[..], [Step::CreateRevision(_)]));
+}
+
+#[test]
+fn a_lost_ledger_does_not_run_a_failed_migration_again() {
+    let mut o = under_way(declared(2));
+    o.current.as_mut().unwrap().outcome = Some(Outcome::MigrationFailed);
+    o.ledger = None;
+    assert_eq!(write_ledger(&mut o).unwrap().state, EntryState::Unknown);
+    let rebuilt = write_ledger(&mut o).unwrap();
+    assert_eq!((rebuilt.state, rebuilt.revision), (EntryState::Succeeded, 1));
     let decision = decide(&o);
+    assert!(decision.is_settled(), "{decision:?}");
     assert!(
         decision.report.message.contains("LedgerMissing"),
         "{}",
         decision.report.message
     );
-    assert!(decision.migration_steps().next().is_none());
-    let mut accepting = declared(2);
-    accepting.migrate.as_mut().unwrap().accept = Some(key(o.current.as_ref().unwrap()).short().to_owned());
-    o.declaration = crate::plan::observed::Declaration::Valid(Box::new(accepting));
+}
+
+#[test]
+fn after_a_lost_ledger_a_commit_that_raises_rerun_runs_it() {
+    let mut o = rolled_out();
+    (o.live, o.ledger) = (None, None);
+    // What runs is of a revision that is no more.
+    o.objects = running(&revision(&o, &declared(1), 1).objects);
+    assert_eq!(write_ledger(&mut o).unwrap().state, EntryState::Unknown);
+    assert!(decide(&o).migration_steps().next().is_none());
+    let mut again = declared(2);
+    again.migrate.as_mut().unwrap().rerun = 1;
+    rehash(&mut again);
+    o.current = Some(revision(&o, &again, 3));
+    o.declaration = crate::plan::observed::Declaration::Valid(Box::new(again));
+    let decision = decide(&o);
     assert!(matches!(
-        decide(&o).migration_steps().next(),
-        Some(MigrationStep::Write { .. })
+        decision.migration_steps().next(),
+        Some(MigrationStep::CreateJob { .. })
     ));
 }
 
