@@ -2,13 +2,14 @@
 //! that follow from a seed.
 //!
 //! - [`world`] the API server, [`cluster`] Job and Deployment controllers, pods and nodes, [`people`] commits and hands
-//! - [`controller`] look, decide, carry out; what it sees may be old, what it does may be lost, and it may die
+//! - [`controller`] decide and carry out; what it does may be lost, and it may die; [`eyes`] what it sees may be old
 //! - [`truth`] what really happened, and the invariants; [`sequence`] runs, shrinks and lets the world come to rest
 //!
 //! `SLIPWAY_SEED=<n> cargo test --lib plan::model -- one_seed --ignored --nocapture` tells the story of one seed.
 
 mod cluster;
 mod controller;
+mod eyes;
 mod people;
 mod random;
 mod sequence;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     super::mutant::Mutant,
-    controller::Reading,
+    eyes::Reading,
     sequence::{self, Coverage, Setting},
 };
 
