@@ -11,6 +11,8 @@ pub enum Mutant {
     MissingIsDone,
     /// A suspended Job is resumed although nobody claimed it.
     ResumeWithoutClaim,
+    /// A lock is taken from whoever holds it, and pods of earlier migrations are not waited for.
+    LockIgnored,
 }
 
 thread_local! {

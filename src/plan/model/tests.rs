@@ -132,6 +132,11 @@ fn a_resume_without_a_claim_is_found() {
     assert!(mutant(Mutant::ResumeWithoutClaim).contains_key("claim"));
 }
 
+#[test]
+fn an_ignored_lock_is_found() {
+    assert!(mutant(Mutant::LockIgnored).contains_key("S1"));
+}
+
 /// What the reads of `cluster` must hold to, shown by what breaks where they do not.
 #[test]
 fn a_start_time_taken_as_the_only_sign_of_a_resume_is_found() {
