@@ -77,9 +77,11 @@ fn prepare(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Obj
     if !o.ungenerated.is_empty() {
         decision.steps.push(Step::Generate);
     }
+    // Only what is absent: until the gate opens the account is that of the revision that serves, and putting either
+    // of them right would have the other one put wrong, for ever.
     let accounts: Vec<Object> = wanted
         .iter()
-        .filter(|object| object.key.kind == Kind::ServiceAccount)
+        .filter(|object| object.key.kind == Kind::ServiceAccount && !o.objects.contains_key(&object.key))
         .cloned()
         .collect();
     let objects = serve::differing(o, &accounts);
@@ -97,6 +99,10 @@ fn not_migrated(
     entry: Option<&Entry>,
     message: String,
 ) -> Decision {
+    if let Some(live) = o.live.as_ref().filter(|live| forgotten(o, live)) {
+        // What serves must be kept as it is meanwhile.
+        return rebuild_ledger(o, live);
+    }
     let tail = entry
         .and_then(|entry| o.job_pods.iter().find(|pod| pod.job == entry.uid))
         .map_or_else(String::new, |pod| pod.tail.clone());
@@ -256,11 +262,20 @@ pub(super) fn hold(o: &Observed, declared: &Declared, revision: &Revision) -> De
     decision
 }
 
+/// Whether the ledger has no entry, good or bad, of a revision's migration.
+fn forgotten(o: &Observed, revision: &Revision) -> bool {
+    let known = |key| o.ledger.as_ref().and_then(|seen| seen.ledger.get(key)).is_some();
+    revision
+        .migration
+        .as_ref()
+        .is_some_and(|migration| !known(&migration.key))
+}
+
 /// The ledger is gone, and a revision that was Live proves that its migration had been booked.
 pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
     let message = format!("the record of migrations is being rebuilt from {}", live.number);
     let mut decision = idle(o, Phase::Preparing, message);
-    if let (Some(migration), None) = (&live.migration, &o.ledger) {
+    if let Some(migration) = live.migration.as_ref().filter(|_| forgotten(o, live)) {
         let entry = Entry {
             state: EntryState::Succeeded,
             job: String::new(),
@@ -278,7 +293,7 @@ pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
         let step = MigrationStep::Write {
             key: migration.key.clone(),
             entry: Box::new(entry),
-            over: None,
+            over: o.ledger.as_ref().map(|seen| seen.resource_version.clone()),
         };
         decision.steps.push(Step::Migrate(step));
         decision.wait = Wait::Again;
@@ -321,3 +336,12 @@ pub(super) fn elapsed(o: &Observed, stage: Stage) -> Duration {
         _ => Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod tests;

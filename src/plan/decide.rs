@@ -124,12 +124,13 @@ pub(super) fn facts<'a>(
             .as_ref()
             .and_then(|migrate| migrate.accept.as_deref()),
         key_now: if superseded { None } else { key_now },
+        database: (&o.database, lock_name(o)),
         timeout: declared
             .migrate
             .as_ref()
             .map_or(Duration::from_secs(1800), |migrate| migrate.timeout.to_std()),
         ledger: o.ledger.as_ref(),
-        history_lost: o.ledger.is_none() && o.live.is_none() && !serve::running_revisions(o).is_empty(),
+        history_lost: o.ledger.is_none() && had_ledger(o),
         jobs: &o.jobs,
         pods: &o.job_pods,
         lock: (&o.lock.0, &o.lock.1),
@@ -138,9 +139,28 @@ pub(super) fn facts<'a>(
     }
 }
 
+/// Whether something shows that a migration was booked once: a revision that was Live with one, one whose migration
+/// failed, or pods of a revision that is no more.
+fn had_ledger(o: &Observed) -> bool {
+    let migrated = |revision: &Revision| revision.migration.is_some();
+    o.live.as_ref().is_some_and(migrated)
+        || o.current
+            .as_ref()
+            .is_some_and(|current| current.outcome == Some(Outcome::MigrationFailed))
+        || (o.live.is_none() && !serve::running_revisions(o).is_empty())
+}
+
 // === a new attempt ===
 
 fn renew(o: &Observed, declared: &Declared) -> Decision {
+    if let (Some(current), Some(live)) = (&o.current, &o.live)
+        && current.number == live.number
+        && live.migration.is_some()
+        && o.ledger.is_none()
+    {
+        // Before a key comes that nobody could say anything about.
+        return attempt::rebuild_ledger(o, live);
+    }
     if let Some(current) = &o.current
         && let Some(decision) = wait_for_running(o, declared, current)
     {
@@ -523,3 +543,12 @@ impl Decision {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod tests;

@@ -16,9 +16,12 @@ use jiff::Timestamp;
 use super::{
     decision::MigrationStep,
     ledger::{Entry, EntryState, MigrationKey, Started},
-    observed::{JobEnd, JobPodSeen, JobSeen, LedgerSeen, LockSeen, Migration, Revision},
+    observed::{DatabaseSeen, JobEnd, JobPodSeen, JobSeen, LedgerSeen, LockSeen, Migration, Revision},
 };
 use crate::names::{ReleaseName, RevisionNumber};
+
+#[cfg(test)]
+use super::mutant::{self, Mutant};
 
 /// Proof that the Deployments of a revision may be written: its migration was booked as a success, or there is
 /// nothing to migrate. Only this module makes one.
@@ -36,7 +39,7 @@ impl Migrated {
 }
 
 /// What is known for the next move.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// The release.
     pub release: &'a ReleaseName,
@@ -48,11 +51,13 @@ pub struct Facts<'a> {
     pub accept: Option<&'a str>,
     /// The key as it would be made now; `None` while the database cannot be read.
     pub key_now: Option<&'a MigrationKey>,
+    /// The database that the spec names now, and the lock that it would have.
+    pub database: (&'a DatabaseSeen, String),
     /// How long a migration may run.
     pub timeout: Duration,
     /// The ledger.
     pub ledger: Option<&'a LedgerSeen>,
-    /// There is no ledger although something of ours runs and no revision could say what was migrated.
+    /// There is no ledger although there must have been one.
     pub history_lost: bool,
     /// Jobs of the release.
     pub jobs: &'a [JobSeen],
@@ -111,6 +116,12 @@ pub fn booked(revision: &Revision, ledger: Option<&LedgerSeen>) -> Option<Migrat
 /// The next move towards the gate of `facts.revision`.
 #[must_use]
 pub fn gate(facts: &Facts<'_>) -> Next {
+    #[cfg(test)]
+    if mutant::is(Mutant::GateDropped) {
+        return Next::Open(Migrated {
+            revision: facts.revision.number,
+        });
+    }
     if let Some(next) = unfinished(facts) {
         return next;
     }
@@ -121,29 +132,17 @@ pub fn gate(facts: &Facts<'_>) -> Next {
     };
     let key = &migration.key;
     match facts.ledger.and_then(|seen| seen.ledger.get(key)) {
-        None if facts.history_lost => match facts.accept {
-            Some(accepted) if accepts(accepted, key) => {
-                let entry = Entry {
-                    state: EntryState::Accepted,
-                    ..blank(facts, migration)
-                };
-                write(
-                    facts,
-                    key,
-                    Entry {
-                        note: "accepted by commit; the ledger had been lost".into(),
-                        ..entry
-                    },
-                )
-            }
-            _ => Next::Failed {
-                entry: None,
-                message: format!(
-                    "Unknown(LedgerMissing): the record of migrations is gone while the release runs, so nobody can say \
-                     whether migration {key} ran; find out, then commit migrate.accept: {key}, or migrate.rerun to run it"
-                ),
+        // A record of its own, so that `accept` and `rerun` have something to settle.
+        None if facts.history_lost => write(
+            facts,
+            key,
+            Entry {
+                state: EntryState::Unknown,
+                note: "LedgerMissing: the record of migrations was gone, so nobody can say whether it ran"
+                    .into(),
+                ..blank(facts, migration)
             },
-        },
+        ),
         None => start(facts, migration, 1),
         Some(entry) => match entry.state {
             EntryState::Succeeded | EntryState::Accepted => Next::Open(Migrated {
@@ -198,21 +197,7 @@ pub fn leftovers(facts: &Facts<'_>) -> Vec<MigrationStep> {
     let Some(seen) = facts.ledger else {
         return Vec::new();
     };
-    let entry_of = |job: &JobSeen| seen.ledger.entries.values().find(|entry| entry.uid == job.uid);
-    let mut steps: Vec<MigrationStep> = facts
-        .jobs
-        .iter()
-        .filter(|job| job.key.is_some() && !job.deleting && job.finished.is_none())
-        .filter(|job| match entry_of(job) {
-            None => job.suspended && !job.resumed,
-            Some(entry) => entry.state == EntryState::Unknown,
-        })
-        .map(|job| MigrationStep::DeleteJob {
-            job: job.name.clone(),
-            uid: job.uid.clone(),
-            over: job.resource_version.clone(),
-        })
-        .collect();
+    let mut steps: Vec<MigrationStep> = abandoned(facts).map(delete).collect();
     if let (
         lock,
         LockSeen::Held {
@@ -234,6 +219,22 @@ pub fn leftovers(facts: &Facts<'_>) -> Vec<MigrationStep> {
         });
     }
     steps
+}
+
+/// Jobs that shall never run, or no more: without a claim, or with an outcome that is already unknown.
+fn abandoned<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a JobSeen> {
+    let ledger = facts.ledger;
+    facts
+        .jobs
+        .iter()
+        .filter(|job| job.key.is_some() && !job.deleting && job.finished.is_none())
+        .filter(move |job| {
+            let mut entries = ledger.iter().flat_map(|seen| seen.ledger.entries.values());
+            match entries.find(|entry| entry.uid == job.uid) {
+                None => ledger.is_some() && job.suspended && !job.resumed,
+                Some(entry) => entry.state == EntryState::Unknown,
+            }
+        })
 }
 
 // === the moves ===
@@ -266,6 +267,11 @@ fn start(facts: &Facts<'_>, migration: &Migration, run: u32) -> Next {
         },
         Some(job) => {
             let ran = job.resumed || !job.suspended || job.finished.is_some();
+            #[cfg(test)]
+            if !ran && mutant::is(Mutant::ResumeWithoutClaim) {
+                let (job, uid, over) = (name, job.uid.clone(), job.resource_version.clone());
+                return Next::Step(MigrationStep::Resume { job, uid, over });
+            }
             let entry = Entry {
                 run,
                 job: name.clone(),
@@ -314,6 +320,10 @@ fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
         )
     };
     let Some(job) = facts.jobs.iter().find(|job| job.uid == entry.uid) else {
+        #[cfg(test)]
+        if mutant::is(Mutant::MissingIsDone) {
+            return book(EntryState::Succeeded, None, String::new());
+        }
         let note = format!("its Job {} is gone, and nobody saw how it ended", entry.job);
         return book(EntryState::Unknown, None, note);
     };
@@ -326,7 +336,18 @@ fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
                 message: format!("a pod of Job {} has not ended yet", job.name),
             };
         }
-        let (state, exit_code, note) = judge(facts, key, entry, end, &pods);
+        let (state, exit_code, note) = judge(entry, end, &pods);
+        if state == EntryState::Succeeded {
+            // A database that was exchanged meanwhile has perhaps not seen any of it, whoever asked for it.
+            match same_database(facts, entry) {
+                None => return database_unreadable(key),
+                Some(true) => {}
+                Some(false) => {
+                    let note = "the database that the release names changed while it ran".to_owned();
+                    return book(EntryState::Unknown, exit_code, note);
+                }
+            }
+        }
         return book(state, exit_code, note);
     }
     if job.deleting {
@@ -369,6 +390,27 @@ fn suspended_again(
 }
 
 fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &JobSeen) -> Next {
+    match same_database(facts, entry) {
+        None => return database_unreadable(key),
+        Some(true) => {}
+        // It would run on another database than it was made for. It never ran, and once it is gone it never will.
+        Some(false) => return Next::Step(delete(job)),
+    }
+    // What is left of earlier migrations holds the lock, or would run beside this one on another database.
+    if let Some(step) = abandoned(facts).map(delete).next() {
+        return Next::Step(step);
+    }
+    let other_runs = facts.pods.iter().any(|pod| pod.job != entry.uid && !pod.terminal);
+    #[cfg(test)]
+    let other_runs = other_runs && !mutant::is(Mutant::LockIgnored);
+    if other_runs {
+        return Next::Wait {
+            reason: "Running",
+            message: format!(
+                "a pod of an earlier migration has not ended yet; migration {key} runs after it"
+            ),
+        };
+    }
     let (lock, seen) = facts.lock;
     if lock != entry.lock {
         return Next::Wait {
@@ -397,10 +439,33 @@ fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &J
             resource_version,
             ..
         } => take(Some(resource_version)),
+        #[cfg(test)]
+        LockSeen::Held { resource_version, .. } if mutant::is(Mutant::LockIgnored) => {
+            take(Some(resource_version))
+        }
         LockSeen::Held { holder, .. } => Next::Wait {
             reason: "DatabaseLocked",
             message: format!("Job {holder} is migrating the same database; migration {key} runs after it"),
         },
+    }
+}
+
+/// Whether the spec still names the database of a claimed migration; `None` while that cannot be read. The lock is
+/// compared, since it is made of the database and stands in the ledger.
+fn same_database(facts: &Facts<'_>, entry: &Entry) -> Option<bool> {
+    match &facts.database {
+        (DatabaseSeen::Unreadable, _) => None,
+        (DatabaseSeen::NotNeeded, _) => Some(false),
+        (DatabaseSeen::Known(_) | DatabaseSeen::Unnamed, lock) => Some(*lock == entry.lock),
+    }
+}
+
+fn database_unreadable(key: &MigrationKey) -> Next {
+    Next::Wait {
+        reason: "SecretMissing",
+        message: format!(
+            "what names the database of migration {key} cannot be read now; it goes on by itself when it can"
+        ),
     }
 }
 
@@ -414,7 +479,9 @@ fn watch(
     book: impl Fn(EntryState, Option<i32>, String) -> Next,
 ) -> Next {
     if let Some(pod) = pods.iter().find(|pod| pod.started) {
+        // A container that ended says nothing about the boot that it ran on.
         if entry.started.is_none()
+            && !pod.terminal
             && let Some((node, boot_id)) = &pod.node
             && !boot_id.is_empty()
         {
@@ -470,13 +537,7 @@ fn watch(
 
 /// What the end of a Job proves. Complete alone proves nothing: a runtime that answers TERM with exit 0 makes
 /// Kubernetes book half a migration as Complete.
-fn judge(
-    facts: &Facts<'_>,
-    key: &MigrationKey,
-    entry: &Entry,
-    end: &JobEnd,
-    pods: &[&JobPodSeen],
-) -> (EntryState, Option<i32>, String) {
+fn judge(entry: &Entry, end: &JobEnd, pods: &[&JobPodSeen]) -> (EntryState, Option<i32>, String) {
     let unknown = |note: String| (EntryState::Unknown, None, note);
     let [pod] = pods else {
         return unknown(format!(
@@ -501,14 +562,6 @@ fn judge(
                     "the node of Job {} was started anew while it ran",
                     entry.job
                 ));
-            }
-            let asked_for = facts
-                .revision
-                .migration
-                .as_ref()
-                .is_some_and(|migration| migration.key == *key);
-            if asked_for && facts.key_now.is_some_and(|now| now != key) {
-                return unknown("the database that the release names changed while it ran".to_owned());
             }
             (EntryState::Succeeded, Some(0), String::new())
         }
@@ -536,6 +589,14 @@ fn last_line(tail: &str) -> String {
 }
 
 // === building moves ===
+
+fn delete(job: &JobSeen) -> MigrationStep {
+    MigrationStep::DeleteJob {
+        job: job.name.clone(),
+        uid: job.uid.clone(),
+        over: job.resource_version.clone(),
+    }
+}
 
 fn accepts(accepted: &str, key: &MigrationKey) -> bool {
     accepted.len() >= 8 && key.as_str().starts_with(accepted)
@@ -565,3 +626,12 @@ fn write(facts: &Facts<'_>, key: &MigrationKey, entry: Entry) -> Next {
         over: facts.ledger.map(|seen| seen.resource_version.clone()),
     })
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod tests;

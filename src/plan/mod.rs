@@ -23,6 +23,25 @@ pub mod observed;
 pub mod rollout;
 pub mod serve;
 
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod fixtures;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod model;
+#[cfg(test)]
+mod mutant;
+
 pub use decide::decide;
 pub use decision::{Decision, Phase, Report, Stage, Step, Wait};
 pub use ledger::{Ledger, MigrationKey};

@@ -1,0 +1,275 @@
+use super::*;
+use crate::{
+    names::RevisionNumber,
+    plan::{
+        decide,
+        fixtures::{declared, entry, job, key, ledger, live, rehash, revision, running, under_way},
+        observed::{JobEnd, JobSeen, PodSeen},
+    },
+};
+
+/// Version 2 with its migration booked and its objects in the cluster.
+fn rolled_out() -> Observed {
+    let mut o = under_way(declared(2));
+    let second = o.current.clone().unwrap();
+    let done = entry(&second, 1, EntryState::Succeeded);
+    o.ledger
+        .as_mut()
+        .unwrap()
+        .ledger
+        .entries
+        .insert(key(&second), done);
+    o.objects = running(&second.objects);
+    o
+}
+
+fn concluded(o: &Observed) -> Option<Outcome> {
+    decide(o).steps.iter().find_map(|step| match step {
+        Step::Conclude { outcome, .. } => Some(*outcome),
+        _ => None,
+    })
+}
+
+fn crashing(restarts: u32) -> PodSeen {
+    PodSeen {
+        name: "billing-0".into(),
+        revision: Some(RevisionNumber(2)),
+        deleting: false,
+        restarts,
+        waiting: None,
+        unschedulable: None,
+        last_end: None,
+    }
+}
+
+#[test]
+fn an_object_of_somebody_else_is_waited_for_and_nothing_is_written() {
+    let mut o = rolled_out();
+    let deployment = o
+        .objects
+        .values_mut()
+        .find(|live| live.value["kind"] == "Deployment")
+        .unwrap();
+    deployment.value["metadata"]["annotations"] = serde_json::json!({});
+    let decision = decide(&o);
+    assert_eq!(decision.report.phase, Phase::Waiting("NameTaken".into()));
+    assert!(decision.steps.is_empty(), "{:?}", decision.steps);
+}
+
+#[test]
+fn an_account_is_prepared_where_there_is_none() {
+    let mut o = under_way(declared(2));
+    o.objects.retain(|key, _| key.kind != Kind::ServiceAccount);
+    assert!(
+        decide(&o)
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Prepare { .. }))
+    );
+}
+
+#[test]
+fn the_account_of_what_serves_is_not_rewritten_before_the_gate_opens() {
+    let o = under_way(declared(2));
+    let prepares = |o: &Observed| {
+        decide(o)
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Prepare { .. } | Step::Apply { .. }))
+    };
+    assert!(!prepares(&o));
+    let mut o = o;
+    let second = o.current.as_mut().unwrap();
+    second.outcome = Some(Outcome::MigrationFailed);
+    let second = second.clone();
+    let failed = entry(&second, 1, EntryState::Failed);
+    o.ledger
+        .as_mut()
+        .unwrap()
+        .ledger
+        .entries
+        .insert(key(&second), failed);
+    assert!(decide(&o).steps.is_empty());
+}
+
+#[test]
+fn a_failed_migration_is_concluded_once_and_then_rests() {
+    let mut o = under_way(declared(2));
+    let second = o.current.clone().unwrap();
+    let failed = entry(&second, 1, EntryState::Failed);
+    o.ledger
+        .as_mut()
+        .unwrap()
+        .ledger
+        .entries
+        .insert(key(&second), failed);
+    assert_eq!(concluded(&o), Some(Outcome::MigrationFailed));
+    o.current.as_mut().unwrap().outcome = Some(Outcome::MigrationFailed);
+    let decision = decide(&o);
+    assert!(decision.is_settled(), "{decision:?}");
+    assert_eq!(decision.report.phase, Phase::Failed("Migrating"));
+}
+
+#[test]
+fn a_complete_rollout_is_watched_before_it_is_live() {
+    let mut o = rolled_out();
+    assert_eq!(decide(&o).report.phase, Phase::Verifying);
+    o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(59)));
+    assert_eq!(concluded(&o), None);
+    o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(60)));
+    assert_eq!(concluded(&o), Some(Outcome::Live));
+}
+
+#[test]
+fn restarts_while_it_is_watched_fail_it() {
+    let mut o = rolled_out();
+    o.pods = vec![crashing(1)];
+    assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
+}
+
+#[test]
+fn a_rollout_that_takes_too_long_fails_and_a_crash_loop_fails_at_once() {
+    let mut o = rolled_out();
+    let deployment = o
+        .objects
+        .values_mut()
+        .find(|live| live.value["kind"] == "Deployment")
+        .unwrap();
+    deployment.value["status"]["availableReplicas"] = 0.into();
+    assert_eq!(concluded(&o), None);
+    o.stage = Some((Stage::RollingOut(RevisionNumber(2)), Duration::from_secs(601)));
+    assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
+    o.stage = None;
+    o.pods = vec![crashing(3)];
+    assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
+}
+
+#[test]
+fn a_ledger_that_was_lost_is_rebuilt_from_a_revision_that_was_live() {
+    let mut o = live(declared(1));
+    o.ledger = None;
+    o.objects.clear();
+    let decision = decide(&o);
+    let [
+        Step::Migrate(MigrationStep::Write {
+            entry, over: None, ..
+        }),
+    ] = &decision.steps[..]
+    else {
+        panic!("{:?}", decision.steps)
+    };
+    assert_eq!(entry.state, EntryState::Succeeded);
+    assert!(entry.note.contains("rebuilt from v1"), "{}", entry.note);
+}
+
+/// The entry that a decision writes, put into the ledger.
+fn write_ledger(o: &mut Observed) -> Option<Entry> {
+    let decision = decide(o);
+    let Some(MigrationStep::Write { key, entry, .. }) = decision.migration_steps().next() else {
+        return None;
+    };
+    let seen = o.ledger.get_or_insert_with(|| ledger([]));
+    seen.ledger.entries.insert(key.clone(), (**entry).clone());
+    Some((**entry).clone())
+}
+
+#[test]
+fn a_lost_ledger_is_rebuilt_before_the_next_revision_is_made() {
+    let mut o = live(declared(2));
+    o.ledger = None;
+    assert_eq!(write_ledger(&mut o).unwrap().revision, 1);
+    assert!(matches!(decide(&o).steps[..], [Step::CreateRevision(_)]));
+}
+
+#[test]
+fn a_lost_ledger_does_not_run_a_failed_migration_again() {
+    let mut o = under_way(declared(2));
+    o.current.as_mut().unwrap().outcome = Some(Outcome::MigrationFailed);
+    o.ledger = None;
+    assert_eq!(write_ledger(&mut o).unwrap().state, EntryState::Unknown);
+    let rebuilt = write_ledger(&mut o).unwrap();
+    assert_eq!((rebuilt.state, rebuilt.revision), (EntryState::Succeeded, 1));
+    let decision = decide(&o);
+    assert!(decision.is_settled(), "{decision:?}");
+    assert!(
+        decision.report.message.contains("LedgerMissing"),
+        "{}",
+        decision.report.message
+    );
+}
+
+#[test]
+fn after_a_lost_ledger_a_commit_that_raises_rerun_runs_it() {
+    let mut o = rolled_out();
+    (o.live, o.ledger) = (None, None);
+    // What runs is of a revision that is no more.
+    o.objects = running(&revision(&o, &declared(1), 1).objects);
+    assert_eq!(write_ledger(&mut o).unwrap().state, EntryState::Unknown);
+    assert!(decide(&o).migration_steps().next().is_none());
+    let mut again = declared(2);
+    again.migrate.as_mut().unwrap().rerun = 1;
+    rehash(&mut again);
+    o.current = Some(revision(&o, &again, 3));
+    o.declaration = crate::plan::observed::Declaration::Valid(Box::new(again));
+    let decision = decide(&o);
+    assert!(matches!(
+        decision.migration_steps().next(),
+        Some(MigrationStep::CreateJob { .. })
+    ));
+}
+
+#[test]
+fn what_others_changed_is_put_back_and_counted() {
+    let mut o = live(declared(1));
+    o.seen_before = true;
+    let deployment = o
+        .objects
+        .values_mut()
+        .find(|live| live.value["kind"] == "Deployment")
+        .unwrap();
+    deployment.value["spec"]["replicas"] = 9.into();
+    let decision = decide(&o);
+    assert!(matches!(decision.steps[..], [Step::Apply { .. }]));
+    assert_eq!(decision.report.repairs, 1);
+}
+
+#[test]
+fn old_revisions_and_jobs_are_forgotten_and_the_one_that_serves_never() {
+    let mut spec = declared(1);
+    spec.retain_revisions = 2;
+    spec.retain_failed_jobs = 1;
+    let mut o = live(spec);
+    let first = o.current.clone().unwrap();
+    let old = JobSeen {
+        finished: Some(JobEnd::Complete),
+        suspended: false,
+        resumed: true,
+        ..job(&first, 1)
+    };
+    let mut second = revision(&o, &declared(2), 2);
+    second.number = RevisionNumber(2);
+    let newer = JobSeen {
+        finished: Some(JobEnd::Complete),
+        ..job(&second, 1)
+    };
+    let done = entry(&second, 1, EntryState::Succeeded);
+    o.ledger
+        .as_mut()
+        .unwrap()
+        .ledger
+        .entries
+        .insert(key(&second), done);
+    o.jobs = vec![old.clone(), newer];
+    o.retained = (1..=4).map(RevisionNumber).collect();
+    let steps = decide(&o).steps;
+    assert!(steps.contains(&Step::Forget(RevisionNumber(2))), "{steps:?}");
+    assert!(!steps.contains(&Step::Forget(RevisionNumber(1))), "{steps:?}");
+    let deleted: Vec<_> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Migrate(MigrationStep::DeleteJob { uid, .. }) => Some(uid.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(deleted, [old.uid]);
+}

@@ -1,0 +1,290 @@
+use super::*;
+use crate::{
+    plan::{
+        fixtures::{self, declared, entry, job, key, ledger, live, observed, rehash, running, under_way},
+        observed::JobSeen,
+    },
+    render::Kind,
+    spec::declared::ImagePick,
+};
+
+/// Version 2 was rolled out and failed; its objects are in the cluster.
+fn failed() -> Observed {
+    let mut o = under_way(declared(2));
+    let second = o.current.as_mut().unwrap();
+    second.outcome = Some(Outcome::RolloutFailed);
+    second.message = "pod billing-0 restarted 3 times".into();
+    let second = second.clone();
+    let entry = entry(&second, 1, EntryState::Succeeded);
+    o.ledger
+        .as_mut()
+        .unwrap()
+        .ledger
+        .entries
+        .insert(key(&second), entry);
+    o.objects = running(&second.objects);
+    o
+}
+
+fn tagged(version: u32) -> Declared {
+    let mut spec = declared(version);
+    spec.image.pick = ImagePick::Tag(format!("{version}.0.0"));
+    rehash(&mut spec);
+    spec
+}
+
+fn waits(o: &Observed, reason: &str) -> Decision {
+    let decision = decide(o);
+    assert_eq!(
+        decision.report.phase,
+        Phase::Waiting(reason.into()),
+        "{}",
+        decision.report.message
+    );
+    assert!(decision.steps.is_empty(), "{:?}", decision.steps);
+    decision
+}
+
+/// The revision whose Deployment a decision writes.
+fn applied(decision: &Decision) -> Vec<(u64, i64)> {
+    let objects = decision.steps.iter().filter_map(|step| match step {
+        Step::Apply { gate, objects } => Some(objects.iter().map(|(object, _)| (gate.revision().0, object))),
+        _ => None,
+    });
+    objects
+        .flatten()
+        .filter(|(_, object)| object.key.kind == Kind::Deployment)
+        .map(|(number, object)| (number, object.value["spec"]["replicas"].as_i64().unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_first_version_becomes_the_first_revision() {
+    let decision = decide(&observed(declared(1)));
+    let [Step::CreateRevision(draft)] = &decision.steps[..] else {
+        panic!("{:?}", decision.steps)
+    };
+    assert_eq!(draft.number, RevisionNumber(1));
+    assert!(draft.migration.is_some());
+}
+
+#[test]
+fn what_is_live_and_as_declared_is_left_alone() {
+    let decision = decide(&live(declared(1)));
+    assert!(decision.is_settled(), "{decision:?}");
+    assert_eq!(decision.report.phase, Phase::Live);
+}
+
+#[test]
+fn a_newer_commit_waits_for_the_running_migration_and_then_only_the_newest_goes() {
+    let mut o = under_way(declared(2));
+    let second = o.current.clone().unwrap();
+    let claim = entry(&second, 1, EntryState::Claimed);
+    o.ledger
+        .as_mut()
+        .unwrap()
+        .ledger
+        .entries
+        .insert(key(&second), claim);
+    let running = JobSeen {
+        suspended: false,
+        resumed: true,
+        ..job(&second, 1)
+    };
+    o.jobs.push(running);
+    o.declaration = Declaration::Valid(Box::new(declared(3)));
+    let decision = decide(&o);
+    assert!(decision.steps.is_empty(), "{:?}", decision.steps);
+    assert!(
+        decision
+            .report
+            .message
+            .contains("3.0.0 waits until the migration of 2.0.0")
+    );
+
+    let done = entry(&second, 1, EntryState::Succeeded);
+    o.ledger
+        .as_mut()
+        .unwrap()
+        .ledger
+        .entries
+        .insert(key(&second), done);
+    let decision = decide(&o);
+    let [
+        Step::Conclude {
+            revision, outcome, ..
+        },
+        Step::CreateRevision(draft),
+    ] = &decision.steps[..]
+    else {
+        panic!("{:?}", decision.steps)
+    };
+    assert_eq!(
+        (*revision, *outcome, draft.number),
+        (RevisionNumber(2), Outcome::Superseded, RevisionNumber(3))
+    );
+}
+
+#[test]
+fn a_failed_rollout_brings_the_last_live_revision_back_and_git_still_declares_the_other() {
+    let decision = decide(&failed());
+    assert_eq!(applied(&decision), [(1, 1)]);
+    assert_eq!(decision.report.phase, Phase::RolledBack);
+    for part in ["2.0.0 failed", "1.0.0 runs", "git still declares 2.0.0"] {
+        assert!(
+            decision.report.message.contains(part),
+            "{}",
+            decision.report.message
+        );
+    }
+    let ahead = decision
+        .report
+        .details
+        .iter()
+        .any(|(name, _)| *name == "SchemaAhead");
+    assert!(ahead, "its migration stays: {:?}", decision.report.details);
+}
+
+#[test]
+fn a_commit_that_only_scales_after_a_rollback_scales_what_runs_and_does_not_try_again() {
+    let mut o = failed();
+    o.objects = running(&o.live.clone().unwrap().objects);
+    assert!(decide(&o).steps.is_empty());
+    let mut scaled = declared(2);
+    scaled
+        .processes
+        .values_mut()
+        .for_each(|process| process.replicas = 3);
+    o.declaration = Declaration::Valid(Box::new(scaled));
+    assert_eq!(applied(&decide(&o)), [(1, 3)]);
+}
+
+#[test]
+fn a_higher_attempt_tries_the_failed_version_again_as_a_new_revision() {
+    let mut o = failed();
+    let mut again = declared(2);
+    again.attempt = 1;
+    rehash(&mut again);
+    o.declaration = Declaration::Valid(Box::new(again));
+    let decision = decide(&o);
+    assert!(matches!(&decision.steps[..], [Step::CreateRevision(draft)] if draft.number.0 == 3));
+}
+
+#[test]
+fn a_first_version_that_fails_has_no_earlier_version_and_stays() {
+    let mut o = failed();
+    o.live = None;
+    let decision = decide(&o);
+    assert_eq!(decision.report.phase, Phase::Failed("RollingOut"));
+    assert!(
+        decision.report.message.contains("no earlier version"),
+        "{}",
+        decision.report.message
+    );
+    assert!(applied(&decision).is_empty());
+}
+
+#[test]
+fn going_back_in_git_applies_the_live_revision_without_a_new_one() {
+    let mut o = failed();
+    o.declaration = Declaration::Valid(Box::new(declared(1)));
+    assert_eq!(applied(&decide(&o)), [(1, 1)]);
+}
+
+#[test]
+fn an_edited_spec_starts_nothing_and_what_runs_is_kept() {
+    let mut o = live(declared(2));
+    o.declaration = Declaration::Edited;
+    waits(&o, "Drifted");
+    let deployment = o
+        .objects
+        .values_mut()
+        .find(|live| live.value["kind"] == "Deployment")
+        .unwrap();
+    deployment.value["spec"]["template"]["spec"]["containers"][0]["image"] = "other".into();
+    assert_eq!(applied(&decide(&o)), [(1, 1)]);
+}
+
+#[test]
+fn a_tag_that_does_not_exist_yet_is_waited_for() {
+    let mut o = live(tagged(2));
+    assert_eq!(decide(&o).steps, [Step::AskRegistry]);
+    o.image = ImageSeen::Missing;
+    let decision = waits(&o, "WaitingForImage");
+    assert_eq!(decision.wait, Wait::After(POLL));
+}
+
+#[test]
+fn an_image_that_fits_no_node_is_waited_for() {
+    let mut o = live(tagged(2));
+    o.architectures = vec!["amd64".into()];
+    let found = |platform: &str| ImageSeen::Found {
+        digest: fixtures::digest(2),
+        platforms: vec![platform.into()],
+        obtained: "registry".into(),
+    };
+    o.image = found("linux/arm64");
+    waits(&o, "PlatformMismatch");
+    o.image = found("linux/amd64");
+    assert!(matches!(decide(&o).steps[..], [Step::CreateRevision(_)]));
+}
+
+#[test]
+fn a_version_never_gets_a_second_digest_while_its_revision_is_kept() {
+    let mut o = live(tagged(2));
+    o.pin = Some((fixtures::digest(7), RevisionNumber(1), Vec::new()));
+    let decision = decide(&o);
+    assert!(
+        matches!(&decision.steps[..], [Step::CreateRevision(draft)] if draft.digest == fixtures::digest(7))
+    );
+}
+
+#[test]
+fn a_secret_that_is_missing_is_named_and_waited_for() {
+    let mut o = live(declared(2));
+    o.missing = vec!["Secret billing-db with key url".into()];
+    o.database = DatabaseSeen::Unreadable;
+    let decision = waits(&o, "SecretMissing");
+    assert!(
+        decision.report.message.contains("billing-db"),
+        "{}",
+        decision.report.message
+    );
+}
+
+#[test]
+fn another_database_is_a_new_revision_that_says_so() {
+    let mut o = live(declared(1));
+    o.database = DatabaseSeen::Known("db2:5432/shop".into());
+    let decision = decide(&o);
+    assert!(matches!(
+        &decision.steps[..],
+        [Step::CreateRevision(draft)] if draft.cause.as_deref() == Some("database moved")
+    ));
+}
+
+#[test]
+fn a_namespace_that_is_missing_or_going_is_waited_for() {
+    let mut o = live(declared(2));
+    o.namespace = NamespaceSeen::Missing;
+    waits(&o, "NamespaceMissing");
+    o.namespace = NamespaceSeen::Terminating;
+    waits(&o, "NamespaceTerminating");
+}
+
+#[test]
+fn a_version_that_is_removed_keeps_what_runs() {
+    let mut o = live(declared(2));
+    o.declaration = Declaration::NoVersion;
+    waits(&o, "VersionRemoved");
+}
+
+#[test]
+fn without_a_success_in_the_ledger_nothing_is_put_back() {
+    let mut o = live(declared(2));
+    o.declaration = Declaration::Edited;
+    o.objects.clear();
+    assert_eq!(applied(&decide(&o)).len(), 1);
+    o.ledger = Some(ledger([]));
+    assert!(decide(&o).steps.is_empty());
+}

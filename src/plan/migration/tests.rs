@@ -1,0 +1,415 @@
+use super::*;
+use crate::{
+    plan::{
+        Observed, Step,
+        decide::decide,
+        decision::Decision,
+        fixtures::{declared, ended_pod, entry, job, job_pod, key, ledger, rehash, uid, under_way},
+        observed::Declaration,
+    },
+    spec::Declared,
+};
+
+/// Version 2 under way after version 1, with this entry in the ledger and nothing else of its migration.
+fn with_entry(spec: Declared, change: impl FnOnce(&mut Entry)) -> Observed {
+    let mut o = under_way(spec);
+    let (first, second) = (o.live.clone().unwrap(), o.current.clone().unwrap());
+    let mut entry2 = entry(&second, 1, EntryState::Claimed);
+    change(&mut entry2);
+    o.ledger = Some(ledger([
+        (key(&first), entry(&first, 1, EntryState::Succeeded)),
+        (key(&second), entry2),
+    ]));
+    o
+}
+
+fn claimed() -> Observed {
+    with_entry(declared(2), |_| {})
+}
+
+fn second(o: &Observed) -> Revision {
+    o.current.clone().unwrap()
+}
+
+/// As claimed, and its Job was resumed.
+fn resumed() -> (Observed, JobSeen) {
+    let mut o = claimed();
+    let job = JobSeen {
+        suspended: false,
+        resumed: true,
+        ..job(&second(&o), 1)
+    };
+    o.jobs.push(job.clone());
+    o.lock.1 = held_by(&job, false);
+    (o, job)
+}
+
+/// As resumed, with the end of the Job and its pod.
+fn ended(end: JobEnd, pod: impl FnOnce(&JobSeen) -> Option<JobPodSeen>) -> Observed {
+    let (mut o, job) = resumed();
+    o.jobs[0].finished = Some(end);
+    o.job_pods.extend(pod(&job));
+    o
+}
+
+fn held_by(job: &JobSeen, over: bool) -> LockSeen {
+    LockSeen::Held {
+        by: job.uid.clone(),
+        holder: format!("shop/{}", job.name),
+        over,
+        resource_version: "3".into(),
+    }
+}
+
+fn moves(o: &Observed) -> Vec<MigrationStep> {
+    decide(o).migration_steps().cloned().collect()
+}
+
+fn words(o: &Observed) -> Vec<&'static str> {
+    moves(o).iter().map(MigrationStep::word).collect()
+}
+
+/// The state that is booked.
+fn booked_state(o: &Observed) -> (EntryState, String) {
+    match &moves(o)[..] {
+        [MigrationStep::Write { entry, .. }] => (entry.state, entry.note.clone()),
+        other => panic!("not a booking: {other:?}"),
+    }
+}
+
+fn says(o: &Observed, text: &str) -> Decision {
+    let decision = decide(o);
+    assert!(
+        decision.report.message.contains(text),
+        "{}",
+        decision.report.message
+    );
+    decision
+}
+
+fn touches_deployment(decision: &Decision) -> bool {
+    decision
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Apply { .. }))
+}
+
+// === claim before run ===
+
+#[test]
+fn the_job_is_created_then_claimed_then_locked_then_resumed() {
+    let mut o = under_way(declared(2));
+    assert_eq!(words(&o), ["create"]);
+    o.jobs.push(job(&second(&o), 1));
+    let (state, _) = booked_state(&o);
+    assert_eq!(state, EntryState::Claimed);
+    let mut o = claimed();
+    o.jobs.push(job(&second(&o), 1));
+    assert_eq!(words(&o), ["lock"]);
+    o.lock.1 = held_by(&o.jobs[0], false);
+    assert_eq!(words(&o), ["resume"]);
+}
+
+#[test]
+fn a_claim_is_a_compare_and_swap_on_the_ledger_that_was_seen() {
+    let mut o = under_way(declared(2));
+    o.jobs.push(job(&second(&o), 1));
+    let [MigrationStep::Write { over, entry, .. }] = &moves(&o)[..] else {
+        panic!()
+    };
+    assert_eq!(over.as_deref(), Some("7"));
+    assert_eq!(entry.uid, o.jobs[0].uid);
+}
+
+#[test]
+fn a_job_that_ran_without_a_claim_is_unknown() {
+    let mut o = under_way(declared(2));
+    o.jobs.push(JobSeen {
+        resumed: true,
+        suspended: false,
+        ..job(&second(&o), 1)
+    });
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+}
+
+#[test]
+fn a_strangers_job_under_the_name_is_left_alone() {
+    let mut o = under_way(declared(2));
+    o.jobs.push(JobSeen {
+        key: None,
+        ..job(&second(&o), 1)
+    });
+    assert!(decide(&o).steps.is_empty());
+    says(&o, "is not Slipway's");
+}
+
+#[test]
+fn a_lock_that_another_job_holds_is_waited_for() {
+    let mut o = claimed();
+    o.jobs.push(job(&second(&o), 1));
+    o.lock.1 = LockSeen::Held {
+        by: uid("other"),
+        holder: "other/shop-migrate-1".into(),
+        over: false,
+        resource_version: "3".into(),
+    };
+    assert!(moves(&o).is_empty());
+    says(&o, "other/shop-migrate-1 is migrating the same database");
+}
+
+#[test]
+fn a_lock_passes_on_by_compare_and_swap_when_its_holder_is_over() {
+    let mut o = claimed();
+    o.jobs.push(job(&second(&o), 1));
+    let other = JobSeen {
+        uid: uid("other"),
+        ..o.jobs[0].clone()
+    };
+    o.lock.1 = held_by(&other, true);
+    let [MigrationStep::TakeLock { over, uid, .. }] = &moves(&o)[..] else {
+        panic!()
+    };
+    assert_eq!((over.as_deref(), uid), (Some("3"), &o.jobs[0].uid));
+}
+
+#[test]
+fn a_pod_of_an_earlier_migration_is_waited_for_whatever_the_lock_says() {
+    let mut o = claimed();
+    o.jobs.push(job(&second(&o), 1));
+    o.lock.1 = held_by(&o.jobs[0], false);
+    let earlier = JobSeen {
+        uid: uid("earlier"),
+        ..o.jobs[0].clone()
+    };
+    o.job_pods.push(job_pod(&earlier));
+    assert!(moves(&o).is_empty());
+    says(&o, "has not ended yet");
+}
+
+#[test]
+fn an_abandoned_job_that_holds_the_lock_is_cleared_away_first() {
+    let mut o = claimed();
+    let first = o.live.clone().unwrap();
+    let mut abandoned = JobSeen {
+        resumed: true,
+        ..job(&first, 1)
+    };
+    abandoned.uid = uid("abandoned");
+    o.jobs = vec![job(&second(&o), 1), abandoned.clone()];
+    o.lock.1 = held_by(&abandoned, false);
+    let seen = o.ledger.as_mut().unwrap();
+    let lost = Entry {
+        uid: abandoned.uid.clone(),
+        state: EntryState::Unknown,
+        ..entry(&first, 1, EntryState::Unknown)
+    };
+    seen.ledger.entries.insert(key(&first), lost);
+    let steps = moves(&o);
+    assert!(
+        matches!(&steps[..], [MigrationStep::DeleteJob { uid, .. }] if *uid == abandoned.uid),
+        "{steps:?}"
+    );
+}
+
+// === evidence ===
+
+#[test]
+fn complete_with_its_pod_is_a_success() {
+    let o = ended(JobEnd::Complete, |job| Some(ended_pod(job, 0)));
+    assert_eq!(booked_state(&o).0, EntryState::Succeeded);
+    assert!(
+        !touches_deployment(&decide(&o)),
+        "the success is booked before anything is rolled out"
+    );
+}
+
+#[test]
+fn complete_without_a_pod_is_unknown() {
+    assert_eq!(
+        booked_state(&ended(JobEnd::Complete, |_| None)).0,
+        EntryState::Unknown
+    );
+}
+
+#[test]
+fn a_pod_that_was_deleted_and_ended_with_exit_0_is_unknown() {
+    let o = ended(JobEnd::Complete, |job| {
+        Some(JobPodSeen {
+            deleting: true,
+            ..ended_pod(job, 0)
+        })
+    });
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+    let o = ended(JobEnd::Complete, |job| {
+        Some(JobPodSeen {
+            disrupted: true,
+            ..ended_pod(job, 0)
+        })
+    });
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+}
+
+#[test]
+fn another_boot_of_the_node_is_unknown() {
+    let mut o = ended(JobEnd::Complete, |job| Some(ended_pod(job, 0)));
+    let key = key(&second(&o));
+    let seen = o.ledger.as_mut().unwrap().ledger.entries.get_mut(&key).unwrap();
+    let started = |boot: &str| {
+        Some(Started {
+            node: "node1".into(),
+            boot_id: boot.into(),
+        })
+    };
+    seen.started = started("boot1");
+    assert_eq!(booked_state(&o).0, EntryState::Succeeded);
+    let seen = o.ledger.as_mut().unwrap().ledger.entries.get_mut(&key).unwrap();
+    seen.started = started("boot0");
+    let (state, note) = booked_state(&o);
+    assert_eq!(state, EntryState::Unknown);
+    assert!(note.contains("started anew"), "{note}");
+}
+
+#[test]
+fn where_it_runs_is_written_down_while_it_runs_and_not_after() {
+    let (mut o, job) = resumed();
+    o.job_pods = vec![job_pod(&job)];
+    let [MigrationStep::Write { entry, .. }] = &moves(&o)[..] else {
+        panic!()
+    };
+    assert_eq!(entry.started.as_ref().unwrap().boot_id, "boot1");
+    o.job_pods = vec![ended_pod(&job, 0)];
+    assert!(moves(&o).is_empty());
+}
+
+#[test]
+fn a_job_that_is_gone_is_unknown_and_is_never_created_again() {
+    let o = claimed();
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+    let o = with_entry(declared(2), |entry| entry.state = EntryState::Unknown);
+    assert!(moves(&o).is_empty());
+    says(&o, "is unknown");
+}
+
+#[test]
+fn a_job_that_was_suspended_after_it_started_is_unknown() {
+    let (mut o, job) = resumed();
+    o.jobs[0].suspended = true;
+    o.job_pods = vec![job_pod(&job)];
+    assert!(moves(&o).is_empty(), "its pod is still going");
+    o.job_pods.clear();
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+}
+
+#[test]
+fn a_running_migration_is_waited_for_until_its_timeout() {
+    let (mut o, job) = resumed();
+    let key = key(&second(&o));
+    let seen = o.ledger.as_mut().unwrap().ledger.entries.get_mut(&key).unwrap();
+    seen.started = Some(Started {
+        node: "node1".into(),
+        boot_id: "boot1".into(),
+    });
+    o.job_pods = vec![job_pod(&job)];
+    assert!(moves(&o).is_empty());
+    says(&o, "is running");
+    o.job_pods[0].running_for = Some(Duration::from_secs(1801));
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+}
+
+#[test]
+fn another_database_at_the_end_is_unknown_also_when_a_newer_commit_waits() {
+    for version in [2, 3] {
+        let mut o = ended(JobEnd::Complete, |job| Some(ended_pod(job, 0)));
+        o.declaration = Declaration::Valid(Box::new(declared(version)));
+        o.database = DatabaseSeen::Known("db2:5432/shop".into());
+        let (state, note) = booked_state(&o);
+        assert_eq!(state, EntryState::Unknown, "version {version} declared");
+        assert!(note.contains("database"), "{note}");
+        o.database = DatabaseSeen::Unreadable;
+        assert!(moves(&o).is_empty(), "nothing is booked while nobody can tell");
+    }
+}
+
+#[test]
+fn a_claimed_job_is_not_resumed_on_another_database() {
+    let mut o = claimed();
+    o.jobs.push(job(&second(&o), 1));
+    o.lock.1 = held_by(&o.jobs[0], false);
+    o.database = DatabaseSeen::Known("db2:5432/shop".into());
+    assert_eq!(words(&o), ["delete"]);
+}
+
+// === after the end ===
+
+#[test]
+fn an_exit_code_is_a_failure_with_the_last_line_of_its_log() {
+    let end = JobEnd::Failed("BackoffLimitExceeded".into());
+    let o = ended(end, |job| {
+        Some(JobPodSeen {
+            tail: "a\nno such column\n".into(),
+            ..ended_pod(job, 1)
+        })
+    });
+    assert_eq!(
+        booked_state(&o),
+        (EntryState::Failed, "exit code 1: no such column".into())
+    );
+}
+
+#[test]
+fn a_failed_migration_runs_again_only_under_a_higher_attempt() {
+    let mut o = with_entry(declared(2), |entry| entry.state = EntryState::Failed);
+    let failed = decide(&o);
+    assert!(failed.migration_steps().next().is_none());
+    assert!(
+        failed.report.message.contains("keeps serving"),
+        "{}",
+        failed.report.message
+    );
+    let mut higher = declared(2);
+    higher.attempt = 1;
+    rehash(&mut higher);
+    o.current.as_mut().unwrap().attempt = higher.attempt_hash.clone();
+    o.declaration = Declaration::Valid(Box::new(higher));
+    let steps = moves(&o);
+    assert!(
+        matches!(&steps[..], [MigrationStep::CreateJob { run: 2, .. }]),
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn an_unknown_outcome_is_accepted_by_a_commit_that_names_its_key_and_by_no_other() {
+    let mut o = with_entry(declared(2), |entry| entry.state = EntryState::Unknown);
+    let key = key(&second(&o));
+    for (accept, accepted) in [
+        ("abcdef", false),
+        (&key.as_str()[..7], false),
+        (key.short(), true),
+        (key.as_str(), true),
+    ] {
+        let mut spec = declared(2);
+        spec.migrate.as_mut().unwrap().accept = Some(accept.to_owned());
+        o.declaration = Declaration::Valid(Box::new(spec));
+        assert_eq!(words(&o) == ["write"], accepted, "{accept}");
+    }
+    assert_eq!(booked_state(&o).0, EntryState::Accepted);
+}
+
+#[test]
+fn a_booked_success_opens_the_gate_though_its_job_is_gone() {
+    let o = with_entry(declared(2), |entry| entry.state = EntryState::Succeeded);
+    assert!(touches_deployment(&decide(&o)));
+}
+
+#[test]
+fn the_lock_is_given_back_when_the_outcome_is_booked() {
+    let mut o = with_entry(declared(2), |entry| entry.state = EntryState::Succeeded);
+    let job = JobSeen {
+        finished: Some(JobEnd::Complete),
+        suspended: false,
+        ..job(&second(&o), 1)
+    };
+    o.lock.1 = held_by(&job, true);
+    assert_eq!(words(&o), ["free"]);
+}

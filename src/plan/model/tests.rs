@@ -1,0 +1,165 @@
+//! The sequences of `make test`.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::mutant::Mutant,
+    eyes::Reading,
+    sequence::{self, Coverage, Setting},
+};
+
+/// Sequences of each part; the parts run side by side.
+const PART: u64 = 2500;
+
+/// The seeds with which mutants are looked for; the true code passes them in part 0.
+const MUTANT_SEEDS: u64 = 400;
+
+fn tell(seed: u64, setting: Setting) -> ! {
+    let moves = sequence::shrink(&sequence::moves(seed), setting);
+    let (result, story) = sequence::trace(&moves, setting, true);
+    let story = story.join("\n");
+    panic!(
+        "seed {seed} ({setting:?}), {} moves: {:?}\n{story}",
+        moves.len(),
+        result.err().map(|v| v.to_string())
+    );
+}
+
+/// Runs a part of the seeds and reports what they reached.
+fn part(number: u64) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut reached: Vec<Coverage> = Vec::new();
+    for seed in number * PART..(number + 1) * PART {
+        match sequence::run(&sequence::moves(seed), Setting::default()) {
+            Ok(coverage) => reached.push(coverage),
+            Err(_) => tell(seed, Setting::default()),
+        }
+    }
+    for coverage in &reached {
+        for (name, is) in [
+            ("Job claimed", coverage.claimed),
+            ("crash between claim and resume", coverage.crash_after_claim),
+            ("lost reply on create", coverage.lost_create),
+            ("Job vanished", coverage.vanished),
+            ("stale read at the gate", coverage.stale_gate),
+            ("success booked", coverage.succeeded),
+        ] {
+            *counts.entry(name).or_default() += usize::from(is);
+        }
+    }
+    println!(
+        "model, seeds {}..{}: {} sequences",
+        number * PART,
+        (number + 1) * PART,
+        reached.len()
+    );
+    for (name, count) in &counts {
+        println!("  {count:5} reached: {name}");
+    }
+    let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+    for coverage in &reached {
+        *ends.entry(coverage.end.unwrap_or("?")).or_default() += 1;
+    }
+    println!("  came to rest as {ends:?}");
+    let limits = |of: fn(&Coverage) -> u32| reached.iter().map(of).sum::<u32>();
+    println!(
+        "  beyond what can be seen: {} successes of a run that ended by a reboot before anybody had looked, {} on a \
+         database that came and went; {} sequences booked an unknown outcome",
+        limits(|c| c.unseen_reboots),
+        limits(|c| c.unseen_rotations),
+        limits(|c| u32::from(c.unknown)),
+    );
+    for (name, count) in counts {
+        assert!(count >= 500, "only {count} sequences reached: {name}");
+    }
+}
+
+#[test]
+fn no_sequence_breaks_an_invariant_part_0() {
+    part(0);
+}
+
+#[test]
+fn no_sequence_breaks_an_invariant_part_1() {
+    part(1);
+}
+
+#[test]
+fn no_sequence_breaks_an_invariant_part_2() {
+    part(2);
+}
+
+#[test]
+fn no_sequence_breaks_an_invariant_part_3() {
+    part(3);
+}
+
+/// How many of the seeds find a fault, and by which invariants.
+fn found(setting: Setting) -> BTreeMap<&'static str, usize> {
+    let mut found = BTreeMap::new();
+    for seed in 0..MUTANT_SEEDS {
+        if let Err(violation) = sequence::run(&sequence::moves(seed), setting) {
+            *found.entry(violation.name).or_default() += 1;
+        }
+    }
+    println!("model, seeds 0..{MUTANT_SEEDS}, {setting:?}: {found:?}");
+    found
+}
+
+fn mutant(mutant: Mutant) -> BTreeMap<&'static str, usize> {
+    found(Setting {
+        mutant: Some(mutant),
+        ..Setting::default()
+    })
+}
+
+#[test]
+fn a_dropped_gate_is_found() {
+    assert!(mutant(Mutant::GateDropped).contains_key("S3"));
+}
+
+#[test]
+fn a_missing_job_taken_as_done_is_found() {
+    assert!(
+        mutant(Mutant::MissingIsDone)
+            .keys()
+            .any(|name| ["S4", "S6"].contains(name))
+    );
+}
+
+#[test]
+fn a_resume_without_a_claim_is_found() {
+    assert!(mutant(Mutant::ResumeWithoutClaim).contains_key("claim"));
+}
+
+#[test]
+fn an_ignored_lock_is_found() {
+    assert!(mutant(Mutant::LockIgnored).contains_key("S1"));
+}
+
+/// What the reads of `cluster` must hold to, shown by what breaks where they do not.
+#[test]
+fn a_start_time_taken_as_the_only_sign_of_a_resume_is_found() {
+    let reading = Reading {
+        start_time_only: true,
+    };
+    assert!(
+        found(Setting {
+            reading,
+            ..Setting::default()
+        })
+        .contains_key("S2")
+    );
+}
+
+#[test]
+#[ignore = "tells the story of SLIPWAY_SEED"]
+fn one_seed() {
+    let seed = std::env::var("SLIPWAY_SEED").unwrap().parse().unwrap();
+    let setting = Setting {
+        reading: Reading::default(),
+        ..Setting::default()
+    };
+    let (result, story) = sequence::trace(&sequence::moves(seed), setting, true);
+    println!("{}\n{result:?}", story.join("\n"));
+}
