@@ -80,7 +80,9 @@ pub fn job(id: &ReleaseId, job: &Job) -> Option<JobSeen> {
         resource_version: job.metadata.resource_version.clone()?,
         key,
         suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
-        resumed: status.start_time.is_some() || counted,
+        // startTime alone does not tell: Kubernetes 1.36 clears it when a Job is suspended again. A Job is created
+        // suspended, so any later generation means that somebody resumed it.
+        resumed: status.start_time.is_some() || counted || job.metadata.generation.is_some_and(|n| n > 1),
         deleting: job.metadata.deletion_timestamp.is_some(),
         finished: job_end(job),
     })
