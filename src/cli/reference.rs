@@ -33,7 +33,9 @@ pub fn page() -> anyhow::Result<String> {
         let _ = write!(
             text,
             "\n## {kind}\n\n{}\n",
-            words(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+            crd.pointer("/spec/versions/0/schema/openAPIV3Schema")
+                .map(words)
+                .unwrap_or_default()
         );
         for part in ["spec", "status"] {
             let Some(fields) = schema.get(part) else { continue };

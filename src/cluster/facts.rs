@@ -55,6 +55,7 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
         outcome: status.outcome,
         message: status.message,
         was_live: was_live(status.outcome, status.live_at.is_some()),
+        resource_version: object.resource_version().unwrap_or_default(),
     })
 }
 

@@ -1,36 +1,24 @@
 //! Carries out the steps of a decision, one write each. Nothing is decided here: a step that cannot be done as it
 //! was decided is an error, and the world is looked at again.
 
-use k8s_openapi::{
-    api::{
-        batch::v1::Job,
-        coordination::v1::{Lease, LeaseSpec},
-        core::v1::{ConfigMap, Secret},
-    },
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time},
-};
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{context::Context, generate, subject::Subject};
+use super::{context::Context, generate, migrate, subject::Subject};
 use crate::{
     api::{FIELD_MANAGER, ReleaseRevision, ReleaseRevisionSpec, meta, revision},
     cluster::{
         error::ClusterError,
         objects::{self, found, within},
-        observe::{generated_name, ledger_name},
+        observe::generated_name,
     },
-    names::{ReleaseId, RevisionNumber, Uid},
-    plan::{
-        Observed, Step, cause,
-        decision::{Draft, MigrationStep},
-        ledger::Entry,
-    },
-    render::{self, Kind, Object, ObjectKey},
-    spec::Declared,
+    names::{ReleaseId, RevisionNumber},
+    plan::{Observed, Step, cause, decision::Draft},
+    render,
 };
 
 /// A step that could not be carried out.
@@ -80,19 +68,19 @@ pub async fn act(
                 job_uid: entry.uid.to_string(),
                 job: entry.job.clone(),
             });
-            let mut status = json!({
-                "outcome": outcome,
-                "message": clip(message, 2000),
-                "finishedAt": Time(observed.now),
-                "migration": record,
-            });
+            let mut status = Map::from_iter([
+                ("outcome".to_owned(), json!(outcome)),
+                ("message".to_owned(), json!(clip(message, 2000))),
+                ("finishedAt".to_owned(), json!(Time(observed.now))),
+                ("migration".to_owned(), json!(record)),
+            ]);
             if *outcome == revision::Outcome::Live {
-                status["liveAt"] = json!(Time(observed.now));
+                status.insert("liveAt".to_owned(), json!(Time(observed.now)));
             }
             if !tail.is_empty() {
-                status["logTail"] = json!(clip(tail, 4000));
+                status.insert("logTail".to_owned(), json!(clip(tail, 4000)));
             }
-            conclude(context, id, *revision, status).await
+            conclude(context, observed, *revision, &status).await
         }
         Step::Generate => Ok(generate::generate(context, id, observed).await?),
         Step::Prepare { objects } | Step::Apply { objects, .. } => {
@@ -102,7 +90,7 @@ pub async fn act(
             }
             Ok(())
         }
-        Step::Migrate(step) => migrate(context, subject, observed, step).await,
+        Step::Migrate(step) => migrate::migrate(context, subject, observed, step).await,
         Step::Delete { key, uid } => {
             tracing::info!(release = %id, object = %key, "deleting what no revision wants any more");
             Ok(objects::delete(&context.client, id, key, uid, None).await?)
@@ -122,19 +110,27 @@ pub async fn act(
     }
 }
 
+/// Writes over the revision that the decision saw and no other: a controller that was frozen for a while must not
+/// replace the outcome that another one booked meanwhile.
 async fn conclude(
     context: &Context,
-    id: &ReleaseId,
+    observed: &Observed,
     number: RevisionNumber,
-    status: Value,
+    status: &Map<String, Value>,
 ) -> Result<(), ActError> {
+    let id = &observed.id;
+    let seen = [&observed.current, &observed.live]
+        .into_iter()
+        .flatten()
+        .find(|revision| revision.number == number);
+    let over = seen.map(|revision| &revision.resource_version);
     let api: Api<ReleaseRevision> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let name = number.object_name(&id.name);
     let params = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let patch = Patch::Merge(json!({ "status": status }));
+    let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": over }, "status": status }));
     within(
         || format!("write the outcome of {name}"),
         api.patch_status(&name, &params, &patch),
@@ -218,268 +214,8 @@ pub fn architectures(platforms: &[String]) -> Vec<String> {
         .collect()
 }
 
-// === the moves of a migration ===
-
-async fn migrate(
-    context: &Context,
-    subject: &Subject,
-    observed: &Observed,
-    step: &MigrationStep,
-) -> Result<(), ActError> {
-    let id = &observed.id;
-    tracing::info!(release = %id, commit = subject.commit(), step = step.word(), "migration");
-    match step {
-        MigrationStep::CreateJob { revision, key, run } => {
-            let Some(declared) = subject.declared() else {
-                return Ok(());
-            };
-            create_job(
-                context,
-                subject,
-                observed,
-                declared,
-                *revision,
-                key.as_str(),
-                *run,
-            )
-            .await
-        }
-        MigrationStep::Write { key, entry, over } => {
-            Ok(write_ledger(context, id, key.as_str(), entry, over.as_deref()).await?)
-        }
-        MigrationStep::TakeLock { lock, uid, job, over } => {
-            Ok(take_lock(context, id, lock, uid, job, over.as_deref()).await?)
-        }
-        MigrationStep::Resume { job, uid, over } => {
-            guard(context, subject, observed, job, uid).await?;
-            Ok(suspend(context, id, job, uid, over, false).await?)
-        }
-        MigrationStep::Suspend { job, uid, over } => Ok(suspend(context, id, job, uid, over, true).await?),
-        MigrationStep::DeleteJob { job, uid, over } => {
-            let key = ObjectKey {
-                kind: Kind::Job,
-                name: job.clone(),
-            };
-            Ok(objects::delete(&context.client, id, &key, uid, Some(over)).await?)
-        }
-        MigrationStep::FreeLock { lock, over } => Ok(free_lock(context, lock, over).await?),
-    }
-}
-
-async fn create_job(
-    context: &Context,
-    subject: &Subject,
-    observed: &Observed,
-    declared: &Declared,
-    number: RevisionNumber,
-    key: &str,
-    run: u32,
-) -> Result<(), ActError> {
-    let id = &observed.id;
-    let Some(revision) = observed
-        .current
-        .as_ref()
-        .filter(|revision| revision.number == number)
-    else {
-        return Ok(());
-    };
-    // What would be refused after the migration is refused before it.
-    for object in revision
-        .objects
-        .iter()
-        .filter(|object| object.key.kind == Kind::Deployment)
-    {
-        let seen = observed
-            .objects
-            .get(&object.key)
-            .map(|live| live.resource_version.as_str());
-        dry_run(
-            objects::apply(&context.client, id, object, seen, true).await,
-            &object.key,
-        )?;
-    }
-    let architectures = subject.architectures.get(&number).cloned().unwrap_or_default();
-    let input = subject.input(id, declared, &revision.digest, &architectures, number);
-    let Some(object) = render::migrate_job(&input, key, run) else {
-        return Ok(());
-    };
-    let job: Job = serde_json::from_value(object.value)
-        .map_err(|error| ClusterError::Unreadable(format!("the rendered Job: {error}")))?;
-    let api: Api<Job> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    within(
-        || format!("create {} of {id}", object.key),
-        api.create(&params, &job),
-    )
-    .await?;
-    Ok(())
-}
-
-fn dry_run(result: Result<Value, ClusterError>, key: &ObjectKey) -> Result<(), ActError> {
-    match result {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_refused() => Err(ActError::Refused {
-            what: key.to_string(),
-            why: error.sentence(),
-        }),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// One entry, by compare-and-swap on the whole ledger.
-async fn write_ledger(
-    context: &Context,
-    id: &ReleaseId,
-    key: &str,
-    entry: &Entry,
-    over: Option<&str>,
-) -> Result<(), ClusterError> {
-    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let name = ledger_name(id);
-    let text = serde_json::to_string(entry).map_err(|e| ClusterError::Unreadable(e.to_string()))?;
-    let attempted = || format!("write the ledger of {id}");
-    match over {
-        None => {
-            let map = ConfigMap {
-                metadata: ObjectMeta {
-                    name: Some(name),
-                    labels: Some([(meta::RELEASE.to_owned(), id.name.to_string())].into()),
-                    ..ObjectMeta::default()
-                },
-                data: Some([(key.to_owned(), text)].into()),
-                ..ConfigMap::default()
-            };
-            within(attempted, api.create(&PostParams::default(), &map)).await?;
-        }
-        Some(over) => {
-            let patch =
-                Patch::Merge(json!({ "metadata": { "resourceVersion": over }, "data": { key: text } }));
-            within(attempted, api.patch(&name, &PatchParams::default(), &patch)).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn take_lock(
-    context: &Context,
-    id: &ReleaseId,
-    lock: &str,
-    uid: &Uid,
-    job: &str,
-    over: Option<&str>,
-) -> Result<(), ClusterError> {
-    let api: Api<Lease> = Api::namespaced(context.client.clone(), context.own.as_str());
-    let holder = format!("{}/{job}", id.namespace);
-    let attempted = || format!("take the lock {lock} for Job {holder}");
-    match over {
-        None => {
-            let lease = Lease {
-                metadata: ObjectMeta {
-                    name: Some(lock.to_owned()),
-                    annotations: Some([(meta::LOCK_HOLDER.to_owned(), holder.clone())].into()),
-                    ..ObjectMeta::default()
-                },
-                spec: Some(LeaseSpec {
-                    holder_identity: Some(uid.to_string()),
-                    ..LeaseSpec::default()
-                }),
-            };
-            within(attempted, api.create(&PostParams::default(), &lease)).await?;
-        }
-        Some(over) => {
-            let patch = Patch::Merge(json!({
-                "metadata": { "resourceVersion": over, "annotations": { meta::LOCK_HOLDER: holder.clone() } },
-                "spec": { "holderIdentity": uid.as_str() },
-            }));
-            within(attempted, api.patch(lock, &PatchParams::default(), &patch)).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn free_lock(context: &Context, lock: &str, over: &str) -> Result<(), ClusterError> {
-    let api: Api<Lease> = Api::namespaced(context.client.clone(), context.own.as_str());
-    let patch = Patch::Merge(json!({
-        "metadata": { "resourceVersion": over, "annotations": { meta::LOCK_HOLDER: null } },
-        "spec": { "holderIdentity": null },
-    }));
-    within(
-        || format!("free the lock {lock}"),
-        api.patch(lock, &PatchParams::default(), &patch),
-    )
-    .await?;
-    Ok(())
-}
-
-/// `spec.suspend` of exactly the Job that was seen: any change since is a 409, and the world is looked at again.
-async fn suspend(
-    context: &Context,
-    id: &ReleaseId,
-    job: &str,
-    uid: &Uid,
-    over: &str,
-    suspend: bool,
-) -> Result<(), ClusterError> {
-    let api: Api<Job> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let patch = Patch::Merge(json!({
-        "metadata": { "uid": uid.as_str(), "resourceVersion": over },
-        "spec": { "suspend": suspend },
-    }));
-    let word = if suspend { "suspend" } else { "resume" };
-    within(
-        || format!("{word} Job {job} of {id}"),
-        api.patch(job, &PatchParams::default(), &patch),
-    )
-    .await?;
-    Ok(())
-}
-
-/// The budget that keeps drains away from the migration's pod; it goes with its Job.
-async fn guard(
-    context: &Context,
-    subject: &Subject,
-    observed: &Observed,
-    job: &str,
-    uid: &Uid,
-) -> Result<(), ClusterError> {
-    let Some(declared) = subject.declared() else {
-        return Ok(());
-    };
-    let Some(revision) = &observed.current else {
-        return Ok(());
-    };
-    let id = &observed.id;
-    let key = revision
-        .migration
-        .as_ref()
-        .map_or("", |migration| migration.key.as_str());
-    let input = subject.input(id, declared, &revision.digest, &[], revision.number);
-    let mut guard: Object = render::migrate_guard(&input, key);
-    let owner = OwnerReference {
-        api_version: Kind::Job.api_version().to_owned(),
-        kind: Kind::Job.as_str().to_owned(),
-        name: job.to_owned(),
-        uid: uid.to_string(),
-        ..OwnerReference::default()
-    };
-    if let Some(metadata) = guard.value.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("ownerReferences".to_owned(), json!([owner]));
-    }
-    let seen = objects::get(&context.client, id, &guard.key).await?;
-    if let Some((_, live)) = &seen
-        && render::ours(id, &guard.key, &live.value) != render::Ownership::Ours
-    {
-        return Ok(());
-    }
-    let over = seen.map(|(_, live)| live.resource_version);
-    objects::apply(&context.client, id, &guard, over.as_deref(), false).await?;
-    Ok(())
-}
-
 /// At most `max` characters.
+#[must_use]
 pub fn clip(text: &str, max: usize) -> String {
     text.chars().take(max).collect()
 }

@@ -18,6 +18,7 @@ use crate::{
     image::Registry,
     names::{Digest, Namespace, ReleaseId},
     plan::Stage,
+    server::Heartbeat,
     telemetry::Metrics,
 };
 
@@ -37,6 +38,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// To be asked before a pass writes: a leader that was paused may have been replaced.
     pub leader: Leader,
+    /// Whether passes end.
+    pub heartbeat: Heartbeat,
     /// What is remembered per release.
     pub memory: Memory,
 }
@@ -58,6 +61,7 @@ impl Context {
             tag_interval: parts.options.tag_interval,
             metrics: Arc::clone(&parts.metrics),
             leader: parts.leader.clone(),
+            heartbeat: parts.health.heartbeat("releases", Duration::from_secs(300)),
             memory: Memory::default(),
         }
     }
@@ -78,8 +82,6 @@ pub struct Remembered {
     pub tag: Option<(Instant, String, Digest)>,
     /// Errors in a row.
     pub failures: u32,
-    /// The phase and message of the last event.
-    pub told: Option<(String, String)>,
 }
 
 impl Memory {

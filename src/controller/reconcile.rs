@@ -2,16 +2,14 @@
 //! write).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::{
     Api, Resource as _,
-    api::{ListParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
     runtime::{
         controller::Action,
         events::{Event, EventType},
@@ -22,24 +20,17 @@ use serde_json::json;
 use super::{
     act::{self, ActError},
     context::Context,
+    guard::Stopped,
+    look::{ask, look},
     subject::Subject,
 };
 use crate::{
-    api::{Release, ReleaseStatus, revision::Outcome},
+    api::{Release, ReleaseStatus},
     cluster::{
         error::{ClusterError, Intent, backoff},
         objects::{found, within},
-        observe,
     },
-    image::{DockerConfig, ResolveError},
-    names::ReleaseId,
-    plan::{
-        Decision, Observed, Phase, Wait, decide,
-        decide::lock_name,
-        observed::{DatabaseSeen, Declaration, ImageSeen, LockSeen},
-    },
-    render::{self, Kind},
-    spec::{Declared, declared::ImagePick},
+    plan::{Decision, Phase, Wait, decide, observed::ImageSeen},
     status::release_status,
 };
 
@@ -57,6 +48,12 @@ pub enum ReconcileError {
     /// Something could not be done.
     #[error(transparent)]
     Act(#[from] ActError),
+    /// Another process may lead now: nothing more is written.
+    #[error("this process does not lead any more")]
+    NotLeading,
+    /// Panic or deadline.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
 impl ReconcileError {
@@ -67,6 +64,8 @@ impl ReconcileError {
             Self::Cluster(error) | Self::Act(ActError::Cluster(error)) => error.category(),
             Self::Act(ActError::Refused { .. }) => "dry_run_refused",
             Self::Act(ActError::TooLarge(_)) => "too_large",
+            Self::NotLeading => "not_leading",
+            Self::Stopped(_) => "stopped",
         }
     }
 
@@ -74,13 +73,14 @@ impl ReconcileError {
         match self {
             Self::Cluster(error) | Self::Act(ActError::Cluster(error)) => error.intent(),
             Self::Act(_) => Intent::Stall,
+            Self::NotLeading | Self::Stopped(_) => Intent::Retry,
         }
     }
 
     fn sentence(&self) -> String {
         match self {
             Self::Cluster(error) | Self::Act(ActError::Cluster(error)) => error.sentence(),
-            Self::Act(error) => error.to_string(),
+            other => other.to_string(),
         }
     }
 }
@@ -121,19 +121,24 @@ pub async fn reconcile(release: Arc<Release>, context: Arc<Context>) -> Result<A
 async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, ReconcileError> {
     let id = subject.id.clone();
     let mut image = ImageSeen::NotAsked;
+    let mut repairs = 0;
     for _ in 0..LOOKS {
         let observed = look(context, subject, image.clone()).await?; // client
-        let decision = decide(&observed); // no client
+        let mut decision = decide(&observed); // no client
         if decision.steps.contains(&crate::plan::Step::AskRegistry)
             && let Some(declared) = subject.declared()
         {
             image = ask(context, &id, declared).await; // client
         }
         for step in &decision.steps {
+            lead(context)?;
             act::act(context, subject, &observed, step).await?; // client, renders inside
         }
         remember(context, subject, &decision);
+        repairs += decision.report.repairs;
+        decision.report.repairs = repairs;
         if decision.wait != Wait::Again {
+            lead(context)?;
             write_status(context, subject, &decision, observed.now).await?; // client, status is pure
             return Ok(next_look(&decision));
         }
@@ -141,234 +146,13 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
     Ok(Action::requeue(Duration::from_secs(1)))
 }
 
-/// Observes one release.
-async fn look(
-    context: &Context,
-    subject: &mut Subject,
-    image: ImageSeen,
-) -> Result<Observed, ReconcileError> {
-    let (client, id) = (&context.client, subject.id.clone());
-    let now = Timestamp::now();
-    let (namespace, revisions, ledger) = tokio::try_join!(
-        observe::namespace(client, &id.namespace),
-        observe::revisions(client, &id),
-        observe::ledger(client, &id),
-    )?;
-    let (architectures, boots) = nodes(context).await?;
-    // After the ledger: what is absent now was absent when the ledger was read, or is gone since.
-    let jobs = observe::jobs(client, &id).await?;
-    let (job_pods, pods) = observe::pods(client, &id, &boots, now).await?;
-    subject.architectures = revisions
-        .objects
-        .iter()
-        .filter_map(|object| {
-            let number = crate::names::RevisionNumber(u64::try_from(object.spec.number).ok()?);
-            Some((number, act::architectures(&object.spec.image.platforms)))
-        })
-        .collect();
-    let references = match subject.declared() {
-        Some(declared) => observe::references(client, &id, declared).await?,
-        None => observe::References {
-            missing: Vec::new(),
-            ungenerated: Vec::new(),
-            database: DatabaseSeen::NotNeeded,
-        },
-    };
-    let exposure = exposure(subject, &revisions);
-    let wanted: BTreeSet<_> = revisions
-        .current()
-        .into_iter()
-        .chain(revisions.live())
-        .flat_map(|revision| revision.objects.iter())
-        .chain(exposure.iter())
-        .map(|object| object.key.clone())
-        .collect();
-    let objects = observe::objects(client, &id, &wanted).await?;
-    let memory = context.memory.get(&id);
-    let generation = subject.object.metadata.generation;
-    let mut observed = Observed {
-        declaration: subject.declaration.clone(),
-        namespace,
-        highest: revisions.current().map(|revision| revision.number),
-        current: revisions.current().cloned(),
-        live: revisions.live().cloned(),
-        retained: revisions.all.iter().map(|revision| revision.number).collect(),
-        image,
-        pin: subject
-            .declared()
-            .and_then(|declared| revisions.pin(&declared.image.reference())),
-        tag_moved: None,
-        architectures,
-        missing: references.missing,
-        ungenerated: references.ungenerated,
-        database: references.database,
-        ledger,
-        jobs,
-        job_pods,
-        lock: (String::new(), LockSeen::Absent),
-        objects,
-        pods,
-        exposure,
-        seen_before: memory.settled.is_some() && memory.settled == generation,
-        stage: memory.stage.map(|(stage, since)| (stage, since.elapsed())),
-        id,
-        now,
-    };
-    let lock = observed
-        .ledger
-        .as_ref()
-        .and_then(|seen| seen.ledger.claimed())
-        .map(|(_, entry)| entry.lock.clone())
-        .or_else(|| {
-            observed
-                .current
-                .as_ref()
-                .and_then(|current| Some(current.migration.as_ref()?.lock.clone()))
-        })
-        .unwrap_or_else(|| lock_name(&observed));
-    if observed.ledger.is_some() {
-        let seen = observe::lock(client, &context.own, &lock).await?;
-        observed.lock = (lock, seen);
+/// A process that was paused for long may have been replaced; it is asked before each write.
+fn lead(context: &Context) -> Result<(), ReconcileError> {
+    if context.leader.leads() {
+        Ok(())
     } else {
-        observed.lock.0 = lock;
+        Err(ReconcileError::NotLeading)
     }
-    observed.tag_moved = moved_tag(context, subject, &observed).await;
-    Ok(observed)
-}
-
-/// The exposing objects as the declared spec renders them, for the revision that it matches.
-fn exposure(subject: &Subject, revisions: &observe::Revisions) -> Vec<render::Object> {
-    let Some(declared) = subject.declared() else {
-        return Vec::new();
-    };
-    let matches = |revision: &&crate::plan::observed::Revision| revision.attempt == declared.attempt_hash;
-    let current = revisions.current().filter(|current| {
-        !matches!(
-            current.outcome,
-            Some(Outcome::Superseded | Outcome::RolloutFailed)
-        )
-    });
-    let Some(revision) = current
-        .filter(matches)
-        .or_else(|| revisions.live().filter(matches))
-    else {
-        return Vec::new();
-    };
-    let architectures = subject
-        .architectures
-        .get(&revision.number)
-        .cloned()
-        .unwrap_or_default();
-    let input = subject.input(
-        &subject.id,
-        declared,
-        &revision.digest,
-        &architectures,
-        revision.number,
-    );
-    render::render(&input)
-        .into_iter()
-        .filter(|object| !matches!(object.key.kind, Kind::Deployment | Kind::ServiceAccount))
-        .collect()
-}
-
-/// Architectures of schedulable nodes, and the boot id of each.
-async fn nodes(context: &Context) -> Result<(Vec<String>, BTreeMap<String, String>), ClusterError> {
-    let api: Api<Node> = Api::all(context.client.clone());
-    let list = within(|| "list the nodes".to_owned(), api.list(&ListParams::default())).await?;
-    let mut architectures = BTreeSet::new();
-    let mut boots = BTreeMap::new();
-    for node in list.items {
-        let schedulable = !node
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.unschedulable)
-            .unwrap_or(false);
-        let Some(info) = node.status.and_then(|status| status.node_info) else {
-            continue;
-        };
-        if schedulable {
-            architectures.insert(info.architecture);
-        }
-        boots.insert(node.metadata.name.unwrap_or_default(), info.boot_id);
-    }
-    Ok((architectures.into_iter().collect(), boots))
-}
-
-/// Asks the registry about the declared image.
-async fn ask(context: &Context, id: &ReleaseId, declared: &Declared) -> ImageSeen {
-    let config = match pull_config(context, id, declared).await {
-        Ok(config) => config,
-        Err(message) => {
-            return ImageSeen::Failed {
-                reason: "PullSecretInvalid".into(),
-                message,
-            };
-        }
-    };
-    match context.registry.resolve(&declared.image, config.as_ref()).await {
-        Ok(image) => ImageSeen::Found {
-            digest: image.digest,
-            platforms: image.platforms.iter().map(ToString::to_string).collect(),
-            obtained: "registry".to_owned(),
-        },
-        Err(ResolveError::NotFound { .. }) => ImageSeen::Missing,
-        Err(error) => ImageSeen::Failed {
-            reason: error.reason().to_owned(),
-            message: act::clip(&error.to_string(), 600),
-        },
-    }
-}
-
-async fn pull_config(
-    context: &Context,
-    id: &ReleaseId,
-    declared: &Declared,
-) -> Result<Option<DockerConfig>, String> {
-    let Some(name) = &declared.pull_secret else {
-        return Ok(None);
-    };
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let secret = found(within(|| format!("get pull Secret {name}"), api.get(name.as_str())).await)
-        .map_err(|error| error.sentence())?;
-    let Some(secret) = secret else { return Ok(None) };
-    let data = secret.data.unwrap_or_default();
-    let bytes = data.get(".dockerconfigjson").ok_or_else(|| {
-        format!("pull Secret {name} has no key .dockerconfigjson; it must be of type kubernetes.io/dockerconfigjson")
-    })?;
-    DockerConfig::parse(&bytes.0)
-        .map(Some)
-        .map_err(|error| format!("pull Secret {name}: {error}"))
-}
-
-/// Whether the tag of what runs points elsewhere now. Asked rarely; no answer is no news.
-async fn moved_tag(
-    context: &Context,
-    subject: &Subject,
-    observed: &Observed,
-) -> Option<crate::names::Digest> {
-    let declared = subject.declared()?;
-    let live = observed.live.as_ref()?;
-    if !matches!(declared.image.pick, ImagePick::Tag(_)) || live.reference != declared.image.reference() {
-        return None;
-    }
-    let memory = context.memory.get(&subject.id);
-    let known = memory
-        .tag
-        .filter(|(at, reference, _)| at.elapsed() < context.tag_interval && *reference == live.reference);
-    let digest = if let Some((_, _, digest)) = known {
-        digest
-    } else {
-        let ImageSeen::Found { digest, .. } = ask(context, &subject.id, declared).await else {
-            return None;
-        };
-        let reference = live.reference.clone();
-        context.memory.update(&subject.id, |memory| {
-            memory.tag = Some((Instant::now(), reference, digest.clone()))
-        });
-        digest
-    };
-    (digest != live.digest).then_some(digest)
 }
 
 fn remember(context: &Context, subject: &Subject, decision: &Decision) {
@@ -505,6 +289,10 @@ async fn tell_refusal(context: &Context, subject: &Subject, error: &ReconcileErr
 }
 
 /// When to try again after an error: sooner for a passing fault, rarely where a person must act.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the signature that kube's Controller asks for"
+)]
 pub fn error_policy(release: Arc<Release>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let Some(id) = Subject::read((*release).clone()).map(|subject| subject.id) else {
         return Action::await_change();
@@ -521,10 +309,4 @@ pub fn error_policy(release: Arc<Release>, error: &ReconcileError, context: Arc<
             Action::requeue(backoff(failures.saturating_sub(1), rand::random()).min(Duration::from_secs(20)))
         }
     }
-}
-
-/// Whether a declaration can be acted on; for logs.
-#[must_use]
-pub fn is_valid(declaration: &Declaration) -> bool {
-    matches!(declaration, Declaration::Valid(_))
 }

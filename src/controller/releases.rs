@@ -25,20 +25,28 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Parts, context::Context, reconcile};
+use super::{
+    Parts,
+    context::Context,
+    guard,
+    reconcile::{self, ReconcileError},
+};
 use crate::api::{Release, ReleaseRevision, meta};
 
 /// Releases that are worked on at once: a wait holds no worker, so this bounds requests, not releases.
 const CONCURRENCY: u16 = 16;
 
+/// One pass, whatever it waits for. Each request has a shorter deadline of its own.
+const PASS: Duration = Duration::from_secs(240);
+
 /// Runs until `token` is cancelled.
 pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken) {
     let client = parts.clients.watch.clone();
     let ours = || watcher::Config::default().labels(meta::RELEASE).any_semantic();
-    let heartbeat = parts.health.heartbeat("releases", Duration::from_secs(300));
-    heartbeat.rest();
+    let gate = parts.health.gate("the first list of Releases has not come");
     let controller = Controller::new(Api::<Release>::all(client.clone()), watcher::Config::default());
     let releases = controller.store();
+    let store = releases.clone();
     let stream = controller
         .with_config(
             controller::Config::default()
@@ -65,29 +73,27 @@ pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken)
         )
         .graceful_shutdown_on(token.cancelled_owned())
         .run(guarded, reconcile::error_policy, context);
-    stream
-        .for_each(|result| {
-            heartbeat.beat();
-            match result {
-                Ok(_) | Err(LoopError::ReconcilerFailed(..) | LoopError::ObjectNotFound(_)) => {}
-                Err(error) => {
-                    parts.metrics.watch_failed("Release");
-                    tracing::warn!(error = %error, "a watch of the release loop failed; it starts again");
-                }
+    let passes = stream.for_each(|result| {
+        match result {
+            Ok(_) | Err(LoopError::ReconcilerFailed(..) | LoopError::ObjectNotFound(_)) => {}
+            Err(error) => {
+                parts.metrics.watch_failed("Release");
+                tracing::warn!(error = %error, "a watch of the release loop failed; it starts again");
             }
-            heartbeat.rest();
-            futures::future::ready(())
-        })
-        .await;
+        }
+        futures::future::ready(())
+    });
+    guard::opening(gate, &store, passes).await;
 }
 
-/// One pass with a deadline, its panics caught: one poisonous release must not end the loop for the others.
-async fn guarded(
-    release: Arc<Release>,
-    context: Arc<Context>,
-) -> Result<controller::Action, reconcile::ReconcileError> {
+/// One pass, bounded and measured.
+async fn guarded(release: Arc<Release>, context: Arc<Context>) -> Result<controller::Action, ReconcileError> {
     let started = std::time::Instant::now();
-    let result = reconcile::reconcile(release, Arc::clone(&context)).await;
+    let _working = context.heartbeat.working();
+    let pass = reconcile::reconcile(release, Arc::clone(&context));
+    let result = guard::bounded(PASS, pass)
+        .await
+        .unwrap_or_else(|stopped| Err(stopped.into()));
     let outcome = match &result {
         Ok(_) => "ok",
         Err(error) => error.category(),
@@ -105,6 +111,10 @@ where
 }
 
 /// The release of an object by its label; the object need not be ours for a look.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the signature that kube's Controller asks for"
+)]
 fn by_label<K>(object: PartialObjectMeta<K>) -> Option<ObjectRef<Release>> {
     let name = object.metadata.labels.as_ref()?.get(meta::RELEASE)?;
     Some(ObjectRef::new(name).within(object.metadata.namespace.as_deref()?))

@@ -195,6 +195,7 @@ pub fn revision(o: &Observed, declared: &Declared, number: u64) -> Revision {
         outcome: None,
         message: String::new(),
         was_live: false,
+        resource_version: String::new(),
     }
 }
 
@@ -316,9 +317,9 @@ pub fn live(next: Declared) -> Observed {
 }
 
 /// As [`live`], and `next` is v2 under way.
-pub fn under_way(next: Declared) -> Observed {
+pub fn under_way(next: &Declared) -> Observed {
     let mut o = live(next.clone());
-    let second = revision(&o, &next, 2);
+    let second = revision(&o, next, 2);
     o.highest = Some(second.number);
     o.retained.push(second.number);
     o.current = Some(second);

@@ -50,7 +50,9 @@ impl MigrationKey {
                 None => part("absent"),
                 Some(words) => {
                     part(&format!("{} words", words.len()));
-                    words.iter().for_each(|word| part(word));
+                    for word in words {
+                        part(word);
+                    }
                 }
             }
         }

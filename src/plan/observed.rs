@@ -121,6 +121,8 @@ pub struct Revision {
     pub message: String,
     /// Whether it was Live once.
     pub was_live: bool,
+    /// Its resourceVersion as it was seen: an outcome is written over this one only.
+    pub resource_version: String,
 }
 
 /// The migration of a revision.
@@ -230,7 +232,7 @@ pub struct JobPodSeen {
     pub exit_code: Option<i32>,
     /// Whether it has a deletion time.
     pub deleting: bool,
-    /// Condition DisruptionTarget.
+    /// Condition `DisruptionTarget`.
     pub disrupted: bool,
     /// `status.reason`, such as `Evicted` or `NodeLost`.
     pub reason: Option<String>,

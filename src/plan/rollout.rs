@@ -211,7 +211,7 @@ mod tests {
             ..pod(2)
         };
         assert!(matches!(
-            judge(&[&moving], &[crash.clone()], RevisionNumber(2)),
+            judge(&[&moving], std::slice::from_ref(&crash), RevisionNumber(2)),
             Progress::Broken(_)
         ));
         let old = PodSeen {

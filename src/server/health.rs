@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -36,6 +36,21 @@ const RESTING: u64 = u64::MAX;
 pub struct Heartbeat {
     start: Instant,
     last: Arc<AtomicU64>,
+    running: AtomicUsize,
+}
+
+/// A piece of work of a loop. While none is under way the loop rests.
+#[derive(Debug)]
+pub struct Working<'a>(&'a Heartbeat);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.rest();
+        } else {
+            self.0.beat();
+        }
+    }
 }
 
 /// Something that must have happened before the process is ready.
@@ -75,6 +90,7 @@ impl Health {
         Heartbeat {
             start: self.0.start,
             last,
+            running: AtomicUsize::new(0),
         }
     }
 
@@ -123,6 +139,13 @@ impl Health {
 }
 
 impl Heartbeat {
+    /// A piece of work begins; it ends when what is returned is dropped.
+    pub fn working(&self) -> Working<'_> {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        self.beat();
+        Working(self)
+    }
+
     /// The loop made progress.
     pub fn beat(&self) {
         self.last.store(millis(self.start.elapsed()), Ordering::Relaxed);
@@ -167,6 +190,18 @@ mod tests {
         assert_eq!(health.stuck(), ["releases: no progress for 0 s"]);
         heart.rest();
         assert_eq!(health.stuck(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn work_that_does_not_end_is_stuck_and_a_loop_without_work_rests() {
+        let health = Health::new();
+        let heart = health.heartbeat("releases", Duration::from_millis(5));
+        let work = heart.working();
+        drop(heart.working());
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(health.stuck().len(), 1);
+        drop(work);
+        assert!(health.stuck().is_empty());
     }
 
     #[test]

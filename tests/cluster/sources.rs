@@ -1,6 +1,8 @@
 //! Git servers that do not answer, repositories that cannot be trusted, files that cannot be read, and removal.
 
-use super::support::{Case, alone, audit, bed_dir, get, kubectl, probe, script, shared, wait, writes};
+use super::support::{
+    Before, Broken, Case, alone, audit, bed_dir, exec, get, kubectl, probe, shared, spawn, wait,
+};
 
 fn source(case: &Case) -> serde_json::Value {
     get("releasesource", "", &case.source).unwrap()
@@ -27,17 +29,12 @@ fn a_git_server_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
     let case = Case::new("git-down", &probe("git-down"));
     case.declare("1.0.0", "version: 1.0.0");
     case.live("1.0.0");
-    let pods = case.pod_identities();
-    let written = writes(&case.ns, "deployments").len();
-    for (action, back, reasons) in [
-        ("stop", "start", ["Unreachable"]),
-        ("pause", "resume", ["TimedOut"]),
-    ] {
-        script("service", &[action, "git"]);
-        until_reason(&case, &reasons, 90);
-        assert_eq!(case.pod_identities(), pods);
-        assert_eq!(writes(&case.ns, "deployments").len(), written);
-        script("service", &[back, "git"]);
+    let before = Before::of(&case);
+    for (action, reasons) in [("stop", ["Unreachable"]), ("pause", ["TimedOut"])] {
+        let broken = Broken::by(action, "git");
+        until_reason(&case, &reasons, 30);
+        before.holds(&case);
+        drop(broken);
         until_reason(&case, &["Applied"], 90);
     }
     case.declare("1.1.0", "version: 1.1.0");
@@ -51,7 +48,7 @@ fn wrong_credentials_and_wrong_host_keys_are_said_and_mended_without_a_restart()
     let case = Case::new("git-auth", &probe("git-auth"));
     case.declare("1.0.0", "version: 1.0.0");
     case.live("1.0.0");
-    let written = writes(&case.ns, "deployments").len();
+    let before = Before::of(&case);
     let secret = format!("git-{}", case.source);
     let set = |data: &str| {
         kubectl(&[
@@ -66,12 +63,15 @@ fn wrong_credentials_and_wrong_host_keys_are_said_and_mended_without_a_restart()
         ]);
     };
     set(r#"{"stringData":{"password":"not-the-password"}}"#);
-    until_reason(&case, &["AuthFailed"], 60);
+    until_reason(&case, &["AuthFailed"], 30);
+    before.holds(&case);
     assert!(!source(&case).to_string().contains("not-the-password"));
     let password = std::fs::read_to_string(bed_dir().join("secrets/git-password")).unwrap();
     set(&serde_json::json!({"stringData": {"password": password.trim()}}).to_string());
     until_reason(&case, &["Applied"], 60);
-    assert_eq!(writes(&case.ns, "deployments").len(), written);
+    before.holds(&case);
+    case.declare("1.1.0", "version: 1.1.0");
+    case.live("1.1.0");
     case.end();
 }
 
@@ -81,6 +81,7 @@ fn a_wrong_ssh_host_key_is_refused() {
     let case = Case::reached_by("git-hostkey", &probe("git-hostkey"), super::support::Way::Ssh);
     case.declare("1.0.0", "version: 1.0.0");
     case.live("1.0.0");
+    let before = Before::of(&case);
     let good = std::fs::read_to_string(bed_dir().join("secrets/known_hosts")).unwrap();
     // The key of another server under the name of this one.
     let other =
@@ -99,9 +100,80 @@ fn a_wrong_ssh_host_key_is_refused() {
         ]);
     };
     set(other);
-    until_reason(&case, &["HostKeyMismatch", "HostKeyUnknown"], 60);
+    until_reason(&case, &["HostKeyMismatch", "HostKeyUnknown"], 30);
+    before.holds(&case);
     set(&good);
     until_reason(&case, &["Applied"], 60);
+    before.holds(&case);
+    case.declare("1.1.0", "version: 1.1.0");
+    case.live("1.1.0");
+    case.end();
+}
+
+#[test]
+fn a_server_whose_certificate_nobody_signed_is_refused() {
+    let _services = shared();
+    let case = Case::new("git-ca", &probe("git-ca"));
+    case.declare("1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    let before = Before::of(&case);
+    let folder = tempfile::tempdir().unwrap();
+    let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("cert.pem"));
+    let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
+    exec(&[
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=git.bed.test",
+        "-addext",
+        "subjectAltName=DNS:git.bed.test",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ]);
+    // What runs inside the bed outlives the wrapper that is killed here, so it has an end of its own.
+    let mut server = spawn(&[
+        "timeout",
+        "120",
+        "openssl",
+        "s_server",
+        "-quiet",
+        "-accept",
+        "8443",
+        "-key",
+        key,
+        "-cert",
+        certificate,
+        "-www",
+    ]);
+    let follow = |url: &str| {
+        let patch = serde_json::json!({"spec": {"git": {"url": url}}}).to_string();
+        kubectl(&[
+            "patch",
+            "releasesource",
+            &case.source,
+            "--type=merge",
+            "-p",
+            &patch,
+        ]);
+    };
+    follow("https://git.bed.test:8443/git-ca.git");
+    until_reason(&case, &["CertificateUnknown"], 30);
+    before.holds(&case);
+    follow("https://git.bed.test/git-ca.git");
+    until_reason(&case, &["Applied"], 60);
+    before.holds(&case);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    case.declare("1.1.0", "version: 1.1.0");
+    case.live("1.1.0");
     case.end();
 }
 

@@ -90,18 +90,60 @@ pub fn spawn(arguments: &[&str]) -> std::process::Child {
         .unwrap()
 }
 
-pub fn kubectl(arguments: &[&str]) -> String {
-    exec(&[&["kubectl"], arguments].concat())
+/// A program that runs inside the bed until this ends.
+pub struct Inside {
+    pid: String,
+    wrapper: std::process::Child,
+    _folder: tempfile::TempDir,
 }
 
-/// kubectl that may fail; whether it did not.
-pub fn try_kubectl(arguments: &[&str]) -> Result<String, String> {
-    let output = finish(inside(&[&["kubectl"], arguments].concat()), None, "kubectl");
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+impl Inside {
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let log =
+            fs::File::create(bed_dir().join("logs").join(format!("{}.log", name_of(arguments)))).unwrap();
+        let shell = ["sh", "-c", "echo $$ >\"$0\"; exec \"$@\"", file.to_str().unwrap()];
+        let wrapper = inside(&[&shell, arguments].concat())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let pid = wait("a program has started", 30, || {
+            let pid = fs::read_to_string(&file).ok()?.trim().to_owned();
+            (!pid.is_empty()).then_some(pid)
+        });
+        Self {
+            pid,
+            wrapper,
+            _folder: folder,
+        }
     }
+
+    /// `VmRSS:  1234 kB` as the kernel says it.
+    pub fn memory(&self) -> String {
+        let status = exec(&["cat", &format!("/proc/{}/status", self.pid)]);
+        let line = status.lines().find(|line| line.starts_with("VmRSS"));
+        line.unwrap_or("no memory").to_owned()
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        exec(&["sh", "-c", "kill \"$0\" || true", &self.pid]);
+        let _ = self.wrapper.wait();
+    }
+}
+
+fn name_of(arguments: &[&str]) -> String {
+    let known = |word: &&&str| word.ends_with("slipway") || word.ends_with(".py");
+    let word = arguments.iter().find(known).map_or("program", |word| *word);
+    word.rsplit('/').next().unwrap_or(word).to_owned()
+}
+
+pub fn kubectl(arguments: &[&str]) -> String {
+    exec(&[&["kubectl"], arguments].concat())
 }
 
 pub fn apply(yaml: &str) {
@@ -206,6 +248,76 @@ pub enum Way {
     Ssh,
 }
 
+/// What an earlier run on the same bed left of a case.
+fn clear(name: &str) {
+    kubectl(&["delete", "releasesource", name, "--ignore-not-found"]);
+    let secret = format!("git-{name}");
+    kubectl(&[
+        "-n",
+        "slipway-system",
+        "delete",
+        "secret",
+        &secret,
+        "--ignore-not-found",
+    ]);
+    kubectl(&[
+        "delete",
+        "namespace",
+        name,
+        "--ignore-not-found",
+        "--timeout=120s",
+    ]);
+}
+
+/// What must not change while something is broken.
+pub struct Before {
+    pods: Vec<(String, i64)>,
+    writes: usize,
+}
+
+impl Before {
+    pub fn of(case: &Case) -> Self {
+        Self {
+            pods: case.pod_identities(),
+            writes: writes(&case.ns, "deployments").len(),
+        }
+    }
+
+    pub fn holds(&self, case: &Case) {
+        assert_eq!(
+            case.pod_identities(),
+            self.pods,
+            "pods and restart counts are the same"
+        );
+        assert_eq!(
+            writes(&case.ns, "deployments").len(),
+            self.writes,
+            "no Deployment was written"
+        );
+    }
+}
+
+/// A service of the bed that is broken as long as this lives.
+pub struct Broken {
+    service: &'static str,
+    back: &'static str,
+}
+
+impl Broken {
+    /// `action` is `stop` or `pause`.
+    pub fn by(action: &str, service: &'static str) -> Self {
+        script("service", &[action, service]);
+        let back = if action == "pause" { "resume" } else { "start" };
+        Self { service, back }
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        script("service", &[self.back, self.service]);
+    }
+}
+
 impl Case {
     /// Namespace, database Secret, repository with a base layer, and a source that follows it.
     pub fn new(name: &str, base: &str) -> Self {
@@ -214,6 +326,7 @@ impl Case {
 
     pub fn reached_by(name: &str, base: &str, way: Way) -> Self {
         let ns = name.to_owned();
+        clear(name);
         kubectl(&["create", "namespace", &ns]);
         let database = format!("db_{}", name.replace('-', "_"));
         let url = script("db-new", &[&database]);
@@ -328,12 +441,15 @@ impl Case {
         list("jobs", &self.ns, "slipway.dev/release=app")
     }
 
+    /// Pods of the web process that are not on their way out.
     pub fn web_pods(&self) -> Vec<Value> {
-        list(
+        let mut pods = list(
             "pods",
             &self.ns,
             "slipway.dev/release=app,slipway.dev/process=web",
-        )
+        );
+        pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        pods
     }
 
     /// UID and restart count of each web pod.

@@ -1,35 +1,9 @@
 //! Registries that have nothing yet, or do not answer: a sentence within 30 s, nothing that runs is touched, and it goes
 //! on by itself.
 
-use super::support::{Case, alone, bed_dir, is_true, kubectl, probe, script, shared, wait, writes};
-
-/// What must not change while something is broken.
-struct Before {
-    pods: Vec<(String, i64)>,
-    writes: usize,
-}
-
-impl Before {
-    fn of(case: &Case) -> Self {
-        Self {
-            pods: case.pod_identities(),
-            writes: writes(&case.ns, "deployments").len(),
-        }
-    }
-
-    fn holds(&self, case: &Case) {
-        assert_eq!(
-            case.pod_identities(),
-            self.pods,
-            "pods and restart counts are the same"
-        );
-        assert_eq!(
-            writes(&case.ns, "deployments").len(),
-            self.writes,
-            "no Deployment was written"
-        );
-    }
-}
+use super::support::{
+    Before, Broken, Case, alone, bed_dir, is_true, kubectl, probe, script, shared, wait, writes,
+};
 
 #[test]
 fn a_missing_tag_is_waited_for_and_a_moved_one_is_reported_and_not_followed() {
@@ -110,7 +84,6 @@ fn a_wrong_password_of_the_registry_is_said_and_mended_without_a_commit() {
     let ns = "wait-auth";
     let base = probe(ns).replace("registry.bed.test:5000/acme/probe", "registry.bed.test:5001/acme/shop").replace("port: 8080", "port: 4000\n  preset: phoenix\n  pullSecret: pull\n  migrate: false\n  env: {DATABASE_URL: {secret: app-db/url}}");
     let case = Case::new(ns, &base);
-    let wrong = r#"{"auths":{"registry.bed.test:5001":{"username":"puller","password":"wrong-password"}}}"#;
     kubectl(&[
         "-n",
         ns,
@@ -122,7 +95,6 @@ fn a_wrong_password_of_the_registry_is_said_and_mended_without_a_commit() {
         "--docker-username=puller",
         "--docker-password=wrong-password",
     ]);
-    let _ = wrong;
     case.declare("1.0.0", "version: 1.0.0");
     case.until("Waiting(RegistryAuth)", "1.0.0", 30);
     assert!(!case.message().contains("wrong-password"));
@@ -149,26 +121,23 @@ fn a_registry_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
     case.declare("1.0.0", "version: 1.0.0");
     case.live("1.0.0");
     let before = Before::of(&case);
-    for (action, back, reason) in [
-        ("stop", "start", "RegistryUnreachable"),
-        ("pause", "resume", "RegistryTimeout"),
-    ] {
-        script("service", &[action, "registry"]);
+    for (action, words) in [("stop", "cannot be reached"), ("pause", "did not answer in time")] {
+        let broken = Broken::by(action, "registry");
         case.declare(action, &format!("version: 1.1.0\nenv: {{GREETING: {action}}}"));
         wait(&format!("the sentence of {action}"), 30, || {
-            (case.phase() == format!("Waiting({reason})")).then_some(())
+            (case.phase() == "Waiting(RegistryUnreachable)" && case.message().contains(words)).then_some(())
         });
         before.holds(&case);
         case.declare("back again", "version: 1.0.0");
-        script("service", &[back, "registry"]);
+        drop(broken);
         case.live("1.0.0");
     }
-    script("service", &["stop", "registry"]);
+    let broken = Broken::by("stop", "registry");
     case.declare("1.1.0", "version: 1.1.0");
     wait("the sentence", 30, || {
         (case.phase() == "Waiting(RegistryUnreachable)").then_some(())
     });
-    script("service", &["start", "registry"]);
+    drop(broken);
     case.live("1.1.0");
     case.end();
 }

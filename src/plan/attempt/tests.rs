@@ -10,7 +10,7 @@ use crate::{
 
 /// Version 2 with its migration booked and its objects in the cluster.
 fn rolled_out() -> Observed {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     let second = o.current.clone().unwrap();
     let done = entry(&second, 1, EntryState::Succeeded);
     o.ledger
@@ -58,7 +58,7 @@ fn an_object_of_somebody_else_is_waited_for_and_nothing_is_written() {
 
 #[test]
 fn an_account_is_prepared_where_there_is_none() {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     o.objects.retain(|key, _| key.kind != Kind::ServiceAccount);
     assert!(
         decide(&o)
@@ -70,7 +70,7 @@ fn an_account_is_prepared_where_there_is_none() {
 
 #[test]
 fn the_account_of_what_serves_is_not_rewritten_before_the_gate_opens() {
-    let o = under_way(declared(2));
+    let o = under_way(&declared(2));
     let prepares = |o: &Observed| {
         decide(o)
             .steps
@@ -94,7 +94,7 @@ fn the_account_of_what_serves_is_not_rewritten_before_the_gate_opens() {
 
 #[test]
 fn a_failed_migration_is_concluded_once_and_then_rests() {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     let second = o.current.clone().unwrap();
     let failed = entry(&second, 1, EntryState::Failed);
     o.ledger
@@ -183,7 +183,7 @@ fn a_lost_ledger_is_rebuilt_before_the_next_revision_is_made() {
 
 #[test]
 fn a_lost_ledger_does_not_run_a_failed_migration_again() {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     o.current.as_mut().unwrap().outcome = Some(Outcome::MigrationFailed);
     o.ledger = None;
     assert_eq!(write_ledger(&mut o).unwrap().state, EntryState::Unknown);

@@ -10,7 +10,7 @@ use crate::{
 
 /// Version 2 was rolled out and failed; its objects are in the cluster.
 fn failed() -> Observed {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     let second = o.current.as_mut().unwrap();
     second.outcome = Some(Outcome::RolloutFailed);
     second.message = "pod billing-0 restarted 3 times".into();
@@ -77,7 +77,7 @@ fn what_is_live_and_as_declared_is_left_alone() {
 
 #[test]
 fn a_newer_commit_waits_for_the_running_migration_and_then_only_the_newest_goes() {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     let second = o.current.clone().unwrap();
     let claim = entry(&second, 1, EntryState::Claimed);
     o.ledger

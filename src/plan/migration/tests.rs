@@ -12,7 +12,7 @@ use crate::{
 
 /// Version 2 under way after version 1, with this entry in the ledger and nothing else of its migration.
 fn with_entry(spec: Declared, change: impl FnOnce(&mut Entry)) -> Observed {
-    let mut o = under_way(spec);
+    let mut o = under_way(&spec);
     let (first, second) = (o.live.clone().unwrap(), o.current.clone().unwrap());
     let mut entry2 = entry(&second, 1, EntryState::Claimed);
     change(&mut entry2);
@@ -98,7 +98,7 @@ fn touches_deployment(decision: &Decision) -> bool {
 
 #[test]
 fn the_job_is_created_then_claimed_then_locked_then_resumed() {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     assert_eq!(words(&o), ["create"]);
     o.jobs.push(job(&second(&o), 1));
     let (state, _) = booked_state(&o);
@@ -112,7 +112,7 @@ fn the_job_is_created_then_claimed_then_locked_then_resumed() {
 
 #[test]
 fn a_claim_is_a_compare_and_swap_on_the_ledger_that_was_seen() {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     o.jobs.push(job(&second(&o), 1));
     let [MigrationStep::Write { over, entry, .. }] = &moves(&o)[..] else {
         panic!()
@@ -123,7 +123,7 @@ fn a_claim_is_a_compare_and_swap_on_the_ledger_that_was_seen() {
 
 #[test]
 fn a_job_that_ran_without_a_claim_is_unknown() {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     o.jobs.push(JobSeen {
         resumed: true,
         suspended: false,
@@ -134,7 +134,7 @@ fn a_job_that_ran_without_a_claim_is_unknown() {
 
 #[test]
 fn a_strangers_job_under_the_name_is_left_alone() {
-    let mut o = under_way(declared(2));
+    let mut o = under_way(&declared(2));
     o.jobs.push(JobSeen {
         key: None,
         ..job(&second(&o), 1)

@@ -257,6 +257,7 @@ fn drawn(declared: &Declared, draft: &Draft) -> Revision {
         outcome: None,
         message: String::new(),
         was_live: false,
+        resource_version: String::new(),
     }
 }
 

@@ -1,0 +1,275 @@
+//! What a pass looks at: the API server and the registry, in the order in which absences mean something.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Secret};
+use kube::{Api, api::ListParams};
+
+use super::{act, context::Context, subject::Subject};
+use crate::{
+    api::revision::Outcome,
+    cluster::{
+        error::ClusterError,
+        objects::{found, within},
+        observe,
+    },
+    image::{DockerConfig, ResolveError},
+    names::ReleaseId,
+    plan::{
+        Observed,
+        decide::lock_name,
+        observed::{DatabaseSeen, ImageSeen, LockSeen},
+    },
+    render::{self, Kind},
+    spec::{Declared, declared::ImagePick},
+};
+
+/// Observes one release.
+pub async fn look(
+    context: &Context,
+    subject: &mut Subject,
+    image: ImageSeen,
+) -> Result<Observed, ClusterError> {
+    let (client, id) = (&context.client, subject.id.clone());
+    let now = Timestamp::now();
+    let (namespace, revisions, ledger) = tokio::try_join!(
+        observe::namespace(client, &id.namespace),
+        observe::revisions(client, &id),
+        observe::ledger(client, &id),
+    )?;
+    let (architectures, mut boots) = nodes(context).await?;
+    // After the ledger: what is absent now was absent when the ledger was read, or is gone since.
+    let jobs = observe::jobs(client, &id).await?;
+    let (job_pods, pods) = loop {
+        let (job_pods, pods) = observe::pods(client, &id, &boots, now).await?;
+        if job_pods.is_empty() {
+            break (job_pods, pods);
+        }
+        // A node that was booted while its pods were listed would make a pod that was killed look like one that runs.
+        let (_, again) = nodes(context).await?;
+        if again == boots {
+            break (job_pods, pods);
+        }
+        boots = again;
+    };
+    subject.architectures = revisions
+        .objects
+        .iter()
+        .filter_map(|object| {
+            let number = crate::names::RevisionNumber(u64::try_from(object.spec.number).ok()?);
+            Some((number, act::architectures(&object.spec.image.platforms)))
+        })
+        .collect();
+    let references = match subject.declared() {
+        Some(declared) => observe::references(client, &id, declared).await?,
+        None => observe::References {
+            missing: Vec::new(),
+            ungenerated: Vec::new(),
+            database: DatabaseSeen::NotNeeded,
+        },
+    };
+    let exposure = exposure(subject, &revisions);
+    let wanted: BTreeSet<_> = revisions
+        .current()
+        .into_iter()
+        .chain(revisions.live())
+        .flat_map(|revision| revision.objects.iter())
+        .chain(exposure.iter())
+        .map(|object| object.key.clone())
+        .collect();
+    let objects = observe::objects(client, &id, &wanted).await?;
+    let memory = context.memory.get(&id);
+    let generation = subject.object.metadata.generation;
+    let mut observed = Observed {
+        declaration: subject.declaration.clone(),
+        namespace,
+        highest: revisions.current().map(|revision| revision.number),
+        current: revisions.current().cloned(),
+        live: revisions.live().cloned(),
+        retained: revisions.all.iter().map(|revision| revision.number).collect(),
+        image,
+        pin: subject
+            .declared()
+            .and_then(|declared| revisions.pin(&declared.image.reference())),
+        tag_moved: None,
+        architectures,
+        missing: references.missing,
+        ungenerated: references.ungenerated,
+        database: references.database,
+        ledger,
+        jobs,
+        job_pods,
+        lock: (String::new(), LockSeen::Absent),
+        objects,
+        pods,
+        exposure,
+        seen_before: memory.settled.is_some() && memory.settled == generation,
+        stage: memory.stage.map(|(stage, since)| (stage, since.elapsed())),
+        id,
+        now,
+    };
+    let lock = observed
+        .ledger
+        .as_ref()
+        .and_then(|seen| seen.ledger.claimed())
+        .map(|(_, entry)| entry.lock.clone())
+        .or_else(|| {
+            observed
+                .current
+                .as_ref()
+                .and_then(|current| Some(current.migration.as_ref()?.lock.clone()))
+        })
+        .unwrap_or_else(|| lock_name(&observed));
+    if observed.ledger.is_some() {
+        let seen = observe::lock(client, &context.own, &lock).await?;
+        observed.lock = (lock, seen);
+    } else {
+        observed.lock.0 = lock;
+    }
+    observed.tag_moved = moved_tag(context, subject, &observed).await;
+    Ok(observed)
+}
+
+/// The exposing objects as the declared spec renders them, for the revision that it matches.
+fn exposure(subject: &Subject, revisions: &observe::Revisions) -> Vec<render::Object> {
+    let Some(declared) = subject.declared() else {
+        return Vec::new();
+    };
+    let matches = |revision: &&crate::plan::observed::Revision| revision.attempt == declared.attempt_hash;
+    let current = revisions.current().filter(|current| {
+        !matches!(
+            current.outcome,
+            Some(Outcome::Superseded | Outcome::RolloutFailed)
+        )
+    });
+    let Some(revision) = current
+        .filter(matches)
+        .or_else(|| revisions.live().filter(matches))
+    else {
+        return Vec::new();
+    };
+    let architectures = subject
+        .architectures
+        .get(&revision.number)
+        .cloned()
+        .unwrap_or_default();
+    let input = subject.input(
+        &subject.id,
+        declared,
+        &revision.digest,
+        &architectures,
+        revision.number,
+    );
+    render::render(&input)
+        .into_iter()
+        .filter(|object| !matches!(object.key.kind, Kind::Deployment | Kind::ServiceAccount))
+        .collect()
+}
+
+/// Architectures of schedulable nodes, and the boot id of each.
+async fn nodes(context: &Context) -> Result<(Vec<String>, BTreeMap<String, String>), ClusterError> {
+    let api: Api<Node> = Api::all(context.client.clone());
+    let list = within(|| "list the nodes".to_owned(), api.list(&ListParams::default())).await?;
+    let mut architectures = BTreeSet::new();
+    let mut boots = BTreeMap::new();
+    for node in list.items {
+        let schedulable = !node
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.unschedulable)
+            .unwrap_or(false);
+        let Some(info) = node.status.and_then(|status| status.node_info) else {
+            continue;
+        };
+        if schedulable {
+            architectures.insert(info.architecture);
+        }
+        boots.insert(node.metadata.name.unwrap_or_default(), info.boot_id);
+    }
+    Ok((architectures.into_iter().collect(), boots))
+}
+
+/// Asks the registry about the declared image.
+pub async fn ask(context: &Context, id: &ReleaseId, declared: &Declared) -> ImageSeen {
+    let config = match pull_config(context, id, declared).await {
+        Ok(config) => config,
+        Err(message) => {
+            return ImageSeen::Failed {
+                reason: "PullSecretInvalid".into(),
+                message,
+            };
+        }
+    };
+    match context.registry.resolve(&declared.image, config.as_ref()).await {
+        Ok(image) => ImageSeen::Found {
+            digest: image.digest,
+            platforms: image.platforms.iter().map(ToString::to_string).collect(),
+            obtained: "registry".to_owned(),
+        },
+        Err(ResolveError::NotFound { .. }) => ImageSeen::Missing,
+        Err(error) => ImageSeen::Failed {
+            reason: error.reason().to_owned(),
+            message: act::clip(&error.to_string(), 600),
+        },
+    }
+}
+
+async fn pull_config(
+    context: &Context,
+    id: &ReleaseId,
+    declared: &Declared,
+) -> Result<Option<DockerConfig>, String> {
+    let Some(name) = &declared.pull_secret else {
+        return Ok(None);
+    };
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let secret = found(within(|| format!("get pull Secret {name}"), api.get(name.as_str())).await)
+        .map_err(|error| error.sentence())?;
+    let Some(secret) = secret else {
+        return Err(format!(
+            "pull Secret {name} does not exist in namespace {}; it goes on by itself when it comes",
+            id.namespace
+        ));
+    };
+    let data = secret.data.unwrap_or_default();
+    let bytes = data.get(".dockerconfigjson").ok_or_else(|| {
+        format!("pull Secret {name} has no key .dockerconfigjson; it must be of type kubernetes.io/dockerconfigjson")
+    })?;
+    DockerConfig::parse(&bytes.0)
+        .map(Some)
+        .map_err(|error| format!("pull Secret {name}: {error}"))
+}
+
+/// Whether the tag of what runs points elsewhere now. Asked rarely; no answer is no news.
+async fn moved_tag(
+    context: &Context,
+    subject: &Subject,
+    observed: &Observed,
+) -> Option<crate::names::Digest> {
+    let declared = subject.declared()?;
+    let live = observed.live.as_ref()?;
+    if !matches!(declared.image.pick, ImagePick::Tag(_)) || live.reference != declared.image.reference() {
+        return None;
+    }
+    let memory = context.memory.get(&subject.id);
+    let known = memory
+        .tag
+        .filter(|(at, reference, _)| at.elapsed() < context.tag_interval && *reference == live.reference);
+    let digest = if let Some((_, _, digest)) = known {
+        digest
+    } else {
+        let ImageSeen::Found { digest, .. } = ask(context, &subject.id, declared).await else {
+            return None;
+        };
+        let reference = live.reference.clone();
+        context.memory.update(&subject.id, |memory| {
+            memory.tag = Some((Instant::now(), reference, digest.clone()));
+        });
+        digest
+    };
+    (digest != live.digest).then_some(digest)
+}

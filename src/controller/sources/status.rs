@@ -1,0 +1,132 @@
+//! What a pass over a source found out → its status, one write.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use super::{Context, Failure};
+use crate::{
+    api::{Condition, ConditionStatus, ReleaseSource, ReleaseSourceStatus, source::SourceProblem},
+    cluster::{
+        error::ClusterError,
+        objects::{found, within},
+    },
+    names::CommitId,
+};
+
+/// What a pass found out.
+pub struct Outcome {
+    /// The commit that was fetched.
+    pub fetched: Option<CommitId>,
+    /// The commit that is in force.
+    pub applied: Option<CommitId>,
+    /// Hash of what that commit was read from.
+    pub origin: Option<String>,
+    /// How many releases it declares.
+    pub releases: usize,
+    /// Everything that is wrong in it.
+    pub problems: Vec<SourceProblem>,
+    /// One word.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
+    /// Whether nothing is wrong.
+    pub ready: bool,
+}
+
+impl Outcome {
+    /// Nothing new could be read: what the status says of the last applied commit still holds.
+    pub fn failed(source: &ReleaseSource, failure: Failure) -> Self {
+        let status = source.status.clone().unwrap_or_default();
+        let stays = if status.applied_commit.is_some() {
+            "; the last applied commit stays in force"
+        } else {
+            ""
+        };
+        Self {
+            fetched: failure
+                .fetched
+                .or_else(|| status.fetched_commit.and_then(|commit| commit.parse().ok())),
+            applied: status.applied_commit.and_then(|commit| commit.parse().ok()),
+            origin: status.applied_origin,
+            releases: usize::try_from(status.releases.unwrap_or(0)).unwrap_or(0),
+            problems: status.problems,
+            reason: failure.reason.to_owned(),
+            message: format!("{}{stays}", failure.message),
+            ready: false,
+        }
+    }
+}
+
+/// Writes it where it differs from what is there.
+pub async fn write_status(
+    source: &ReleaseSource,
+    context: &Context,
+    outcome: Outcome,
+) -> Result<(), ClusterError> {
+    let old = source.status.clone().unwrap_or_default();
+    let generation = source.metadata.generation;
+    let message: String = outcome.message.chars().take(2000).collect();
+    let condition = |type_: &str, holds: bool| {
+        Condition {
+            type_: type_.to_owned(),
+            status: if holds {
+                ConditionStatus::True
+            } else {
+                ConditionStatus::False
+            },
+            reason: outcome.reason.clone(),
+            message: message.clone(),
+            last_transition_time: Time(Timestamp::now()),
+            observed_generation: generation,
+        }
+        .since(&old.conditions)
+    };
+    let new = ReleaseSourceStatus {
+        observed_generation: generation,
+        fetched_commit: outcome.fetched.map(|commit| commit.to_string()),
+        applied_commit: outcome.applied.map(|commit| commit.to_string()),
+        applied_origin: outcome.origin,
+        releases: i64::try_from(outcome.releases).ok(),
+        problem_count: i64::try_from(outcome.problems.len()).ok(),
+        problems: outcome
+            .problems
+            .into_iter()
+            .take(20)
+            .map(|problem| SourceProblem {
+                place: problem.place.chars().take(600).collect(),
+                message: problem.message.chars().take(1000).collect(),
+            })
+            .collect(),
+        conditions: vec![
+            condition("Ready", outcome.ready),
+            condition("Stalled", !outcome.ready),
+        ],
+        message,
+    };
+    if new == old {
+        return Ok(());
+    }
+    let name = source.name_any();
+    let api: Api<ReleaseSource> = Api::all(context.client.clone());
+    let params = PatchParams::apply("slipway-status").force();
+    let patch = Patch::Apply(json!({
+        "apiVersion": "slipway.dev/v1alpha1",
+        "kind": "ReleaseSource",
+        "metadata": { "name": name, "uid": source.metadata.uid },
+        "status": new,
+    }));
+    found(
+        within(
+            || format!("write the status of ReleaseSource {name}"),
+            api.patch_status(&name, &params, &patch),
+        )
+        .await,
+    )?;
+    tracing::info!(source = %name, ready = outcome.ready, reason = %outcome.reason, message = %new.message, "source");
+    Ok(())
+}
