@@ -17,9 +17,13 @@ demo: packages ## The story of a release on a real Kubernetes, which stays up
 	examples/demo/run
 
 # Cheapest first, so that a mistake is heard of early.
-test: packages ## Format and unit tests; lints, the chart and the tests on a real Kubernetes are added as they turn green
+test: packages ## Everything: format, scripts, unit and model tests, lints, the chart, and the tests on a real Kubernetes
 	@$(MAKE) --no-print-directory format
+	@$(MAKE) --no-print-directory scripts
 	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory clippy
+	@$(MAKE) --no-print-directory chart
+	@$(MAKE) --no-print-directory bed-test
 
 bed: ## Start the bed, a real Kubernetes; TIER=a for the control plane alone, BED_NAME for another instance
 	tests/bed/bed up
@@ -38,7 +42,7 @@ unit: ## Unit and model tests, which need no cluster
 	cargo test --locked
 
 bed-test: ## Tests on a real Kubernetes of their own
-	BED_NAME=test TIER=b .ci/bed-test.sh
+	BED_NAME=test .ci/bed-test.sh
 
 lint: format scripts clippy chart ## All that is judged without running it
 

@@ -59,15 +59,17 @@ pub async fn act(
             migration,
             tail,
         } => {
-            let record = migration.as_ref().map(|(key, entry)| revision::MigrationRecord {
-                key: key.as_str().to_owned(),
-                state: serde_json::to_value(entry.state)
-                    .ok()
-                    .and_then(|v| v.as_str().map(str::to_owned))
-                    .unwrap_or_default(),
-                job_uid: entry.uid.to_string(),
-                job: entry.job.clone(),
-            });
+            let record = migration
+                .as_deref()
+                .map(|(key, entry)| revision::MigrationRecord {
+                    key: key.as_str().to_owned(),
+                    state: serde_json::to_value(entry.state)
+                        .ok()
+                        .and_then(|v| v.as_str().map(str::to_owned))
+                        .unwrap_or_default(),
+                    job_uid: entry.uid.to_string(),
+                    job: entry.job.clone(),
+                });
             let mut status = Map::from_iter([
                 ("outcome".to_owned(), json!(outcome)),
                 ("message".to_owned(), json!(clip(message, 2000))),

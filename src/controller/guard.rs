@@ -20,7 +20,8 @@ pub enum Stopped {
 
 /// Runs a pass with a deadline, its panics caught: one poisonous object must not end the loop for the others.
 pub async fn bounded<T>(deadline: Duration, pass: impl Future<Output = T>) -> Result<T, Stopped> {
-    match tokio::time::timeout(deadline, AssertUnwindSafe(pass).catch_unwind()).await {
+    let pass = AssertUnwindSafe(pass).catch_unwind();
+    match tokio::time::timeout(deadline, pass).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(panic)) => Err(Stopped::Panicked(words(panic.as_ref()))),
         Err(_) => Err(Stopped::TooLong(deadline)),

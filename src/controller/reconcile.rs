@@ -31,6 +31,7 @@ use crate::{
         objects::{found, within},
     },
     plan::{Decision, Phase, Wait, decide, observed::ImageSeen},
+    spec::declared::ImagePick,
     status::release_status,
 };
 
@@ -140,7 +141,7 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         if decision.wait != Wait::Again {
             lead(context)?;
             write_status(context, subject, &decision, observed.now).await?; // client, status is pure
-            return Ok(next_look(&decision));
+            return Ok(next_look(&decision, tag_interval(context, subject)));
         }
     }
     Ok(Action::requeue(Duration::from_secs(1)))
@@ -168,11 +169,21 @@ fn remember(context: &Context, subject: &Subject, decision: &Decision) {
     });
 }
 
-fn next_look(decision: &Decision) -> Action {
+/// How soon the tag of what runs is due, where there is one.
+fn tag_interval(context: &Context, subject: &Subject) -> Duration {
+    let tagged = subject
+        .declared()
+        .is_some_and(|declared| matches!(declared.image.pick, ImagePick::Tag(_)));
+    if tagged { context.tag_interval } else { LONG_LOOK }
+}
+
+fn next_look(decision: &Decision, at_most: Duration) -> Action {
     match decision.wait {
         Wait::Again => Action::requeue(Duration::from_millis(100)),
         Wait::After(time) => Action::requeue(time.max(Duration::from_millis(200))),
-        Wait::ForChange => Action::requeue(LONG_LOOK.mul_f64(0.75 + rand::random::<f64>() / 2.0)),
+        Wait::ForChange => {
+            Action::requeue(LONG_LOOK.min(at_most).mul_f64(0.75 + rand::random::<f64>() / 2.0))
+        }
     }
 }
 
@@ -232,9 +243,11 @@ async fn patch_status(
 
 /// Tells what people want to hear of: the ends of things, good and bad.
 async fn event(context: &Context, subject: &Subject, status: &ReleaseStatus) {
-    let worth = ["Live", "RolledBack", "Rejected"].contains(&status.phase.as_str())
-        || status.phase.starts_with("Failed")
-        || status.phase.starts_with("Waiting");
+    let phase = status.phase.as_str();
+    let worth = ["Live", "RolledBack", "Rejected"].contains(&phase)
+        || phase.starts_with("Failed")
+        // Nothing can be made in a namespace that is being deleted, no event either.
+        || (phase.starts_with("Waiting") && phase != "Waiting(NamespaceTerminating)");
     if !worth {
         return;
     }

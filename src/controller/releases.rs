@@ -90,7 +90,7 @@ pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken)
 async fn guarded(release: Arc<Release>, context: Arc<Context>) -> Result<controller::Action, ReconcileError> {
     let started = std::time::Instant::now();
     let _working = context.heartbeat.working();
-    let pass = reconcile::reconcile(release, Arc::clone(&context));
+    let pass = Box::pin(reconcile::reconcile(release, Arc::clone(&context)));
     let result = guard::bounded(PASS, pass)
         .await
         .unwrap_or_else(|stopped| Err(stopped.into()));

@@ -449,9 +449,12 @@ pub(super) fn schema_ahead(o: &Observed, serving: &Revision) -> Option<(&'static
 pub(super) fn booked_entry(
     o: &Observed,
     revision: &Revision,
-) -> Option<(MigrationKey, super::ledger::Entry)> {
+) -> Option<Box<(MigrationKey, super::ledger::Entry)>> {
     let key = &revision.migration.as_ref()?.key;
-    Some((key.clone(), o.ledger.as_ref()?.ledger.get(key)?.clone()))
+    Some(Box::new((
+        key.clone(),
+        o.ledger.as_ref()?.ledger.get(key)?.clone(),
+    )))
 }
 
 // === what runs meanwhile ===

@@ -40,7 +40,7 @@ pub enum Step {
         /// One sentence.
         message: String,
         /// The migration as the ledger has it.
-        migration: Option<(MigrationKey, Entry)>,
+        migration: Option<Box<(MigrationKey, Entry)>>,
         /// The end of the log.
         tail: String,
     },

@@ -35,13 +35,17 @@ pub(super) fn object(
 ) -> Object {
     let key = ObjectKey { kind, name };
     let mut labels = labels(input);
-    labels.extend(version_label(input.declared.version.as_str()));
     labels.extend(more_labels);
     annotations.insert(meta::OBJECT.to_owned(), object_annotation(input.id, &key));
-    annotations.insert(meta::REVISION.to_owned(), input.revision.0.to_string());
-    if let Some(provenance) = input.provenance {
-        annotations.insert(meta::COMMIT.to_owned(), provenance.commit.to_string());
-        annotations.insert(meta::PATH.to_owned(), provenance.path.clone());
+    // Only what runs a version says which: a Service or an account is the same from version to version, and is not
+    // written again for each.
+    if matches!(kind, Kind::Deployment | Kind::Job) {
+        labels.extend(version_label(input.declared.version.as_str()));
+        annotations.insert(meta::REVISION.to_owned(), input.revision.0.to_string());
+        if let Some(provenance) = input.provenance {
+            annotations.insert(meta::COMMIT.to_owned(), provenance.commit.to_string());
+            annotations.insert(meta::PATH.to_owned(), provenance.path.clone());
+        }
     }
     // `controller` but no `blockOwnerDeletion`: that one needs rights on finalizers of Release.
     let owners = input.owner.filter(|_| !ownerless).map(|owner| {
@@ -129,17 +133,22 @@ mod tests {
     use crate::render::{fixtures::Fixture, render};
 
     #[test]
-    fn every_object_says_what_it_is_and_where_it_comes_from() {
+    fn every_object_says_what_it_is_and_what_runs_says_where_it_comes_from() {
         let fixture = Fixture::web();
         for object in render(&fixture.input()) {
             let metadata = &object.value["metadata"];
             let annotations = &metadata["annotations"];
             let identity = format!("{}/shop/{}", object.key.kind.as_str(), object.key.name);
             assert_eq!(annotations["slipway.dev/object"], identity);
-            assert_eq!(annotations["slipway.dev/revision"], "42");
-            assert_eq!(annotations["slipway.dev/commit"], "a".repeat(40));
             assert_eq!(metadata["labels"]["slipway.dev/release"], "billing");
-            assert_eq!(metadata["labels"]["app.kubernetes.io/version"], "1.8.2");
+            if object.key.kind == Kind::Deployment {
+                assert_eq!(annotations["slipway.dev/revision"], "42");
+                assert_eq!(annotations["slipway.dev/commit"], "a".repeat(40));
+                assert_eq!(metadata["labels"]["app.kubernetes.io/version"], "1.8.2");
+            } else {
+                assert_eq!(annotations.get("slipway.dev/revision"), None);
+                assert_eq!(metadata["labels"].get("app.kubernetes.io/version"), None);
+            }
             assert_eq!(metadata.get("ownerReferences"), None);
             assert_eq!(object.value["apiVersion"], object.key.kind.api_version());
         }

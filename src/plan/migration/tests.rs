@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Version 2 under way after version 1, with this entry in the ledger and nothing else of its migration.
-fn with_entry(spec: Declared, change: impl FnOnce(&mut Entry)) -> Observed {
-    let mut o = under_way(&spec);
+fn with_entry(spec: &Declared, change: impl FnOnce(&mut Entry)) -> Observed {
+    let mut o = under_way(spec);
     let (first, second) = (o.live.clone().unwrap(), o.current.clone().unwrap());
     let mut entry2 = entry(&second, 1, EntryState::Claimed);
     change(&mut entry2);
@@ -24,7 +24,7 @@ fn with_entry(spec: Declared, change: impl FnOnce(&mut Entry)) -> Observed {
 }
 
 fn claimed() -> Observed {
-    with_entry(declared(2), |_| {})
+    with_entry(&declared(2), |_| {})
 }
 
 fn second(o: &Observed) -> Revision {
@@ -285,7 +285,7 @@ fn where_it_runs_is_written_down_while_it_runs_and_not_after() {
 fn a_job_that_is_gone_is_unknown_and_is_never_created_again() {
     let o = claimed();
     assert_eq!(booked_state(&o).0, EntryState::Unknown);
-    let o = with_entry(declared(2), |entry| entry.state = EntryState::Unknown);
+    let o = with_entry(&declared(2), |entry| entry.state = EntryState::Unknown);
     assert!(moves(&o).is_empty());
     says(&o, "is unknown");
 }
@@ -358,7 +358,7 @@ fn an_exit_code_is_a_failure_with_the_last_line_of_its_log() {
 
 #[test]
 fn a_failed_migration_runs_again_only_under_a_higher_attempt() {
-    let mut o = with_entry(declared(2), |entry| entry.state = EntryState::Failed);
+    let mut o = with_entry(&declared(2), |entry| entry.state = EntryState::Failed);
     let failed = decide(&o);
     assert!(failed.migration_steps().next().is_none());
     assert!(
@@ -380,7 +380,7 @@ fn a_failed_migration_runs_again_only_under_a_higher_attempt() {
 
 #[test]
 fn an_unknown_outcome_is_accepted_by_a_commit_that_names_its_key_and_by_no_other() {
-    let mut o = with_entry(declared(2), |entry| entry.state = EntryState::Unknown);
+    let mut o = with_entry(&declared(2), |entry| entry.state = EntryState::Unknown);
     let key = key(&second(&o));
     for (accept, accepted) in [
         ("abcdef", false),
@@ -398,13 +398,13 @@ fn an_unknown_outcome_is_accepted_by_a_commit_that_names_its_key_and_by_no_other
 
 #[test]
 fn a_booked_success_opens_the_gate_though_its_job_is_gone() {
-    let o = with_entry(declared(2), |entry| entry.state = EntryState::Succeeded);
+    let o = with_entry(&declared(2), |entry| entry.state = EntryState::Succeeded);
     assert!(touches_deployment(&decide(&o)));
 }
 
 #[test]
 fn the_lock_is_given_back_when_the_outcome_is_booked() {
-    let mut o = with_entry(declared(2), |entry| entry.state = EntryState::Succeeded);
+    let mut o = with_entry(&declared(2), |entry| entry.state = EntryState::Succeeded);
     let job = JobSeen {
         finished: Some(JobEnd::Complete),
         suspended: false,
