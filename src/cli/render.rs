@@ -92,14 +92,7 @@ fn render_paths(args: &Args) -> anyhow::Result<(String, Vec<Problem>)> {
             }
             Err(rejections) => {
                 problems.extend(rejections.into_iter().map(|rejection| {
-                    let (path, line, column) = merged.position(&rejection.pointer);
-                    Problem {
-                        path,
-                        line,
-                        column,
-                        message: format!("release {id}: {rejection}"),
-                        warning: false,
-                    }
+                    merged.problem(&rejection.pointer, &format!("release {id}: {rejection}"))
                 }));
                 continue;
             }

@@ -110,13 +110,11 @@ pub fn compile(
     let mut mentioned = BTreeSet::new();
     let known = |blob: &ObjectId| before.is_some_and(|before| before.blobs.contains(blob));
     let read = reader.read_layers(head, paths, &ReadLimits::default(), &known)?;
-    problems.extend(read.problems.iter().map(|problem| Problem {
-        path: problem.path.clone(),
-        line: 1,
-        column: 1,
-        message: problem.message.clone(),
-        warning: false,
-    }));
+    problems.extend(
+        read.problems
+            .iter()
+            .map(|problem| Problem::error(&problem.path, (1, 1), &problem.message)),
+    );
     let mut blobs = HashSet::new();
     let mut files = BTreeSet::new();
     for layer in read.layers {
@@ -221,29 +219,14 @@ fn judge(id: &ReleaseId, merged: &Merged, allowed: &[String], own: &Namespace) -
         allowed.iter().any(|name| name == namespace)
     };
     if !permitted {
-        let (path, line, column) = merged.position("");
         let message = format!(
             "this source may not write to namespace {namespace}; see `namespaces` of the ReleaseSource"
         );
-        wrong.push(Problem {
-            path,
-            line,
-            column,
-            message,
-            warning: false,
-        });
+        wrong.push(merged.problem("", &message));
     }
     if let Err(rejections) = spec::declare(&id.name, &merged.spec) {
         for rejection in rejections {
-            let (path, line, column) = merged.position(&rejection.pointer);
-            let message = format!("release {id}: {rejection}");
-            wrong.push(Problem {
-                path,
-                line,
-                column,
-                message,
-                warning: false,
-            });
+            wrong.push(merged.problem(&rejection.pointer, &format!("release {id}: {rejection}")));
         }
     }
     wrong

@@ -8,10 +8,12 @@ pub mod declare;
 pub mod declared;
 pub mod document;
 pub mod firewall;
+mod form;
 pub mod image;
 pub mod merge;
 pub mod preset;
 pub mod strict;
+mod yaml;
 
 pub use declare::{Rejection, declare, spec_hash};
 pub use declared::Declared;
