@@ -1,6 +1,6 @@
-//! Text → documents: which release a file speaks of, what it says, and where.
+//! A tree of YAML → a document: which release it speaks of, what it says, and where.
 //!
-//! One broken document does not hide the others of its file. A number stays a number here, and `strict` says
+//! A number stays a number here, and `strict` says
 //! "put it in quotes" where a text is meant.
 
 use std::{collections::BTreeMap, fmt};
@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, fmt};
 use serde_json::{Map, Value};
 use serde_yaml::Spanned;
 
-use super::yaml::{Node, hidden, is_hidden, pieces, shift, tree};
+use super::{
+    file::Broken,
+    firewall,
+    yaml::{Node, is_hidden, shift},
+};
 use crate::names::ReleaseId;
 
-/// The longest file that is read, in bytes.
-pub const MAX_BYTES: usize = 64 * 1024;
-const MAX_DOCUMENTS: usize = 100;
 const MAX_MESSAGE: usize = 1024;
 const API_VERSION: &str = "slipway.dev/v1alpha1";
 
@@ -40,7 +41,7 @@ impl Problem {
     #[must_use]
     pub fn error(path: &str, (line, column): Place, message: &str) -> Self {
         Self {
-            path: clean(path),
+            path: plain(path),
             line,
             column,
             message: clean(message),
@@ -102,67 +103,16 @@ pub(super) fn join(parent: &str, key: &str) -> String {
     format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Whether a file of this name is read: `.yaml` or `.yml`, in lower case, not hidden.
-#[must_use]
-pub fn is_spec_file(name: &str) -> bool {
-    let base = name.rsplit('/').next().unwrap_or(name);
-    [".yaml", ".yml"]
-        .iter()
-        .any(|end| base.strip_suffix(end).is_some_and(|stem| !stem.is_empty()))
-        && !base.starts_with('.')
-}
-
-/// Reads every document of a file; what is wrong with one does not touch the others.
-#[must_use]
-pub fn parse_file(path: &str, bytes: &[u8]) -> (Vec<Document>, Vec<Problem>) {
-    let whole = |place, message: &str| (Vec::new(), vec![Problem::error(path, place, message)]);
-    if bytes.len() > MAX_BYTES {
-        return whole((1, 1), "the file is larger than 64 KiB: split it");
+/// The last line of defence: what has the form of a secret is not repeated, wherever it came from.
+fn clean(message: &str) -> String {
+    if firewall::has_secret(message) {
+        return "this is not possible here; it is not shown, since it has the form of a secret".to_owned();
     }
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
-        Err(error) => {
-            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = 1 + String::from_utf8_lossy(before).matches('\n').count();
-            return whole((line, 1), "the file is not UTF-8: save it as UTF-8");
-        }
-    };
-    let text = text.replace("\r\n", "\n");
-    if let Some((line, column, c)) = hidden(&text) {
-        return whole(
-            (line, column),
-            &format!(
-                "the character U+{:04X} is invisible and not allowed here: remove it",
-                u32::from(c)
-            ),
-        );
-    }
-    let pieces = pieces(&text);
-    if pieces.len() > MAX_DOCUMENTS {
-        return whole((1, 1), "the file has more than 100 documents: split it");
-    }
-    let (mut documents, mut problems) = (Vec::new(), Vec::new());
-    for (before, piece) in pieces {
-        match tree(path, before, piece) {
-            Ok(None) => {}
-            Ok(Some(node)) => match (Reader {
-                path,
-                before,
-                problems: Vec::new(),
-            })
-            .document(&node)
-            {
-                Ok(document) => documents.push(document),
-                Err(found) => problems.extend(found),
-            },
-            Err(problem) => problems.push(problem),
-        }
-    }
-    (documents, problems)
+    plain(message)
 }
 
 /// At most 1 KiB, in one line.
-fn clean(message: &str) -> String {
+fn plain(message: &str) -> String {
     let mut out = String::new();
     for c in message.chars() {
         if out.len() + 8 > MAX_MESSAGE {
@@ -175,7 +125,7 @@ fn clean(message: &str) -> String {
 }
 
 /// Turns one tree into a document and gathers what is wrong with it.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     path: &'a str,
     before: usize,
     problems: Vec<Problem>,
@@ -183,7 +133,16 @@ struct Reader<'a> {
 
 type Fields<'n> = BTreeMap<String, (Place, &'n Spanned<Node>)>;
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// For a document that has `before` lines of its file before it.
+    pub(super) fn new(path: &'a str, before: usize) -> Self {
+        Self {
+            path,
+            before,
+            problems: Vec::new(),
+        }
+    }
+
     fn say(&mut self, place: Place, message: &str) {
         self.problems.push(Problem::error(self.path, place, message));
     }
@@ -220,10 +179,14 @@ impl Reader<'_> {
         }
     }
 
-    fn document(mut self, root: &Spanned<Node>) -> Result<Document, Vec<Problem>> {
+    /// The document, or what is wrong with it and whose it is; `None` for what is plainly none of Slipway's.
+    pub(super) fn document(
+        mut self,
+        root: &Spanned<Node>,
+    ) -> Result<Document, (Vec<Problem>, Option<Broken>)> {
         let start = self.place(root);
         let Some(fields) = self.fields(root, "a document") else {
-            return Err(self.problems);
+            return Err((self.problems, Some(Broken::default())));
         };
         let text = |name: &str| match fields.get(name) {
             Some((
@@ -241,7 +204,8 @@ impl Reader<'_> {
             Some("Secret") => {
                 let message = "a Secret must not be in git: remove it and rotate its values, since git keeps them; \
                                make it in the cluster and refer to it as {secret: name/key}";
-                return Err(vec![Problem::error(self.path, at("kind"), message)]);
+                let problem = Problem::error(self.path, at("kind"), message);
+                return Err((vec![problem], None));
             }
             Some(kind) => self.say(at("kind"), &format!("kind {kind} is not read here, only Release")),
             None => self.say(at("kind"), "kind must be Release"),
@@ -259,9 +223,12 @@ impl Reader<'_> {
             Some((place, node)) => self.identity(*place, node),
             None => {
                 self.say(start, "metadata with name and namespace is missing");
-                None
+                (Broken::default(), start)
             }
         };
+        // One of the two may be a slip of the pen; both together are another program's.
+        let foreign = text("kind").is_some_and(|kind| kind != "Release")
+            && text("apiVersion").is_some_and(|version| !version.starts_with("slipway.dev/"));
         let mut places = BTreeMap::new();
         let mut spec = None;
         match fields.get("spec") {
@@ -276,8 +243,9 @@ impl Reader<'_> {
             }
             _ => self.say(at("spec"), "spec must be a mapping of fields"),
         }
-        match (id, spec) {
-            (Some((id, id_place)), Some(spec)) if self.problems.is_empty() => Ok(Document {
+        let (whose, id_place) = id;
+        match (whose.id(), spec) {
+            (Some(id), Some(spec)) if self.problems.is_empty() => Ok(Document {
                 path: self.path.to_owned(),
                 id,
                 start,
@@ -285,12 +253,14 @@ impl Reader<'_> {
                 spec,
                 places,
             }),
-            _ => Err(self.problems),
+            _ => Err((self.problems, (!foreign).then_some(whose))),
         }
     }
 
-    fn identity(&mut self, place: Place, node: &Spanned<Node>) -> Option<(ReleaseId, Place)> {
-        let fields = self.fields(node, "metadata")?;
+    fn identity(&mut self, place: Place, node: &Spanned<Node>) -> (Broken, Place) {
+        let Some(fields) = self.fields(node, "metadata") else {
+            return (Broken::default(), place);
+        };
         for (name, (at, _)) in &fields {
             match name.as_str() {
                 "name" | "namespace" => {}
@@ -304,13 +274,7 @@ impl Reader<'_> {
         let at = fields.get("name").map_or(place, |(place, _)| *place);
         let name = self.name(&fields, "name", place);
         let namespace = self.name(&fields, "namespace", place);
-        Some((
-            ReleaseId {
-                namespace: namespace?,
-                name: name?,
-            },
-            at,
-        ))
+        (Broken { namespace, name }, at)
     }
 
     fn name<T>(&mut self, fields: &Fields<'_>, field: &str, parent: Place) -> Option<T>
@@ -379,6 +343,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::file::{MAX_BYTES, parse_file};
 
     const HEAD: &str =
         "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\n";
@@ -610,20 +575,5 @@ mod tests {
         assert!(problem.message.len() <= 1024 && problem.message.ends_with('…'));
         assert!(!problem.message.chars().any(char::is_control));
         assert!(problem.to_string().starts_with("a.yaml:1:2: a"));
-    }
-
-    #[test]
-    fn spec_files_end_in_yaml_or_yml() {
-        for (name, is) in [
-            ("a.yaml", true),
-            ("b/a.yml", true),
-            ("a.YAML", false),
-            ("a.json", false),
-            (".yaml", false),
-            (".a.yaml", false),
-            ("yaml", false),
-        ] {
-            assert_eq!(is_spec_file(name), is, "{name}");
-        }
     }
 }

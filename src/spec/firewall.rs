@@ -144,6 +144,12 @@ fn finding(pointer: String, rule: &str, value: &str) -> Finding {
     }
 }
 
+/// Whether a text holds something that is a secret by its form alone.
+#[must_use]
+pub fn has_secret(text: &str) -> bool {
+    literal(text).is_some()
+}
+
 /// What a text is by itself, whatever its name.
 fn literal(text: &str) -> Option<String> {
     if text.contains("-----BEGIN") && text.contains("PRIVATE KEY") {

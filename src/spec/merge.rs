@@ -66,13 +66,13 @@ struct Draft {
 /// together make no spec, is in the set and not in the map.
 #[must_use]
 pub fn assemble(
-    layers: &[Vec<Document>],
+    layers: &[Vec<&Document>],
 ) -> (BTreeMap<ReleaseId, Merged>, Vec<Problem>, BTreeSet<ReleaseId>) {
     let mut drafts: BTreeMap<ReleaseId, Draft> = BTreeMap::new();
     let (mut problems, mut broken) = (Vec::new(), BTreeSet::new());
     for layer in layers {
         let mut seen: BTreeMap<&ReleaseId, &Document> = BTreeMap::new();
-        for document in layer {
+        for &document in layer {
             if let Some(first) = seen.get(&document.id) {
                 let (line, column) = first.id_place;
                 let message = format!(
@@ -179,8 +179,15 @@ fn forget(places: &mut BTreeMap<String, Origin>, pointer: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::document::parse_file, *};
+    use super::{super::file::parse_file, *};
     use crate::api::release::EnvValue;
+
+    fn assemble(
+        layers: &[Vec<Document>],
+    ) -> (BTreeMap<ReleaseId, Merged>, Vec<Problem>, BTreeSet<ReleaseId>) {
+        let layers: Vec<Vec<&Document>> = layers.iter().map(|layer| layer.iter().collect()).collect();
+        super::assemble(&layers)
+    }
 
     fn layer(path: &str, name: &str, spec: &str) -> Vec<Document> {
         let text = format!(

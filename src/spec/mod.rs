@@ -4,14 +4,17 @@
 //! and never repeats the value of a variable.
 
 pub mod check;
+mod conflict;
 pub mod declare;
 pub mod declared;
 pub mod document;
+pub mod file;
 pub mod firewall;
 mod form;
 pub mod image;
 pub mod merge;
 pub mod preset;
+pub mod reading;
 pub mod strict;
 mod yaml;
 

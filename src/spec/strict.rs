@@ -290,7 +290,7 @@ fn unknown(known: &BTreeMap<String, Form>, name: &str, pointer: &str) -> String 
 
 #[cfg(test)]
 mod tests {
-    use super::{super::document::parse_file, *};
+    use super::{super::file::parse_file, *};
 
     fn problems(spec: &str) -> Vec<String> {
         let text = format!(

@@ -15,7 +15,7 @@ use serde_yaml::{
     options::{MergeKeyPolicy, NonFiniteFloatPolicy},
 };
 
-use super::document::{MAX_BYTES, Problem};
+use super::{document::Problem, file::MAX_BYTES};
 
 const TOO_LARGE: &str = "the document is too large, too deep (16 levels) or uses too many aliases (20)";
 
