@@ -1,7 +1,7 @@
 //! `slipway render`: what would be applied, from files alone. The same functions as in the controller; only the digest
 //! is not known without a registry, and is written as zeros where the spec gives none.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{fmt::Write as _, io::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 
@@ -61,9 +61,7 @@ fn render_paths(args: &Args) -> anyhow::Result<(String, Vec<Problem>)> {
     let mut text = String::new();
     for (id, release) in reading.releases.iter().filter(|(id, _)| wanted(id)) {
         let Some(declared) = &release.declared else {
-            text.push_str(&format!(
-                "# {id}: no version is declared, so nothing is deployed\n"
-            ));
+            writeln!(text, "# {id}: no version is declared, so nothing is deployed")?;
             continue;
         };
         let digest: Digest = match &declared.image.pick {
@@ -79,10 +77,11 @@ fn render_paths(args: &Args) -> anyhow::Result<(String, Vec<Problem>)> {
             provenance: None,
             owner: None,
         };
-        text.push_str(&format!(
-            "# {id} {} as revision v1, before its digest is known\n",
-            declared.version
-        ));
+        let version = &declared.version;
+        writeln!(
+            text,
+            "# {id} {version} as revision v1, before its digest is known"
+        )?;
         let job = render::migrate_job(&input, &"0".repeat(64), 1);
         for object in render::render(&input).iter().chain(job.iter()) {
             text.push_str("---\n");

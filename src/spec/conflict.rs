@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use super::{document::Problem, reading::Release};
 use crate::names::{ProcessName, ReleaseId};
 
+/// A release, and the pointer of the process that the Deployment is for.
+type Owner<'a> = (&'a ReleaseId, &'a Release, String);
+
 /// Every release that would share an object with another one, with a problem that names both.
 pub(super) fn find(releases: &BTreeMap<ReleaseId, Release>) -> Vec<(ReleaseId, Problem)> {
-    let mut owners: BTreeMap<(&str, String), Vec<(&ReleaseId, &Release, String)>> = BTreeMap::new();
+    let mut owners: BTreeMap<(&str, String), Vec<Owner<'_>>> = BTreeMap::new();
     for (id, release) in releases {
         let Some(declared) = &release.declared else {
             continue;

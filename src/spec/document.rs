@@ -11,7 +11,7 @@ use serde_yaml::Spanned;
 use super::{
     file::Broken,
     firewall,
-    yaml::{Node, is_hidden, shift},
+    yaml::{Node, is_harmful, is_hidden, shift},
 };
 use crate::names::ReleaseId;
 
@@ -169,6 +169,13 @@ impl<'a> Reader<'a> {
     fn key(&mut self, key: &Spanned<Node>) -> Option<String> {
         match &key.value {
             Node::Scalar(Value::String(name)) if !name.chars().any(is_hidden) => Some(name.clone()),
+            Node::Scalar(Value::String(_)) => {
+                self.say(
+                    self.place(key),
+                    "the name of a field has an invisible character in it: write it anew",
+                );
+                None
+            }
             _ => {
                 self.say(
                     self.place(key),
@@ -219,12 +226,11 @@ impl<'a> Reader<'a> {
                 self.say(*place, &message);
             }
         }
-        let id = match fields.get("metadata") {
-            Some((place, node)) => self.identity(*place, node),
-            None => {
-                self.say(start, "metadata with name and namespace is missing");
-                (Broken::default(), start)
-            }
+        let id = if let Some((place, node)) = fields.get("metadata") {
+            self.identity(*place, node)
+        } else {
+            self.say(start, "metadata with name and namespace is missing");
+            (Broken::default(), start)
         };
         // One of the two may be a slip of the pen; both together are another program's.
         let foreign = text("kind").is_some_and(|kind| kind != "Release")
@@ -302,7 +308,7 @@ impl<'a> Reader<'a> {
     fn value(&mut self, node: &Spanned<Node>, pointer: &str, places: &mut BTreeMap<String, Place>) -> Value {
         match &node.value {
             Node::Scalar(value) => {
-                let odd = |c: char| is_hidden(c) && !['\n', '\r', '\t'].contains(&c);
+                let odd = |c: char| is_harmful(c) && !['\n', '\r', '\t'].contains(&c);
                 if value.as_str().is_some_and(|text| text.contains(odd)) {
                     self.say(
                         self.place(node),
@@ -363,7 +369,11 @@ mod tests {
         let (documents, problems) = parse_file("a.yaml", text.as_bytes());
         assert_eq!(documents, vec![]);
         assert!(!problems.is_empty());
-        problems.iter().map(|p| format!("{p}\n")).collect()
+        problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
@@ -444,7 +454,8 @@ mod tests {
     fn billion_laughs_and_deep_nesting_are_refused() {
         let mut bomb = String::from("  a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
         for n in 1..10 {
-            bomb += &format!("  a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(", "));
+            let inner = vec![format!("*a{}", n - 1); 9].join(", ");
+            bomb = format!("{bomb}  a{n}: &a{n} [{inner}]\n");
         }
         let text = refused(&with(&bomb));
         assert!(text.contains("too many aliases"), "{text}");
@@ -511,8 +522,11 @@ mod tests {
             assert_eq!(documents, vec![]);
             problems[0].to_string()
         };
-        assert!(bad(b"a: 1\nb: \xff\n").starts_with("a.yaml:2:1: the file is not UTF-8"));
+        assert!(bad(b"a: 1\nb: \xff\n").starts_with("a.yaml:2:4: the file is not UTF-8"));
         assert!(bad(b"\xff\xfea\0").contains("not UTF-8"));
+        assert!(
+            bad("b: \u{200b}\n".as_bytes()).contains("or write it as \\u200B in a text in double quotes")
+        );
         assert!(bad(b"a: x\nb: \0\n").starts_with("a.yaml:2:4: the character U+0000"));
         assert!(bad("a: \u{202e}x\n".as_bytes()).contains("U+202E"));
         assert!(bad(b"a: 1\rb: 2\n").contains("U+000D"));

@@ -5,7 +5,7 @@
 use super::{
     document::{Document, Problem, Reader},
     firewall, strict,
-    yaml::{hidden, pieces, tree},
+    yaml::{hidden, is_harmful, pieces, tree},
 };
 use crate::names::{Namespace, ReleaseId, ReleaseName};
 
@@ -79,11 +79,9 @@ impl File {
         let mut file = Self::parse(path, bytes);
         for document in std::mem::take(&mut file.documents) {
             let mut wrong = strict::check(&document);
-            // A value that a later layer replaces is in git all the same.
-            if let Ok(spec) = strict::typed(&document.spec) {
-                let found = firewall::scan(&spec).into_iter();
-                wrong.extend(found.map(|finding| document.problem(&finding.pointer, &finding.message)));
-            }
+            // Of the document, not only of the whole: a value that a later layer replaces is in git all the same.
+            let found = firewall::scan_value(&document.spec).into_iter();
+            wrong.extend(found.map(|finding| document.problem(&finding.pointer, &finding.message)));
             if wrong.iter().all(|problem| problem.warning) {
                 file.documents.push(document);
             } else {
@@ -115,9 +113,11 @@ impl File {
             Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
             Err(error) => {
                 let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-                let line = 1 + String::from_utf8_lossy(before).matches('\n').count();
+                let before = String::from_utf8_lossy(before);
+                let line = before.rsplit('\n').next().unwrap_or_default();
+                let place = (1 + before.matches('\n').count(), 1 + line.chars().count());
                 let text = String::from_utf8_lossy(bytes);
-                return Self::unusable(path, &text, (line, 1), "the file is not UTF-8: save it as UTF-8");
+                return Self::unusable(path, &text, place, "the file is not UTF-8: save it as UTF-8");
             }
         };
         let text = text.replace("\r\n", "\n");
@@ -170,10 +170,13 @@ fn visible(path: &str, before: usize, piece: &str) -> Result<(), Problem> {
     match hidden(piece) {
         None => Ok(()),
         Some((line, column, c)) => {
-            let message = format!(
-                "the character U+{:04X} is invisible and not allowed here: remove it",
-                u32::from(c)
-            );
+            let code = u32::from(c);
+            let message = format!("the character U+{code:04X} is invisible and not allowed here: remove it");
+            let message = if is_harmful(c) || code > 0xffff {
+                message
+            } else {
+                format!("{message}, or write it as \\u{code:04X} in a text in double quotes")
+            };
             Err(Problem::error(path, (before + line, column), &message))
         }
     }

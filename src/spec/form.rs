@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use super::document::join;
 use crate::api::ReleaseSpec;
 
 /// What may be written at a place.
@@ -17,6 +18,10 @@ pub(super) enum Form {
     Whole,
     Number,
     Truth,
+    /// The number of a port.
+    Port,
+    /// A duration.
+    Span,
     List(Box<Form>),
     /// Free names.
     Map(Box<Form>),
@@ -29,11 +34,54 @@ pub(super) enum Form {
 }
 
 /// The form of a whole spec.
-pub(super) static FORM: LazyLock<Form> = LazyLock::new(|| {
+pub(super) static FORM: LazyLock<Form> = LazyLock::new(|| form("", &SCHEMA));
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<ReleaseSpec>();
-    form("", schema.as_value())
+    schema.as_value().clone()
 });
+
+/// What of a spec is longer than the API server would take, as JSON pointer and sentence: better said before it refuses.
+pub(super) fn too_long(spec: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    measure(&SCHEMA, spec, "", &mut found);
+    found
+}
+
+fn measure(schema: &Value, value: &Value, pointer: &str, found: &mut Vec<(String, String)>) {
+    let options = schema.get("anyOf").and_then(Value::as_array);
+    for option in options.into_iter().flatten() {
+        measure(option, value, pointer, found);
+    }
+    let (limit, length, unit) = match value {
+        Value::String(text) => ("maxLength", text.chars().count(), "characters"),
+        Value::Array(items) => ("maxItems", items.len(), "elements"),
+        Value::Object(entries) => ("maxProperties", entries.len(), "entries"),
+        _ => return,
+    };
+    let most = schema.get(limit).and_then(Value::as_u64);
+    if let Some(most) = most.filter(|most| u64::try_from(length).is_ok_and(|length| length > *most)) {
+        let message = format!("has {length} {unit}; at most {most} are allowed");
+        found.push((pointer.to_owned(), message));
+    }
+    match value {
+        Value::Array(items) => {
+            let inner = schema.get("items").unwrap_or(&Value::Null);
+            for (index, item) in items.iter().enumerate() {
+                measure(inner, item, &format!("{pointer}/{index}"), found);
+            }
+        }
+        Value::Object(entries) => {
+            for (name, item) in entries {
+                let named = schema.get("properties").and_then(|all| all.get(name));
+                let inner = named.or_else(|| schema.get("additionalProperties"));
+                measure(inner.unwrap_or(&Value::Null), item, &join(pointer, name), found);
+            }
+        }
+        _ => {}
+    }
+}
 
 /// The forms of a variable, for people.
 pub(super) const ENV_FORM: &str = "a text or one of {secret: name/key}, {config: name/key}, {generate: base64/64}, \
@@ -122,9 +170,9 @@ fn env() -> Form {
 fn health() -> Form {
     let long = map([
         ("path", Form::Text),
-        ("port", Form::Whole),
+        ("port", Form::Port),
         ("headers", Form::Map(Box::new(Form::Text))),
-        ("startup", Form::Text),
+        ("startup", Form::Span),
     ]);
     let what = "a path such as /health, or {path, port, headers, startup}";
     Form::Either(Box::new(Form::Text), what, long)
@@ -135,7 +183,7 @@ fn migrate() -> Form {
         ("command", texts()),
         ("args", texts()),
         ("env", Form::Map(Box::new(env()))),
-        ("timeout", Form::Text),
+        ("timeout", Form::Span),
         ("database", Form::Text),
         ("rerun", Form::Whole),
         ("accept", Form::Text),

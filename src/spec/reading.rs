@@ -18,7 +18,7 @@ use std::{
 
 use super::{
     conflict,
-    declare::declare,
+    declare::{Rejection, declare},
     declared::Declared,
     document::Problem,
     file::{Broken, File},
@@ -110,9 +110,10 @@ pub fn read(
             }
             Ok(_) => {}
             Err(rejections) => {
-                wrong.extend(rejections.into_iter().map(|rejection| {
+                let say = |rejection: Rejection| {
                     merged.problem(&rejection.pointer, &format!("release {id}: {rejection}"))
-                }))
+                };
+                wrong.extend(rejections.into_iter().map(say));
             }
         }
         reading.problems.extend(wrong);
@@ -151,8 +152,8 @@ fn hold(layers: &[Vec<Arc<File>>], before: &Named, reading: &mut Reading) {
                 continue;
             }
             let may_be = |id: &&ReleaseId| !here.contains(*id) && lost.iter().any(|broken| broken.may_be(id));
-            let last = before.get(&file.path).into_iter().flatten();
-            let mut held: BTreeSet<ReleaseId> = last.filter(may_be).cloned().collect();
+            let named = before.get(&file.path).into_iter().flatten();
+            let mut held: BTreeSet<ReleaseId> = named.filter(may_be).cloned().collect();
             if held.len() < lost.len() {
                 let all = reading.mentioned.iter().chain(known.iter().copied());
                 held = all.filter(may_be).cloned().collect();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{
     document::{Document, Problem, join},
-    form::{ENV_FORM, FORM, Form},
+    form::{ENV_FORM, FORM, Form, too_long},
 };
 use crate::api::{ReleaseSpec, release::MigrateOptions};
 
@@ -78,6 +78,9 @@ pub(super) fn typed(value: &Value) -> Result<ReleaseSpec, (String, String)> {
         let message = format!("`{}` {message}", dotted(&pointer));
         (pointer, message)
     };
+    if let Some((pointer, message)) = too_long(&value).into_iter().next() {
+        return Err(wrong((pointer, message)));
+    }
     read::<ReleaseSpec>(&value).map_err(|(pointer, message)| {
         // A union hides where in it the error is.
         match value.pointer("/migrate") {
@@ -157,7 +160,7 @@ fn without_nulls(value: &Value) -> Value {
 }
 
 /// `/env/A` → `env.A`, for people.
-fn dotted(pointer: &str) -> String {
+pub(super) fn dotted(pointer: &str) -> String {
     let path = pointer.strip_prefix('/').unwrap_or(pointer);
     if path.is_empty() {
         return "spec".to_owned();
@@ -198,6 +201,15 @@ impl Walk<'_> {
                     "a text, and YAML reads this as true or false: put it in quotes",
                 );
             }
+            (Form::Span, Value::String(text)) => {
+                if let Err(why) = text.parse::<crate::api::Duration>() {
+                    self.say(pointer, &format!("`{}` {why}", dotted(pointer)));
+                }
+            }
+            (Form::Span, _) => self.must_be(pointer, "a duration, such as 90s or 1h30m"),
+            (Form::Port, Value::Number(number))
+                if number.as_u64().is_some_and(|port| (1..=65535).contains(&port)) => {}
+            (Form::Port, _) => self.must_be(pointer, "a number from 1 to 65535"),
             (Form::Text, _) => self.must_be(pointer, "a text"),
             (Form::Whole, Value::Object(_)) if pointer.ends_with("/replicas") => self.say(
                 pointer,
@@ -221,8 +233,9 @@ impl Walk<'_> {
                     self.value(inner, item, &join(pointer, name));
                 }
             }
-            (Form::Fields(known), Value::Object(entries)) => self.fields(known, entries, pointer),
-            (Form::Either(_, _, known), Value::Object(entries)) => self.fields(known, entries, pointer),
+            (Form::Fields(known) | Form::Either(_, _, known), Value::Object(entries)) => {
+                self.fields(known, entries, pointer);
+            }
             (Form::Either(short, _, _), Value::String(_) | Value::Array(_))
                 if matches!(
                     (&**short, value),
@@ -418,7 +431,7 @@ mod tests {
         );
         says(
             "  health: {port: 70000}\n",
-            "`health` must be a number from 0 to 65535",
+            "`health.port` must be a number from 1 to 65535",
         );
         says(
             "  env:\n    A: {secret: x, config: y}\n",

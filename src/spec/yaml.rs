@@ -12,11 +12,13 @@ use serde::{
 use serde_json::Value;
 use serde_yaml::{
     Error as YamlError, MessageFormatter as _, Spanned, UserMessageFormatter,
+    granit_parser::{Event, Parser},
     options::{MergeKeyPolicy, NonFiniteFloatPolicy},
 };
 
 use super::{document::Problem, file::MAX_BYTES};
 
+const TAGS: &str = "tags (`!…`) are not read: remove it, or put the text in quotes";
 const TOO_LARGE: &str = "the document is too large, too deep (16 levels) or uses too many aliases (20)";
 
 /// The first character that no editor shows and YAML has no use for.
@@ -35,8 +37,16 @@ pub(super) fn hidden(text: &str) -> Option<(usize, usize, char)> {
     None
 }
 
-/// Control characters, the byte order mark and what turns the direction of text.
+/// What no editor shows, or what makes one show something else: control characters, the byte order mark, what turns the
+/// direction of text, what has no width. In a text in double quotes most of them can be written as `\uXXXX`, visibly.
 pub(super) fn is_hidden(c: char) -> bool {
+    is_harmful(c)
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2065}'
+            | '\u{206a}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Those of them that no text of a spec may hold, however it is written.
+pub(super) fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -163,7 +173,26 @@ pub(super) fn tree(path: &str, before: usize, piece: &str) -> Result<Option<Span
         let place = error.location().map_or((before + 1, 1), |at| shift(before, &at));
         Problem::error(path, place, &explain(error.without_snippet()))
     })?;
+    if let Some((line, column)) = tag(piece) {
+        return Err(Problem::error(path, (before + line, column), TAGS));
+    }
     Ok((!matches!(node.value, Node::Scalar(Value::Null))).then_some(node))
+}
+
+/// The first tag of a document that could be read. Those of YAML itself pass the deserializer, and `!!binary` would even
+/// change the text.
+fn tag(piece: &str) -> Option<(usize, usize)> {
+    Parser::new_from_str(piece)
+        .map_while(Result::ok)
+        .find(|(event, _)| {
+            matches!(
+                event,
+                Event::Scalar(.., Some(_))
+                    | Event::SequenceStart(.., Some(_))
+                    | Event::MappingStart(.., Some(_))
+            )
+        })
+        .map(|(_, span)| (span.start.line(), span.start.col() + 1))
 }
 
 /// What a parser's error says to an author, without a text of the file.
@@ -173,9 +202,7 @@ fn explain(error: &YamlError) -> String {
             format!("`{key}` is written twice in one mapping: remove one")
         }
         YamlError::MergeKeyNotAllowed { .. } => "merge keys (`<<`) are not read: write the fields out".into(),
-        YamlError::UnsupportedTag { .. } => {
-            "tags (`!…`) are not read: remove it, or put the text in quotes".into()
-        }
+        YamlError::UnsupportedTag { .. } => TAGS.into(),
         YamlError::NonFiniteFloat { .. } => "must be a finite number, or a text in quotes".into(),
         YamlError::MultipleDocuments { .. } => "a further document must start with a line `---`".into(),
         YamlError::UnknownAnchor { .. } => {
@@ -188,7 +215,7 @@ fn explain(error: &YamlError) -> String {
         other => {
             // A limit that is met while an alias is followed comes wrapped.
             let message = UserMessageFormatter.format_message(other);
-            if message.contains("limits breached") {
+            if message.contains("limits breached") || message.contains("recursion limit") {
                 TOO_LARGE.into()
             } else {
                 format!("not readable as YAML: {message}")
