@@ -4,6 +4,7 @@
 
 pub mod controller;
 pub mod crds;
+mod layers;
 pub mod reference;
 pub mod render;
 

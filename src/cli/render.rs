@@ -1,22 +1,18 @@
 //! `slipway render`: what would be applied, from files alone. The same functions as in the controller; only the digest
 //! is not known without a registry, and is written as zeros where the spec gives none.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write as _, io::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 
+use super::layers;
 use crate::{
     names::{Digest, Namespace, ReleaseName, RevisionNumber},
     render,
     spec::{
-        self,
         declared::ImagePick,
-        document::{self, Document, Problem},
-        merge, strict,
+        document::Problem,
+        reading::{self, Named},
     },
 };
 
@@ -54,26 +50,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn render_paths(args: &Args) -> anyhow::Result<(String, Vec<Problem>)> {
-    let mut problems = Vec::new();
-    let mut layers = Vec::new();
-    for path in &args.paths {
-        let mut layer: Vec<Document> = Vec::new();
-        for file in spec_files(path)? {
-            let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let (documents, wrong) = document::parse_file(&file.display().to_string(), &bytes);
-            problems.extend(wrong);
-            for document in documents {
-                let wrong = strict::check(&document);
-                if wrong.is_empty() {
-                    layer.push(document);
-                }
-                problems.extend(wrong);
-            }
-        }
-        layers.push(layer);
-    }
-    let (merged, wrong, _) = merge::assemble(&layers);
-    problems.extend(wrong);
+    let layers = layers::read(&args.paths)?;
+    let reading = reading::read(&layers.files, &Named::new(), &|_| None);
     let wanted = |id: &crate::names::ReleaseId| {
         args.namespace
             .as_ref()
@@ -81,28 +59,10 @@ fn render_paths(args: &Args) -> anyhow::Result<(String, Vec<Problem>)> {
             && args.name.as_ref().is_none_or(|name| *name == id.name)
     };
     let mut text = String::new();
-    for (id, merged) in merged.iter().filter(|(id, _)| wanted(id)) {
-        let declared = match spec::declare(&id.name, &merged.spec) {
-            Ok(Some(declared)) => declared,
-            Ok(None) => {
-                text.push_str(&format!(
-                    "# {id}: no version is declared, so nothing is deployed\n"
-                ));
-                continue;
-            }
-            Err(rejections) => {
-                problems.extend(rejections.into_iter().map(|rejection| {
-                    let (path, line, column) = merged.position(&rejection.pointer);
-                    Problem {
-                        path,
-                        line,
-                        column,
-                        message: format!("release {id}: {rejection}"),
-                        warning: false,
-                    }
-                }));
-                continue;
-            }
+    for (id, release) in reading.releases.iter().filter(|(id, _)| wanted(id)) {
+        let Some(declared) = &release.declared else {
+            writeln!(text, "# {id}: no version is declared, so nothing is deployed")?;
+            continue;
         };
         let digest: Digest = match &declared.image.pick {
             ImagePick::Digest(digest) => digest.clone(),
@@ -110,49 +70,32 @@ fn render_paths(args: &Args) -> anyhow::Result<(String, Vec<Problem>)> {
         };
         let input = render::Input {
             id,
-            declared: &declared,
+            declared,
             digest: &digest,
             architectures: &[],
             revision: RevisionNumber(1),
             provenance: None,
             owner: None,
         };
-        text.push_str(&format!(
-            "# {id} {} as revision v1, before its digest is known\n",
-            declared.version
-        ));
+        let version = &declared.version;
+        writeln!(
+            text,
+            "# {id} {version} as revision v1, before its digest is known"
+        )?;
         let job = render::migrate_job(&input, &"0".repeat(64), 1);
         for object in render::render(&input).iter().chain(job.iter()) {
             text.push_str("---\n");
             text.push_str(&serde_yaml::to_string(&object.value).context("cannot write YAML")?);
         }
     }
-    Ok((text, problems))
-}
-
-/// The spec files of a path, in the order of their names.
-fn spec_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut files = Vec::new();
-    let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
-    for entry in entries {
-        let entry = entry.with_context(|| format!("cannot read {}", path.display()))?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            files.extend(spec_files(&entry.path())?);
-        } else if kind.is_file() && document::is_spec_file(&entry.file_name().to_string_lossy()) {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
+    Ok((text, reading.problems))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
 
     fn args(paths: &[&str]) -> Args {

@@ -8,12 +8,11 @@ use std::{
 use crate::{
     api::{ReleaseSpec, source::SourceProblem},
     names::{CommitId, Namespace, ReleaseId},
-    source::{ObjectId, Provenance, ReadError, ReadLimits, Reader},
+    source::{ObjectId, PathProblem, Provenance, ReadError, ReadLimits, Reader},
     spec::{
-        self,
-        document::{self, Document, Problem},
-        merge::{self, Merged},
-        strict,
+        document::Problem,
+        file::File,
+        reading::{self, Named},
     },
 };
 
@@ -26,16 +25,18 @@ pub struct Compiled {
     pub key: String,
     /// Releases that can be written.
     pub releases: BTreeMap<ReleaseId, Declared>,
-    /// Releases that some document still speaks of, whether or not they can be written.
+    /// Releases that some document still speaks of, or may speak of, whether or not they can be written.
     pub mentioned: BTreeSet<ReleaseId>,
     /// Everything that is wrong.
     pub problems: Vec<SourceProblem>,
-    /// Whether nothing at all is wrong: only then may anything be removed.
+    /// Whether nothing at all is wrong or held: only then may anything be removed.
     pub clean: bool,
     /// Every file that was read.
     pub files: BTreeSet<String>,
     /// Parsed files by blob: a commit that touches one file parses one file.
-    parsed: HashMap<(ObjectId, String), Arc<Parsed>>,
+    parsed: HashMap<(ObjectId, String), Arc<File>>,
+    /// The releases that each file named when it was last read well: they are held when it breaks.
+    named: Named,
     /// Their blobs, whatever their names.
     blobs: HashSet<ObjectId>,
 }
@@ -51,12 +52,6 @@ pub struct Declared {
     pub path: String,
     /// `path:line:column` of the release, for problems about it as a whole.
     pub place: String,
-}
-
-#[derive(Debug)]
-struct Parsed {
-    documents: Vec<Document>,
-    problems: Vec<Problem>,
 }
 
 impl Compiled {
@@ -87,9 +82,6 @@ impl Compiled {
     }
 }
 
-/// Namespaces that no release may live in unless a source names them.
-const SYSTEM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
-
 /// Reads a commit.
 ///
 /// # Errors
@@ -103,78 +95,51 @@ pub fn compile(
     key: String,
     before: Option<&Compiled>,
 ) -> Result<Compiled, ReadError> {
-    let mut problems: Vec<Problem> = Vec::new();
-    let mut parsed = HashMap::new();
-    let mut layers: Vec<Vec<Document>> = Vec::new();
-    let mut broken = BTreeSet::new();
-    let mut mentioned = BTreeSet::new();
     let known = |blob: &ObjectId| before.is_some_and(|before| before.blobs.contains(blob));
     let read = reader.read_layers(head, paths, &ReadLimits::default(), &known)?;
-    problems.extend(read.problems.iter().map(|problem| Problem {
-        path: problem.path.clone(),
-        line: 1,
-        column: 1,
-        message: problem.message.clone(),
-        warning: false,
-    }));
+    let mut parsed = HashMap::new();
     let mut blobs = HashSet::new();
     let mut files = BTreeSet::new();
+    let mut layers: Vec<Vec<Arc<File>>> = Vec::new();
     for layer in read.layers {
-        let mut documents = Vec::new();
+        let mut all: Vec<Arc<File>> = unread(&layer.path, paths, &read.problems);
         for file in layer.files {
             let id = (file.blob_id, file.path.clone());
             let read = match (before.and_then(|before| before.parsed.get(&id)), &file.bytes) {
                 (Some(read), _) => Arc::clone(read),
-                (None, Some(bytes)) => Arc::new(parse(&file.path, bytes)),
+                (None, Some(bytes)) => Arc::new(File::read(&file.path, bytes)),
                 // The same content under a new name: read again, now that its bytes are asked for.
-                (None, None) => Arc::new(parse(&file.path, &reader.blob(file.blob_id)?)),
+                (None, None) => Arc::new(File::read(&file.path, &reader.blob(file.blob_id)?)),
             };
             blobs.insert(file.blob_id);
-            files.insert(file.path.clone());
-            problems.extend(read.problems.iter().cloned());
-            for document in &read.documents {
-                mentioned.insert(document.id.clone());
-                let wrong = strict::check(document);
-                if wrong.iter().any(|problem| !problem.warning) {
-                    broken.insert(document.id.clone());
-                } else {
-                    documents.push(document.clone());
-                }
-                problems.extend(wrong);
-            }
+            files.insert(file.path);
+            all.push(Arc::clone(&read));
             parsed.insert(id, read);
         }
-        layers.push(documents);
+        layers.push(all);
     }
-    let (merged, wrong, twice) = merge::assemble(&layers);
-    problems.extend(wrong);
-    broken.extend(twice);
-    let mut releases = BTreeMap::new();
-    for (id, merged) in merged {
-        if broken.contains(&id) {
-            continue;
-        }
-        let wrong = judge(&id, &merged, allowed, own);
-        if wrong.is_empty() {
-            releases.insert(id, merged);
-        }
-        problems.extend(wrong);
-    }
-    let groups: BTreeMap<ReleaseId, Vec<String>> = releases
+    let none = Named::new();
+    let named = before.map_or(&none, |before| &before.named);
+    let reading = reading::read(&layers, named, &|namespace| {
+        reading::forbidden(namespace, allowed, own)
+    });
+    let groups: BTreeMap<ReleaseId, Vec<String>> = reading
+        .releases
         .iter()
-        .map(|(id, merged)| (id.clone(), merged.files.clone()))
+        .map(|(id, release)| (id.clone(), release.merged.files.clone()))
         .collect();
     let mut changes = reader.last_changes(head, &groups, None)?;
-    let releases = releases
+    let releases = reading
+        .releases
         .into_iter()
-        .filter_map(|(id, merged)| {
+        .filter_map(|(id, release)| {
             let provenance = changes.remove(&id)?;
+            let merged = release.merged;
+            let place = merged.place("");
             let path = merged
                 .version_file
-                .clone()
-                .or_else(|| merged.files.first().cloned())
+                .or_else(|| merged.files.into_iter().next())
                 .unwrap_or_default();
-            let place = merged.place("");
             Some((
                 id,
                 Declared {
@@ -186,72 +151,148 @@ pub fn compile(
             ))
         })
         .collect();
-    let clean = problems.iter().all(|problem| problem.warning);
-    problems
-        .sort_by(|a, b| (a.warning, &a.path, a.line, a.column).cmp(&(b.warning, &b.path, b.line, b.column)));
+    let errors: Vec<&Problem> = reading
+        .problems
+        .iter()
+        .filter(|problem| !problem.warning)
+        .collect();
     Ok(Compiled {
         commit: head.clone(),
         key,
         releases,
-        mentioned,
-        problems: problems
-            .iter()
-            .filter(|problem| !problem.warning)
-            .map(shown)
-            .collect(),
-        clean,
+        mentioned: reading.mentioned,
+        clean: errors.is_empty() && reading.held.is_empty(),
+        problems: errors.into_iter().map(shown).collect(),
+        named: reading.named,
         parsed,
         blobs,
         files,
     })
 }
 
-fn parse(path: &str, bytes: &[u8]) -> Parsed {
-    let (documents, problems) = document::parse_file(path, bytes);
-    Parsed { documents, problems }
-}
-
-/// What is wrong with a whole release.
-fn judge(id: &ReleaseId, merged: &Merged, allowed: &[String], own: &Namespace) -> Vec<Problem> {
-    let mut wrong = Vec::new();
-    let namespace = id.namespace.as_str();
-    let permitted = if allowed.is_empty() {
-        !SYSTEM.contains(&namespace) && id.namespace != *own
-    } else {
-        allowed.iter().any(|name| name == namespace)
+/// What was found in a directory and is not read, such as symbolic links: there may be a spec behind each.
+fn unread(directory: &str, all: &[String], problems: &[PathProblem]) -> Vec<Arc<File>> {
+    let inside = |directory: &str, path: &str| {
+        let below = path.strip_prefix(directory);
+        directory == "." || below.is_some_and(|rest| rest.starts_with('/'))
     };
-    if !permitted {
-        let (path, line, column) = merged.position("");
-        let message = format!(
-            "this source may not write to namespace {namespace}; see `namespaces` of the ReleaseSource"
-        );
-        wrong.push(Problem {
-            path,
-            line,
-            column,
-            message,
-            warning: false,
-        });
-    }
-    if let Err(rejections) = spec::declare(&id.name, &merged.spec) {
-        for rejection in rejections {
-            let (path, line, column) = merged.position(&rejection.pointer);
-            let message = format!("release {id}: {rejection}");
-            wrong.push(Problem {
-                path,
-                line,
-                column,
-                message,
-                warning: false,
-            });
-        }
-    }
-    wrong
+    // A path that was escaped beyond recognition belongs to every directory: better to hold too much.
+    let lost = |path: &str| !all.iter().any(|directory| inside(directory, path));
+    problems
+        .iter()
+        .filter(|problem| inside(directory, &problem.path) || lost(&problem.path))
+        .map(|problem| Arc::new(File::unread(&problem.path, &problem.message)))
+        .collect()
 }
 
 fn shown(problem: &Problem) -> SourceProblem {
     SourceProblem {
         place: format!("{}:{}:{}", problem.path, problem.line, problem.column),
         message: problem.message.clone(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::source::{Credentials, FetchLimits, GitRef, Mirror, test_support::Upstream};
+
+    fn spec(name: &str, spec: &str) -> String {
+        format!(
+            "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {{name: {name}, namespace: shop}}\nspec: {spec}\n"
+        )
+    }
+
+    fn base(name: &str) -> String {
+        spec(name, "{image: ghcr.io/acme/x, port: 80, version: 1.0.0}")
+    }
+
+    fn read(upstream: &Upstream, commit: &CommitId, before: Option<&Compiled>) -> Compiled {
+        let root = tempfile::tempdir().unwrap();
+        let mirror = Mirror::open_local(root.path(), upstream.path()).unwrap();
+        let main = GitRef::branch("main").unwrap();
+        mirror
+            .fetch(&main, &Credentials::anonymous(), FetchLimits::default())
+            .unwrap();
+        let paths = ["base".to_owned(), "production".to_owned()];
+        let own = "slipway-system".parse().unwrap();
+        compile(
+            &mirror.reader().unwrap(),
+            commit,
+            &paths,
+            &[],
+            &own,
+            String::new(),
+            before,
+        )
+        .unwrap()
+    }
+
+    fn names(compiled: &Compiled) -> Vec<&str> {
+        compiled.releases.keys().map(|id| id.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_broken_overlay_holds_its_release_through_every_commit_and_removes_nothing() {
+        let upstream = Upstream::new();
+        let (a, b) = (spec("a", "{replicas: 3}"), spec("b", "{replicas: 3}"));
+        let files = [
+            ("base/a.yaml", base("a")),
+            ("base/b.yaml", base("b")),
+            ("base/c.yaml", base("c")),
+            ("production/a.yaml", a.clone()),
+            ("production/b.yaml", b),
+        ];
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let good = read(&upstream, &upstream.commit(&files), None);
+        assert!(good.clean && good.releases.len() == 3, "{:?}", good.problems);
+        let commit = upstream.commit(&[
+            ("production/a.yaml", "metadata: [\n"),
+            ("base/a.yaml", &base("a").replace("1.0.0", "2.0.0")),
+        ]);
+        let bad = read(&upstream, &commit, Some(&good));
+        assert_eq!((names(&bad), bad.clean), (vec!["b", "c"], false));
+        assert_eq!(bad.declared().len(), 3, "what is held is still declared");
+        let commit = upstream.commit(&[("base/b.yaml", &base("b").replace("1.0.0", "2.0.0"))]);
+        let still = read(&upstream, &commit, Some(&bad));
+        assert_eq!(names(&still), ["b", "c"]);
+        let restarted = read(&upstream, &commit, None);
+        assert_eq!(
+            names(&restarted),
+            ["b"],
+            "c has no document in the broken layer either"
+        );
+        let mended = read(
+            &upstream,
+            &upstream.commit(&[("production/a.yaml", &a)]),
+            Some(&still),
+        );
+        assert!(mended.clean && mended.releases.len() == 3);
+    }
+
+    #[test]
+    fn a_link_in_place_of_an_overlay_holds_what_it_may_hide() {
+        let upstream = Upstream::new();
+        upstream.link("production/a.yaml", "../base/a.yaml");
+        let commit = upstream.commit(&[("base/a.yaml", &base("a"))]);
+        let bad = read(&upstream, &commit, None);
+        assert!(names(&bad).is_empty() && !bad.clean && bad.declared().len() == 1);
+    }
+
+    #[test]
+    fn a_namespace_that_the_source_may_not_write_to_is_said() {
+        let upstream = Upstream::new();
+        let other = base("a").replace("shop", "kube-system");
+        let commit = upstream.commit(&[("base/a.yaml", &other), ("production/b.yaml", &base("b"))]);
+        let bad = read(&upstream, &commit, None);
+        assert_eq!(names(&bad), ["b"]);
+        assert!(
+            bad.problems
+                .iter()
+                .any(|p| p.message.contains("namespace kube-system")),
+            "{:?}",
+            bad.problems
+        );
     }
 }

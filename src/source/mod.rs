@@ -24,7 +24,7 @@ pub mod reference;
 mod sha1;
 mod store;
 #[cfg(test)]
-mod test_support;
+pub(crate) mod test_support;
 pub mod tree;
 pub mod url;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{error::escape, tree::ReadError};
 
 /// What an entry's name says about it.
-pub(super) enum Name {
+pub(crate) enum Name {
     Spec,
     /// Another kind of file, or a hidden one: none of ours.
     Other,
@@ -15,7 +15,7 @@ pub(super) enum Name {
 /// The rule for names: exactly `.yaml` and `.yml` are read. The same in other letters would be read by some
 /// tools and not by others, so it is a problem. Hidden names (`.github`, `.yamllint.yml`) belong to other
 /// tools and are passed over; anything else is none of ours.
-pub(super) fn name_of(name: &[u8]) -> Name {
+pub(crate) fn name_of(name: &[u8]) -> Name {
     let Ok(text) = std::str::from_utf8(name) else {
         return Name::Odd("has a name that is not UTF-8");
     };

@@ -12,7 +12,7 @@ use super::init::init_for_tests;
 use crate::names::CommitId;
 
 /// A repository that is fetched from. Its files are kept as a map; a commit writes the whole tree.
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     directory: tempfile::TempDir,
     pub(super) repository: Repository,
     entries: RefCell<BTreeMap<String, (Oid, i32)>>,
@@ -28,7 +28,7 @@ pub(super) fn oid(id: &CommitId) -> Oid {
 }
 
 impl Upstream {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         init_for_tests();
         let directory = tempfile::tempdir().unwrap();
         let mut options = git2::RepositoryInitOptions::new();
@@ -42,12 +42,12 @@ impl Upstream {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// Commits these files on top of `main`.
-    pub(super) fn commit(&self, files: &[(&str, &str)]) -> CommitId {
+    pub(crate) fn commit(&self, files: &[(&str, &str)]) -> CommitId {
         for (path, text) in files {
             self.put(path, text.as_bytes(), FileMode::Blob);
         }
@@ -57,6 +57,11 @@ impl Upstream {
     pub(super) fn put(&self, path: &str, bytes: &[u8], mode: FileMode) {
         let blob = self.repository.blob(bytes).unwrap();
         self.put_id(path, blob, mode);
+    }
+
+    /// Stages a symbolic link.
+    pub(crate) fn link(&self, path: &str, target: &str) {
+        self.put(path, target.as_bytes(), FileMode::Link);
     }
 
     pub(super) fn put_id(&self, path: &str, id: Oid, mode: FileMode) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
-use super::declare::Rejection;
+use super::{declare::Rejection, document::join};
 use crate::{
     api::release::{EnvValue, Resources},
     names::EnvName,
@@ -35,19 +35,16 @@ impl Problems {
     /// A number of a range, or one more problem.
     pub fn number(&mut self, pointer: &str, value: Option<i64>, default: u32, least: u32, most: u32) -> u32 {
         let Some(value) = value else { return default };
-        match u32::try_from(value)
-            .ok()
-            .filter(|value| (least..=most).contains(value))
-        {
-            Some(value) => value,
-            None => {
+        let number = u32::try_from(value).ok();
+        number
+            .filter(|number| (least..=most).contains(number))
+            .unwrap_or_else(|| {
                 self.add(
                     pointer.to_owned(),
                     format!("{value} is out of range; it is a number from {least} to {most}"),
                 );
                 default
-            }
-        }
+            })
     }
 
     /// The value, if nothing is wrong.
@@ -66,6 +63,9 @@ fn reserved(name: &str) -> Option<&'static str> {
     }
 }
 
+/// As many as the API server takes in one map of a `Release`.
+const MAX_VARIABLES: usize = 200;
+
 /// Variables of a map, their names checked.
 pub fn variables(
     pointer: &str,
@@ -73,8 +73,14 @@ pub fn variables(
     problems: &mut Problems,
 ) -> BTreeMap<EnvName, EnvValue> {
     let mut checked = BTreeMap::new();
+    if env.len() > MAX_VARIABLES {
+        problems.add(
+            pointer.to_owned(),
+            format!("has more than {MAX_VARIABLES} variables"),
+        );
+    }
     for (name, value) in env {
-        let at = format!("{pointer}/{name}");
+        let at = join(pointer, name);
         if let Some(why) = reserved(name) {
             problems.add(at, format!("{name} cannot be set: {why}"));
             continue;
@@ -85,6 +91,16 @@ pub fn variables(
         };
         if text.len() > 32 * 1024 || text.contains('\0') {
             problems.add(at, "the value has more than 32 KiB or a NUL character".into());
+            continue;
+        }
+        if let EnvValue::Secret(key) = value
+            && key.name.as_str().starts_with("slipway-")
+        {
+            let message = format!(
+                "Secret {} belongs to Slipway and is not for applications",
+                key.name
+            );
+            problems.add(at, message);
             continue;
         }
         if let EnvValue::Field(path) = value
@@ -112,14 +128,81 @@ const FIELDS: [&str; 8] = [
     "status.podIPs",
 ];
 
-/// Words of a command: passed as they are, never through a shell.
-pub fn words(pointer: &str, words: Option<&[String]>, problems: &mut Problems) {
+/// Words of a command with the variables that it runs with: passed as they are, never through a shell.
+pub fn words(
+    pointer: &str,
+    words: Option<&[String]>,
+    env: &BTreeMap<EnvName, EnvValue>,
+    problems: &mut Problems,
+) {
     let Some(words) = words else { return };
+    for (index, word) in words.iter().enumerate() {
+        let secret = |name: &&str| {
+            let value = name.parse::<EnvName>().ok().and_then(|name| env.get(&name));
+            matches!(value, Some(EnvValue::Secret(_) | EnvValue::Generate(_)))
+        };
+        if let Some(name) = expanded(word).into_iter().find(secret) {
+            let message = format!(
+                "$({name}) would put the value of a secret on the command line, where every list of processes shows it: \
+                 let the program read the variable"
+            );
+            problems.add(format!("{pointer}/{index}"), message);
+        }
+    }
     if words.iter().map(String::len).sum::<usize>() > 32 * 1024 {
         problems.add(pointer.to_owned(), "a command has at most 32 KiB".into());
     }
     if words.iter().any(|word| word.contains('\0')) {
         problems.add(pointer.to_owned(), "a command cannot hold a NUL character".into());
+    }
+}
+
+/// The variables that Kubernetes puts into a word for `$(NAME)`; `$$` is a dollar sign.
+fn expanded(word: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = word;
+    while let Some((_, after)) = rest.split_once('$') {
+        let inner = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+        rest = match inner {
+            Some((name, after)) => {
+                names.push(name);
+                after
+            }
+            None => after.strip_prefix('$').unwrap_or(after),
+        };
+    }
+    names
+}
+
+/// The name of an annotation that its author may set on an Ingress.
+pub fn annotation(name: &str) -> Result<(), String> {
+    let (prefix, own) = name.rsplit_once('/').unwrap_or(("", name));
+    let part = |text: &str| {
+        let ends = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
+        let inner = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+        ends(text.as_bytes().first()) && ends(text.as_bytes().last()) && text.bytes().all(inner)
+    };
+    let prefix_ok = prefix.is_empty() != name.contains('/') && (prefix.is_empty() || part(prefix));
+    if !prefix_ok || prefix.len() > 253 || own.len() > 63 || !part(own) {
+        return Err(
+            "is not the name of an annotation, such as nginx.ingress.kubernetes.io/proxy-body-size".into(),
+        );
+    }
+    let within = |domain: &str| prefix == domain || prefix.ends_with(&format!(".{domain}"));
+    match prefix {
+        "slipway.dev" => Err("is Slipway's own".into()),
+        "kubernetes.io" if own == "ingress.class" => Err("give `ingress.class` instead".into()),
+        "kubernetes.io"
+        | "k8s.io"
+        | "kubectl.kubernetes.io"
+        | "app.kubernetes.io"
+        | "meta.helm.sh"
+        | "helm.sh" => Err("is set by Kubernetes and its tools, not by a spec".into()),
+        // They would make another program take the object for its own, and prune or sync it.
+        _ if within("argoproj.io") || within("fluxcd.io") => {
+            Err("belongs to another program that applies objects, and would make it touch this one".into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -135,8 +218,8 @@ pub fn resources(
     };
     for (part, map) in [("requests", &declared.requests), ("limits", &declared.limits)] {
         for (name, amount) in map {
-            if let Err(message) = quantity(&amount.0) {
-                problems.add(format!("{pointer}/{part}/{name}"), message);
+            if let Err(message) = resource(name).and_then(|()| quantity(&amount.0)) {
+                problems.add(join(&format!("{pointer}/{part}"), name), message);
             }
         }
     }
@@ -144,6 +227,23 @@ pub fn resources(
     merged.requests.extend(declared.requests.clone());
     merged.limits.extend(declared.limits.clone());
     merged
+}
+
+/// A resource of Kubernetes, or one that a device plugin offers under a domain.
+fn resource(name: &str) -> Result<(), String> {
+    let known = ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with("hugepages-");
+    let extended = name.split_once('/').is_some_and(|(domain, own)| {
+        domain.contains('.')
+            && !own.is_empty()
+            && own
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))
+    });
+    if known || extended {
+        Ok(())
+    } else {
+        Err("is not a resource; there are cpu, memory, ephemeral-storage, and such as nvidia.com/gpu".into())
+    }
 }
 
 /// A Kubernetes quantity that a machine can have: digits, at most one dot, a known unit.

@@ -8,8 +8,10 @@ use sha2::{Digest as _, Sha256};
 use super::{
     check::{self, Problems},
     declared::{AttemptHash, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec},
+    document::join,
     firewall, image,
     preset::{self, Preset},
+    strict,
 };
 use crate::{
     api::{
@@ -33,7 +35,7 @@ impl std::fmt::Display for Rejection {
         if self.pointer.is_empty() {
             f.write_str(&self.message)
         } else {
-            write!(f, "spec{}: {}", self.pointer.replace('/', "."), self.message)
+            write!(f, "spec.{}: {}", strict::dotted(&self.pointer), self.message)
         }
     }
 }
@@ -81,7 +83,10 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
     for required in requires.iter().filter(|required| !env.all.contains_key(required)) {
         problems.add(
             "/env".into(),
-            format!("preset {full_name} needs the variable {required}; declare it, such as {required}: {{secret: name/key}}"),
+            format!(
+                "preset {full_name} needs the variable {required}; declare it, such as {required}: {{secret: {name}/{}}}",
+                required.as_str().to_ascii_lowercase().replace('_', "-")
+            ),
         );
     }
     let declared = Declared {
@@ -134,17 +139,6 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
             None => return problems.end(None),
         },
     };
-    for key in declared.secret_keys() {
-        if key.name.as_str().starts_with("slipway-") {
-            problems.add(
-                "/env".into(),
-                format!(
-                    "Secret {} belongs to Slipway and is not for applications of {name}",
-                    key.name
-                ),
-            );
-        }
-    }
     problems.end(Some(declared))
 }
 
@@ -154,7 +148,7 @@ pub fn spec_hash(spec: &ReleaseSpec) -> String {
     hash(&serde_json::to_value(spec).unwrap_or(Value::Null))
 }
 
-/// serde_json keeps maps sorted, so equal values are equal texts.
+/// `serde_json` keeps maps sorted, so equal values are equal texts.
 fn hash(value: &Value) -> String {
     Sha256::digest(value.to_string().as_bytes())
         .iter()
@@ -264,7 +258,7 @@ fn environment(
             let message = format!(
                 "{name} is read when the image is built and has no effect at run time; make it a build argument"
             );
-            problems.add(format!("/env/{name}"), message);
+            problems.add(join("/env", name.as_str()), message);
         }
     }
     if let Some(name) = declared.keys().find(|name| name.as_str() == "PORT") {
@@ -295,22 +289,19 @@ fn processes(
         ProcessName::worker()
     };
     let resources = check::resources("/resources", spec.resources.as_ref(), &preset.resources, problems);
-    check::words("/command", spec.command.as_deref(), problems);
-    check::words("/args", spec.args.as_deref(), problems);
+    let own = if preset.serves { &env.serving } else { &env.all };
+    check::words("/command", spec.command.as_deref(), own, problems);
+    check::words("/args", spec.args.as_deref(), own, problems);
     let first = ProcessSpec {
         command: spec.command.clone(),
         args: spec.args.clone(),
         replicas: problems.number("/replicas", spec.replicas, 2, 0, 1000),
         resources: resources.clone(),
-        env: if preset.serves {
-            env.serving.clone()
-        } else {
-            env.all.clone()
-        },
+        env: own.clone(),
     };
     let mut processes = BTreeMap::from([(primary.clone(), first)]);
     for (name, process) in &spec.processes {
-        let pointer = format!("/processes/{name}");
+        let pointer = join("/processes", name);
         let Some(parsed) = problems.parse::<ProcessName>(&pointer, name) else {
             continue;
         };
@@ -321,12 +312,6 @@ fn processes(
             );
             continue;
         }
-        check::words(
-            &format!("{pointer}/command"),
-            process.command.as_deref(),
-            problems,
-        );
-        check::words(&format!("{pointer}/args"), process.args.as_deref(), problems);
         let mut variables = env.all.clone();
         // What a process declares for itself wins over everything.
         for only in &env.serving_only {
@@ -339,6 +324,14 @@ fn processes(
             &process.env,
             problems,
         ));
+        for (part, words) in [("command", &process.command), ("args", &process.args)] {
+            check::words(
+                &format!("{pointer}/{part}"),
+                words.as_deref(),
+                &variables,
+                problems,
+            );
+        }
         let own = check::resources(
             &format!("{pointer}/resources"),
             process.resources.as_ref(),
@@ -383,10 +376,15 @@ fn migrate(
             "say what migrates: a command or args, such as [/app/bin/migrate], or false".into(),
         );
     }
-    check::words("/migrate/command", command.as_deref(), problems);
-    check::words("/migrate/args", args.as_deref(), problems);
     let mut variables = env.all.clone();
     variables.extend(check::variables("/migrate/env", &options.env, problems));
+    let place = if matches!(spec.migrate, Some(Migrate::Command(_))) {
+        "/migrate"
+    } else {
+        "/migrate/command"
+    };
+    check::words(place, command.as_deref(), &variables, problems);
+    check::words("/migrate/args", args.as_deref(), &variables, problems);
     if let Ok(task) = "SLIPWAY_TASK".parse() {
         variables.insert(task, EnvValue::Literal("migrate".to_owned()));
     }
@@ -426,12 +424,10 @@ fn exposure(spec: &ReleaseSpec, port: Option<u16>, problems: &mut Problems) -> O
         return problems.none("/host", message);
     }
     let ingress = spec.ingress.clone().unwrap_or_default();
-    for name in ingress
-        .annotations
-        .keys()
-        .filter(|name| name.starts_with("slipway.dev/"))
-    {
-        problems.add("/ingress/annotations".into(), format!("{name} is Slipway's own"));
+    for name in ingress.annotations.keys() {
+        if let Err(message) = check::annotation(name) {
+            problems.add(join("/ingress/annotations", name), message);
+        }
     }
     Some(Exposure {
         host: host.clone(),
@@ -447,7 +443,7 @@ fn exposure(spec: &ReleaseSpec, port: Option<u16>, problems: &mut Problems) -> O
 fn writable(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> BTreeMap<String, String> {
     let mut paths = preset.writable.clone();
     for (path, size) in &spec.writable {
-        let pointer = format!("/writable/{}", path.replace('~', "~0").replace('/', "~1"));
+        let pointer = join("/writable", path);
         if let Err(message) = check::path(path).and_then(|()| check::quantity(&size.0)) {
             problems.add(pointer, message);
         }

@@ -1,12 +1,10 @@
 //! The secret firewall: values that must not be in git. It looks at structure, not only at characters, and it never
 //! repeats what it found: a finding has a rule and a length.
 
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 
-use crate::api::{
-    ReleaseSpec,
-    release::{EnvValue, Migrate},
-};
+use super::document::join;
+use crate::api::ReleaseSpec;
 
 /// A value that must not be in a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,91 +55,126 @@ const SECRET_WORDS: [&str; 13] = [
 /// Everything in a spec that must not be there.
 #[must_use]
 pub fn scan(spec: &ReleaseSpec) -> Vec<Finding> {
+    serde_json::to_value(spec).map_or_else(|_| Vec::new(), |value| scan_value(&value))
+}
+
+/// The same of a spec as it is written: a mistake beside a secret, or around it, does not hide it.
+#[must_use]
+pub fn scan_value(spec: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
-    scan_env("/env", &spec.env, &mut findings);
-    for (name, process) in &spec.processes {
-        scan_env(&format!("/processes/{name}/env"), &process.env, &mut findings);
-        scan_words(
-            &format!("/processes/{name}/command"),
-            process.command.as_deref(),
-            &mut findings,
-        );
-        scan_words(
-            &format!("/processes/{name}/args"),
-            process.args.as_deref(),
-            &mut findings,
-        );
-    }
-    scan_words("/command", spec.command.as_deref(), &mut findings);
-    scan_words("/args", spec.args.as_deref(), &mut findings);
-    match &spec.migrate {
-        Some(Migrate::Options(options)) => {
-            scan_env("/migrate/env", &options.env, &mut findings);
-            scan_words("/migrate/command", options.command.as_deref(), &mut findings);
-            scan_words("/migrate/args", options.args.as_deref(), &mut findings);
-        }
-        Some(Migrate::Command(words)) => scan_words("/migrate", Some(words), &mut findings),
-        Some(Migrate::Never) | None => {}
-    }
-    if let Some(health) = &spec.health {
-        for (name, value) in &health.headers {
-            if let Some(rule) = literal(value) {
-                findings.push(finding(format!("/health/headers/{name}"), &rule, value));
-            }
-        }
-    }
-    for (name, value) in spec.ingress.iter().flat_map(|ingress| &ingress.annotations) {
-        if let Some(rule) = literal(&value.0) {
-            findings.push(finding(
-                format!("/ingress/annotations/{}", name.replace('/', "~1")),
-                &rule,
-                &value.0,
-            ));
-        }
-    }
+    walk("", "", spec, &mut findings);
     findings
 }
 
-fn scan_env(pointer: &str, env: &BTreeMap<String, EnvValue>, findings: &mut Vec<Finding>) {
-    for (name, value) in env {
-        let EnvValue::Literal(text) = value else { continue };
+fn walk(pointer: &str, key: &str, value: &Value, findings: &mut Vec<Finding>) {
+    match value {
+        Value::String(text) => {
+            let inside = |found: &Finding| {
+                let below = pointer.strip_prefix(found.pointer.as_str());
+                below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if let Some(rule) = literal(text).filter(|_| !findings.iter().any(inside)) {
+                findings.push(finding(pointer.to_owned(), &rule, text));
+            }
+        }
+        Value::Array(items) => {
+            if ["command", "args", "migrate"].contains(&key) {
+                let words: Vec<&str> = items
+                    .iter()
+                    .map(|item| item.as_str().unwrap_or_default())
+                    .collect();
+                scan_words(pointer, &words, findings);
+            }
+            for (index, item) in items.iter().enumerate() {
+                walk(&format!("{pointer}/{index}"), "", item, findings);
+            }
+        }
+        Value::Object(fields) if !is_public(value) => {
+            if ["env", "args"].contains(&key) {
+                scan_env(pointer, fields, findings);
+            }
+            for (name, item) in fields {
+                walk(&join(pointer, name), name, item, findings);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `{value: …, public: true}`: what its author declared to be no secret.
+fn is_public(value: &Value) -> bool {
+    value.get("public") == Some(&Value::Bool(true))
+}
+
+fn scan_env(pointer: &str, env: &Map<String, Value>, findings: &mut Vec<Finding>) {
+    for (name, value) in env.iter().filter(|(_, value)| !is_public(value)) {
+        let text = value
+            .as_str()
+            .or_else(|| value.get("value").and_then(Value::as_str));
+        let Some(text) = text else { continue };
         let rule = literal(text).or_else(|| {
-            let upper = name.to_ascii_uppercase();
-            let word = SECRET_WORDS.iter().find(|word| upper.contains(**word))?;
+            let word = secret_word(name)?;
             // Flags and numbers under such names are settings: TOKEN_TTL: "3600".
             let plain = text.len() < 6 || text.bytes().all(|c| c.is_ascii_digit()) || text == "false";
             (!plain && !is_path_or_url(text)).then(|| format!("a literal under a name that contains {word}"))
         });
         if let Some(rule) = rule {
-            findings.push(finding(format!("{pointer}/{name}"), &rule, text));
+            findings.push(finding(join(pointer, name), &rule, text));
         }
     }
 }
 
-fn scan_words(pointer: &str, words: Option<&[String]>, findings: &mut Vec<Finding>) {
-    for (index, word) in words.into_iter().flatten().enumerate() {
-        let inline = || {
-            let (name, value) = word.trim_start_matches('-').split_once('=')?;
-            let upper = name.to_ascii_uppercase();
-            let secret = upper.ends_with("PASSWORD") || upper.ends_with("TOKEN") || upper.ends_with("SECRET");
-            (secret && value.len() >= 6 && !value.starts_with('$'))
-                .then(|| "a password inside a command".to_owned())
-        };
-        if let Some(rule) = literal(word).or_else(inline) {
+/// What in the name of a variable says that its value is a secret.
+#[must_use]
+pub fn secret_word(name: &str) -> Option<&'static str> {
+    let upper = name.to_ascii_uppercase();
+    SECRET_WORDS.into_iter().find(|word| upper.contains(word))
+}
+
+fn scan_words(pointer: &str, words: &[&str], findings: &mut Vec<Finding>) {
+    let named = |name: &str| {
+        let upper = name.to_ascii_uppercase();
+        ["PASSWORD", "TOKEN", "SECRET"]
+            .iter()
+            .any(|word| upper.ends_with(word))
+    };
+    let value = |text: &str| text.len() >= 6 && !text.starts_with(['$', '-']) && !is_path_or_url(text);
+    let mut before = "";
+    for (index, word) in words.iter().enumerate() {
+        // A word may be a script: sh -c 'PGPASSWORD=… psql'.
+        let inline = word
+            .split_whitespace()
+            .filter_map(|part| part.trim_start_matches('-').split_once('='))
+            .any(|(name, text)| named(name) && value(text));
+        let follows = before.starts_with('-') && !before.contains('=') && named(before) && value(word);
+        let rule = (inline || follows).then(|| "a password inside a command".to_owned());
+        if let Some(rule) = literal(word).or(rule) {
             findings.push(finding(format!("{pointer}/{index}"), &rule, word));
         }
+        before = word;
     }
 }
 
 fn finding(pointer: String, rule: &str, value: &str) -> Finding {
+    let otherwise = if pointer.contains("/env/") {
+        ". If it is none, write {value: …, public: true}"
+    } else {
+        ""
+    };
     Finding {
-        pointer,
         message: format!(
             "looks like a secret ({rule}, {} characters): put it into a Secret and refer to it by {{secret: name/key}}; \
-             git keeps history, so change it where it is used, too. If it is none, write {{value: …, public: true}}",
+             git keeps history, so change it where it is used, too{otherwise}",
             value.chars().count()
         ),
+        pointer,
     }
+}
+
+/// Whether a text holds something that is a secret by its form alone.
+#[must_use]
+pub fn has_secret(text: &str) -> bool {
+    literal(text).is_some()
 }
 
 /// What a text is by itself, whatever its name.
@@ -156,7 +189,12 @@ fn literal(text: &str) -> Option<String> {
             let rest = text.as_bytes().get(start + prefix.len()..).unwrap_or_default();
             let length = rest.iter().take_while(|c| word_char(**c)).count();
             if length >= least && before.is_none_or(|c| !word_char(*c)) {
-                return Some(format!("a {kind}"));
+                let article = if kind.starts_with(['A', 'a', 'n']) {
+                    "an"
+                } else {
+                    "a"
+                };
+                return Some(format!("{article} {kind}"));
             }
         }
     }
@@ -197,6 +235,7 @@ fn is_path_or_url(text: &str) -> bool {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use crate::api::release::EnvValue;
 
     fn found(env: &[(&str, &str)]) -> Vec<Finding> {
         let env = env
@@ -273,5 +312,32 @@ mod tests {
             ..ReleaseSpec::default()
         };
         assert_eq!(scan(&spec).len(), 1);
+        let words = |words: &[&str]| scan_value(&serde_json::json!({ "migrate": words })).len();
+        assert_eq!(words(&["--password", "hunter22"]), 1);
+        assert_eq!(words(&["sh", "-c", "PGPASSWORD=hunter22 psql"]), 1);
+        assert_eq!(
+            words(&[
+                "--token",
+                "/run/secrets/token",
+                "--token=/run/x",
+                "--secret",
+                "--verbose"
+            ]),
+            0
+        );
+    }
+
+    #[test]
+    fn a_mistake_around_a_secret_does_not_hide_it() {
+        let spec = serde_json::json!({
+            "buidl": { "args": { "NPM_TOKEN": "hunter22" } },
+            "env": { "PIN": 5, "DB_PASSWORD": { "value": "hunter22", "pubilc": true } },
+            "version": "AKIAIOSFODNN7EXAMPLE",
+        });
+        let pointers: Vec<String> = scan_value(&spec).into_iter().map(|found| found.pointer).collect();
+        assert_eq!(
+            pointers,
+            ["/buidl/args/NPM_TOKEN", "/env/DB_PASSWORD", "/version"]
+        );
     }
 }

@@ -1,5 +1,8 @@
 //! Image references as specs write them, by the grammar of the OCI distribution spec.
 
+// An address is a value; what connects is in `std` alone, and has no place here.
+use core::net::Ipv4Addr;
+
 use crate::{
     names::{Digest, Version},
     spec::declared::{ImagePick, ImageRequest},
@@ -94,7 +97,32 @@ fn repository_of(text: &str) -> Result<String, String> {
                 .into(),
         );
     }
+    if is_own(name) {
+        return Err(
+            "the registry must be reachable from every node: localhost, loopback and link-local addresses are not".into(),
+        );
+    }
     Ok(format!("{}/{path}", host.to_ascii_lowercase()))
+}
+
+/// Whether a host is the machine itself, or what answers for its cloud: Slipway would ask it in its own name. Numbers that
+/// are not written as an address (2130706433, 0x7f.1) are taken for one by some resolvers.
+fn is_own(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let last = host.rsplit('.').next().unwrap_or_default();
+    if !last.starts_with(|c: char| c.is_ascii_digit()) {
+        return host == "localhost" || last == "localhost";
+    }
+    match host.parse::<Ipv4Addr>() {
+        Ok(address) => {
+            address.is_loopback()
+                || address.is_link_local()
+                || address.is_unspecified()
+                || address.is_broadcast()
+                || address.is_multicast()
+        }
+        Err(_) => true,
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +140,7 @@ mod tests {
         assert_eq!(read("registry:5000/shop").unwrap(), "registry:5000/shop:1.2.3");
         assert_eq!(read("registry:5000/shop:2").unwrap(), "registry:5000/shop:2");
         assert_eq!(read("nginx").unwrap(), "docker.io/library/nginx:1.2.3");
+        assert_eq!(read("10.0.0.5:5000/shop").unwrap(), "10.0.0.5:5000/shop:1.2.3");
         assert_eq!(read("acme/shop").unwrap(), "docker.io/acme/shop:1.2.3");
     }
 
@@ -140,6 +169,14 @@ mod tests {
             "ghcr.io/a/",
             "-x.io/a",
             "a b",
+            "localhost/x",
+            "localhost:5000/x",
+            "127.0.0.1/x",
+            "169.254.169.254/x",
+            "0.0.0.0/x",
+            "2130706433.0x7f/x",
+            "0x7f.1/x",
+            "127.1/x",
         ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }

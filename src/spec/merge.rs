@@ -1,41 +1,43 @@
-//! Layers of documents → one spec per release, by JSON merge patch (RFC 7396), each field with its origin.
+//! Layers of documents → one spec per release, by JSON merge patch (RFC 7396).
+//!
+//! A later layer wins field by field, `null` removes, a list is replaced as a whole. Where each value came
+//! from is kept, so that every later message can name file, line and column.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::document::{Document, Problem};
+use super::{
+    document::{Document, Problem, join, nearest},
+    strict,
+};
 use crate::{api::ReleaseSpec, names::ReleaseId};
 
-/// A merged release.
-#[derive(Debug, Clone)]
+/// A file, a line and a column: where a value came from.
+pub type Origin = (String, usize, usize);
+
+/// One release as all layers together declare it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Merged {
-    /// Which one.
+    /// Which release.
     pub id: ReleaseId,
-    /// The whole spec.
+    /// What they declare.
     pub spec: ReleaseSpec,
-    /// Where each field came from: JSON pointer → file, line, column.
-    pub places: BTreeMap<String, (String, usize, usize)>,
-    /// Every file that speaks of it, in order of layers.
+    /// JSON pointer inside the spec → where the last layer wrote it; fields that hold fields included.
+    pub places: BTreeMap<String, Origin>,
+    /// Every file that contributed, in the order of the layers.
     pub files: Vec<String>,
-    /// The file that gave the version.
+    /// The file that the version is from.
     pub version_file: Option<String>,
 }
 
 impl Merged {
-    /// The place of a pointer, or of its nearest parent.
+    /// The place of `pointer`, or of its nearest parent.
     #[must_use]
-    pub fn position(&self, pointer: &str) -> (String, usize, usize) {
-        let mut pointer = pointer;
-        loop {
-            if let Some(place) = self.places.get(pointer) {
-                return place.clone();
-            }
-            match pointer.rfind('/') {
-                Some(slash) => pointer = pointer.get(..slash).unwrap_or(""),
-                None => return (self.files.last().cloned().unwrap_or_default(), 1, 1),
-            }
-        }
+    pub fn position(&self, pointer: &str) -> Origin {
+        nearest(&self.places, pointer)
+            .cloned()
+            .unwrap_or_else(|| (self.files.last().cloned().unwrap_or_default(), 1, 1))
     }
 
     /// The same as `path:line:column`.
@@ -44,43 +46,79 @@ impl Merged {
         let (path, line, column) = self.position(pointer);
         format!("{path}:{line}:{column}")
     }
+
+    /// A problem at the place of `pointer`.
+    #[must_use]
+    pub fn problem(&self, pointer: &str, message: &str) -> Problem {
+        let (path, line, column) = self.position(pointer);
+        Problem::error(&path, (line, column), message)
+    }
 }
 
-/// Merges layers, later over earlier. A release that one layer speaks of twice is a problem, and is left out; such
-/// releases are the third part of the answer.
+/// A release on its way through the layers.
+struct Draft {
+    value: Value,
+    places: BTreeMap<String, Origin>,
+    files: Vec<String>,
+}
+
+/// Merges layers, the first being the base. A release that is declared twice in one layer, or whose layers
+/// together make no spec, is in the set and not in the map.
 #[must_use]
 pub fn assemble(
-    layers: &[Vec<Document>],
+    layers: &[Vec<&Document>],
 ) -> (BTreeMap<ReleaseId, Merged>, Vec<Problem>, BTreeSet<ReleaseId>) {
-    let mut problems = Vec::new();
-    let mut broken = BTreeSet::new();
-    let mut parts: BTreeMap<ReleaseId, Vec<&Document>> = BTreeMap::new();
+    let mut drafts: BTreeMap<ReleaseId, Draft> = BTreeMap::new();
+    let (mut problems, mut broken) = (Vec::new(), BTreeSet::new());
     for layer in layers {
-        let mut first: BTreeMap<&ReleaseId, &Document> = BTreeMap::new();
-        for document in layer {
-            if let Some(other) = first.insert(&document.id, document) {
-                let (line, _) = other.start;
+        let mut seen: BTreeMap<&ReleaseId, &Document> = BTreeMap::new();
+        for &document in layer {
+            if let Some(first) = seen.get(&document.id) {
+                let (line, column) = first.id_place;
                 let message = format!(
-                    "release {} stands twice in this layer, also in {}:{line}; keep one of them",
-                    document.id, other.path
+                    "{} is already declared at {}:{line}:{column} in the same layer: keep one of the two",
+                    document.id, first.path
                 );
-                problems.push(document.problem("", message));
+                problems.push(Problem::error(&document.path, document.id_place, &message));
                 broken.insert(document.id.clone());
+                continue;
             }
-            parts.entry(document.id.clone()).or_default().push(document);
+            seen.insert(&document.id, document);
+            let draft = drafts.entry(document.id.clone()).or_insert_with(|| Draft {
+                value: Value::Object(Map::new()),
+                places: BTreeMap::new(),
+                files: Vec::new(),
+            });
+            if !draft.files.contains(&document.path) {
+                draft.files.push(document.path.clone());
+            }
+            patch(&mut draft.value, &document.spec, "", document, &mut draft.places);
         }
     }
     let mut merged = BTreeMap::new();
-    for (id, documents) in parts {
+    for (id, Draft { value, places, files }) in drafts {
         if broken.contains(&id) {
             continue;
         }
-        match merge(&id, &documents) {
-            Ok(one) => {
-                merged.insert(id, one);
+        match strict::typed(&value) {
+            Ok(spec) => {
+                let version = spec.version.as_ref().and_then(|_| places.get("/version"));
+                let version_file = version.map(|(path, _, _)| path.clone());
+                merged.insert(
+                    id.clone(),
+                    Merged {
+                        id,
+                        spec,
+                        places,
+                        files,
+                        version_file,
+                    },
+                );
             }
-            Err(problem) => {
-                problems.push(problem);
+            Err((pointer, message)) => {
+                let (path, line, column) = nearest(&places, &pointer).cloned().unwrap_or_default();
+                let message = format!("{message} (all layers of {id} together)");
+                problems.push(Problem::error(&path, (line, column), &message));
                 broken.insert(id);
             }
         }
@@ -88,78 +126,22 @@ pub fn assemble(
     (merged, problems, broken)
 }
 
-fn merge(id: &ReleaseId, documents: &[&Document]) -> Result<Merged, Problem> {
-    let mut spec = Value::Object(Map::new());
-    let mut places = BTreeMap::new();
-    let mut files: Vec<String> = Vec::new();
-    let mut version_file = None;
-    for document in documents {
-        patch(&mut spec, &document.spec, "", document, &mut places);
-        if !files.contains(&document.path) {
-            files.push(document.path.clone());
-        }
-        match document.spec.get("version") {
-            Some(Value::Null) => version_file = None,
-            Some(_) => version_file = Some(document.path.clone()),
-            None => {}
-        }
-    }
-    let typed = serde_path_to_error::deserialize(&spec).map_err(|error| {
-        let pointer = super::strict::pointer_of(error.path());
-        let (path, line, column) = nearest(&places, &pointer).unwrap_or_else(|| (files.join(", "), 1, 1));
-        let message = format!(
-            "the layers of {id} do not fit together at {}",
-            pointer.trim_start_matches('/')
-        );
-        Problem {
-            path,
-            line,
-            column,
-            message,
-            warning: false,
-        }
-    })?;
-    Ok(Merged {
-        id: id.clone(),
-        spec: typed,
-        places,
-        files,
-        version_file,
-    })
-}
-
-fn nearest(
-    places: &BTreeMap<String, (String, usize, usize)>,
-    pointer: &str,
-) -> Option<(String, usize, usize)> {
-    let mut pointer = pointer;
-    loop {
-        if let Some(place) = places.get(pointer) {
-            return Some(place.clone());
-        }
-        pointer = pointer.get(..pointer.rfind('/')?).unwrap_or("");
-    }
-}
-
-/// RFC 7396, with the place of everything that it sets.
+/// RFC 7396, with places.
 fn patch(
     target: &mut Value,
-    source: &Value,
+    with: &Value,
     pointer: &str,
     document: &Document,
-    places: &mut BTreeMap<String, (String, usize, usize)>,
+    places: &mut BTreeMap<String, Origin>,
 ) {
-    let (line, column) = document.place(pointer);
-    places.insert(pointer.to_owned(), (document.path.clone(), line, column));
-    let Value::Object(fields) = source else {
+    let Value::Object(fields) = with else {
         forget(places, pointer);
-        *target = source.clone();
-        // Elements of a list keep their own places.
-        for (inner, (line, column)) in document.places.range(format!("{pointer}/")..) {
-            if !inner.starts_with(&format!("{pointer}/")) {
-                break;
+        *target = with.clone();
+        let below = format!("{pointer}/");
+        for (inner, (line, column)) in &document.places {
+            if inner == pointer || inner.starts_with(&below) {
+                places.insert(inner.clone(), (document.path.clone(), *line, *column));
             }
-            places.insert(inner.clone(), (document.path.clone(), *line, *column));
         }
         return;
     };
@@ -167,18 +149,21 @@ fn patch(
         forget(places, pointer);
         *target = Value::Object(Map::new());
     }
-    let Value::Object(map) = target else { return };
+    let (line, column) = document.place(pointer);
+    places.insert(pointer.to_owned(), (document.path.clone(), line, column));
+    let Some(object) = target.as_object_mut() else {
+        return;
+    };
     for (name, value) in fields {
-        let inner = format!("{pointer}/{}", super::document::escape(name));
+        let child = join(pointer, name);
         if value.is_null() {
-            map.remove(name);
-            places.remove(&inner);
-            forget(places, &inner);
+            object.remove(name);
+            forget(places, &child);
         } else {
             patch(
-                map.entry(name.clone()).or_insert(Value::Null),
+                object.entry(name.clone()).or_insert(Value::Null),
                 value,
-                &inner,
+                &child,
                 document,
                 places,
             );
@@ -186,63 +171,177 @@ fn patch(
     }
 }
 
-/// What stood below a pointer stands there no longer.
-fn forget(places: &mut BTreeMap<String, (String, usize, usize)>, pointer: &str) {
+/// Drops the places of what is replaced.
+fn forget(places: &mut BTreeMap<String, Origin>, pointer: &str) {
     let below = format!("{pointer}/");
-    places.retain(|place, _| !place.starts_with(&below));
+    places.retain(|at, _| at != pointer && !at.starts_with(&below));
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
-    use super::*;
-    use crate::spec::document::parse_file;
+    use super::{super::file::parse_file, *};
+    use crate::api::release::EnvValue;
 
-    fn layer(path: &str, spec: &str) -> Vec<Document> {
+    fn assemble(
+        layers: &[Vec<Document>],
+    ) -> (BTreeMap<ReleaseId, Merged>, Vec<Problem>, BTreeSet<ReleaseId>) {
+        let layers: Vec<Vec<&Document>> = layers.iter().map(|layer| layer.iter().collect()).collect();
+        super::assemble(&layers)
+    }
+
+    fn layer(path: &str, name: &str, spec: &str) -> Vec<Document> {
         let text = format!(
-            "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {{name: a, namespace: b}}\nspec:\n{spec}"
+            "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata:\n  name: {name}\n  namespace: shop\nspec:\n{spec}"
         );
         let (documents, problems) = parse_file(path, text.as_bytes());
-        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(problems, vec![]);
+        assert_eq!(strict::check(&documents[0]), vec![]);
         documents
     }
 
+    fn id(name: &str) -> ReleaseId {
+        ReleaseId {
+            namespace: "shop".parse().unwrap(),
+            name: name.parse().unwrap(),
+        }
+    }
+
     #[test]
-    fn later_layers_win_field_by_field_and_null_removes() {
+    fn a_later_layer_wins_field_by_field_and_every_value_knows_its_place() {
         let base = layer(
-            "base/a.yaml",
-            "  image: x\n  replicas: 2\n  env: {A: '1', B: '2'}\n",
+            "base/billing.yaml",
+            "billing",
+            "  image: ghcr.io/a/billing\n  replicas: 2\n  env:\n    A: base\n    B: base\n    C: base\n  command: [run, it]\n",
         );
-        let production = layer(
-            "production/a.yaml",
-            "  version: 1.0.0\n  env: {A: null, B: '3'}\n",
+        let top = layer(
+            "prod/billing.yaml",
+            "billing",
+            "  version: \"1.2\"\n  env:\n    B: prod\n    C: null\n    D: prod\n  command: [go]\n",
         );
-        let (merged, problems, broken) = assemble(&[base, production]);
-        assert!(problems.is_empty() && broken.is_empty());
-        let one = merged.values().next().unwrap();
-        assert_eq!(one.spec.image.as_deref(), Some("x"));
-        assert_eq!(one.spec.env.len(), 1);
-        assert_eq!(one.version_file.as_deref(), Some("production/a.yaml"));
-        assert_eq!(one.files, ["base/a.yaml", "production/a.yaml"]);
-        assert_eq!(one.place("/env/B"), "production/a.yaml:6:18");
-        assert_eq!(one.place("/replicas"), "base/a.yaml:6:3");
+        let (merged, problems, broken) = assemble(&[base, top]);
+        assert_eq!((problems, broken.len()), (vec![], 0));
+        let billing = &merged[&id("billing")];
+        assert_eq!(billing.spec.version.as_deref(), Some("1.2"));
+        assert_eq!(billing.spec.replicas, Some(2));
+        assert_eq!(billing.spec.command.as_deref(), Some(&["go".to_owned()][..]));
+        let env: Vec<_> = billing
+            .spec
+            .env
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.clone()))
+            .collect();
+        let text = |t: &str| EnvValue::Literal(t.into());
+        assert_eq!(
+            env,
+            [("A", text("base")), ("B", text("prod")), ("D", text("prod"))]
+        );
+        for (pointer, place) in [
+            ("/image", "base/billing.yaml:7:3"),
+            ("/replicas", "base/billing.yaml:8:3"),
+            ("/env/A", "base/billing.yaml:10:5"),
+            ("/version", "prod/billing.yaml:7:3"),
+            ("/env/B", "prod/billing.yaml:9:5"),
+            ("/env/D", "prod/billing.yaml:11:5"),
+            ("/env/C", "prod/billing.yaml:8:3"),
+            ("/command/0", "prod/billing.yaml:12:13"),
+            ("/command/1", "prod/billing.yaml:12:3"),
+            ("/host", "prod/billing.yaml:6:1"),
+            ("", "prod/billing.yaml:6:1"),
+        ] {
+            assert_eq!(billing.place(pointer), place, "{pointer}");
+        }
+        assert_eq!(billing.files, ["base/billing.yaml", "prod/billing.yaml"]);
+        assert_eq!(billing.version_file.as_deref(), Some("prod/billing.yaml"));
     }
 
     #[test]
-    fn a_union_is_replaced_as_a_whole_where_its_form_changes() {
-        let base = layer("base/a.yaml", "  health: {path: /a, port: 1}\n");
-        let production = layer("production/a.yaml", "  health: /b\n");
-        let (merged, ..) = assemble(&[base, production]);
-        let health = merged.values().next().unwrap().spec.health.clone().unwrap();
-        assert_eq!((health.path.as_deref(), health.port), (Some("/b"), None));
+    fn a_removed_version_has_no_file() {
+        let layers = [
+            layer("a.yaml", "a", "  version: x\n"),
+            layer("b.yaml", "a", "  version: null\n"),
+        ];
+        let (merged, ..) = assemble(&layers);
+        assert_eq!(
+            (&merged[&id("a")].spec.version, &merged[&id("a")].version_file),
+            (&None, &None)
+        );
     }
 
     #[test]
-    fn one_release_twice_in_a_layer_names_both_places() {
-        let mut one = layer("base/a.yaml", "  image: x\n");
-        one.extend(layer("base/b.yaml", "  image: y\n"));
-        let (merged, problems, broken) = assemble(&[one]);
-        assert!(merged.is_empty() && broken.len() == 1);
-        assert!(problems[0].path == "base/b.yaml" && problems[0].message.contains("base/a.yaml"));
+    fn the_same_release_twice_in_one_layer_is_left_out_and_both_places_are_named() {
+        let mut base = layer("a.yaml", "a", "  version: x\n");
+        base.extend(layer("b.yaml", "a", "  version: y\n"));
+        base.extend(layer("c.yaml", "c", "  version: z\n"));
+        let (merged, problems, broken) = assemble(&[base, layer("d.yaml", "a", "  replicas: 1\n")]);
+        assert_eq!(merged.keys().collect::<Vec<_>>(), [&id("c")]);
+        assert_eq!(broken, BTreeSet::from([id("a")]));
+        assert_eq!(problems.len(), 1);
+        let text = problems[0].to_string();
+        assert!(
+            text.starts_with("b.yaml:4:3: shop/a is already declared at a.yaml:4:3"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn layers_that_make_no_spec_together_are_left_out_without_a_value() {
+        let base = layer("a.yaml", "a", "  env:\n    A: {value: hunter2}\n");
+        let top = layer("b.yaml", "a", "  env:\n    A: {secret: db/url}\n");
+        let (merged, problems, broken) = assemble(&[base.clone(), top]);
+        assert!(merged.is_empty() && broken.contains(&id("a")));
+        let text = problems[0].to_string();
+        assert!(text.starts_with("b.yaml:8:5: `env.A` must be"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        let top = layer("b.yaml", "a", "  env:\n    A: {secret: db/url, value: null}\n");
+        let (merged, ..) = assemble(&[base, top]);
+        assert_eq!(merged.len(), 1);
+    }
+
+    #[test]
+    fn an_object_over_a_text_and_a_text_over_an_object_replace_it() {
+        let object = "  health: {path: /a, headers: {a: b}}\n";
+        let (merged, problems, _) = assemble(&[
+            layer("a.yaml", "a", object),
+            layer("b.yaml", "a", "  health: /b\n"),
+        ]);
+        assert_eq!(problems, vec![]);
+        let health = merged[&id("a")].spec.health.clone().unwrap();
+        assert_eq!((health.path.as_deref(), health.headers.len()), (Some("/b"), 0));
+        assert_eq!(merged[&id("a")].place("/health/headers/a"), "b.yaml:7:3");
+        let (merged, ..) = assemble(&[
+            layer("b.yaml", "a", "  health: /b\n"),
+            layer("a.yaml", "a", object),
+        ]);
+        assert_eq!(
+            merged[&id("a")].spec.health.clone().unwrap().path.as_deref(),
+            Some("/a")
+        );
+    }
+
+    #[test]
+    fn merging_is_that_of_rfc_7396() {
+        for (target, with, result) in [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"a":null}"#, "{}"),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+            (
+                r#"{"a":{"b":"c"}}"#,
+                r#"{"a":{"b":"d","c":null}}"#,
+                r#"{"a":{"b":"d"}}"#,
+            ),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
+            ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+        ] {
+            let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+            let mut document = layer("a.yaml", "a", "  version: x\n").remove(0);
+            document.spec = json(with);
+            let mut value = json(target);
+            patch(&mut value, &document.spec, "", &document, &mut BTreeMap::new());
+            assert_eq!(value, json(result), "{target} {with}");
+        }
     }
 }

@@ -1,17 +1,26 @@
 //! The release spec in git: text → documents with positions → merged spec → [`Declared`].
 //!
-//! Pure: no client, no file, no clock. A problem always says what, where (file:line:column) and what to do,
+//! Pure: no client, no file, no clock. A problem always says what, where (file, line and column) and what to do,
 //! and never repeats the value of a variable.
 
 pub mod check;
+mod conflict;
 pub mod declare;
 pub mod declared;
 pub mod document;
+pub mod file;
 pub mod firewall;
+mod form;
 pub mod image;
 pub mod merge;
 pub mod preset;
+pub mod reading;
 pub mod strict;
+mod yaml;
 
 pub use declare::{Rejection, declare, spec_hash};
 pub use declared::Declared;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

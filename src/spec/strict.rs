@@ -1,16 +1,20 @@
-//! Strictness: fields that do not exist, fields that are not built yet, values of the wrong type; each at its place.
+//! Documents that say something that `Release` does not know, or in the wrong type.
+//!
+//! No message repeats a value that stands below some `env`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use kube::CustomResourceExt as _;
-use serde_json::Value;
-use serde_path_to_error::{Path, Segment};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
-use super::document::{Document, Problem, escape};
-use crate::api::{Release, ReleaseSpec};
+use super::{
+    document::{Document, Problem, join},
+    form::{ENV_FORM, FORM, Form, too_long},
+};
+use crate::api::{ReleaseSpec, release::MigrateOptions};
 
-/// Names of the design that a later version will understand: refused by their name, never ignored.
-const PLANNED: [&str; 27] = [
+/// Fields that the design names and that no code reads yet.
+const PLANNED: [&str; 23] = [
     "source",
     "build",
     "match",
@@ -34,13 +38,7 @@ const PLANNED: [&str; 27] = [
     "repin",
     "rotate",
     "adopt",
-    "smoke",
-    "schedule",
-    "startupProbe",
-    "livenessProbe",
 ];
-
-/// Planned names inside `migrate`.
 const PLANNED_MIGRATE: [&str; 6] = [
     "retries",
     "resources",
@@ -50,268 +48,432 @@ const PLANNED_MIGRATE: [&str; 6] = [
     "compatible",
 ];
 
-/// Every problem of a document by itself.
+/// Everything in a document that no field of a release can hold.
 #[must_use]
 pub fn check(document: &Document) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    unknown(document, &document.spec, "", &root(), &mut problems);
-    if problems.is_empty()
-        && let Err(problem) = types(document)
+    let mut walk = Walk {
+        document,
+        problems: Vec::new(),
+    };
+    walk.value(&FORM, &document.spec, "");
+    if walk.problems.is_empty()
+        && let Err((pointer, message)) = typed(&document.spec)
     {
-        problems.push(problem);
+        walk.say(&pointer, &message);
     }
-    problems
+    walk.problems
 }
 
-/// What may stand at a place.
-#[derive(Debug, Clone)]
-enum Shape {
-    /// A map with exactly these fields.
-    Fields(BTreeMap<String, Shape>),
-    /// A map with any names.
-    Map(Box<Shape>),
-    /// Whatever its type says.
-    Leaf,
-}
-
-/// The shape of a spec, from its schema: a new field cannot be forgotten here.
-fn root() -> Shape {
-    let crd = serde_json::to_value(Release::crd()).unwrap_or(Value::Null);
-    let spec = crd
-        .pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
-        .cloned()
-        .unwrap_or(Value::Null);
-    let mut shape = shape(&spec);
-    if let Shape::Fields(fields) = &mut shape {
-        let leaves = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| ((*name).to_owned(), Shape::Leaf))
-                .collect::<BTreeMap<_, _>>()
-        };
-        // Unions have no structural schema.
-        fields.insert(
-            "health".into(),
-            Shape::Fields(leaves(&["path", "port", "headers", "startup"])),
-        );
-        let mut migrate = leaves(&["command", "args", "timeout", "database", "rerun", "accept"]);
-        migrate.insert("env".into(), Shape::Map(Box::new(env_value())));
-        fields.insert("migrate".into(), Shape::Fields(migrate));
-        fields.insert("env".into(), Shape::Map(Box::new(env_value())));
-        if let Some(Shape::Map(process)) = fields.get_mut("processes")
-            && let Shape::Fields(process) = process.as_mut()
-        {
-            process.insert("env".into(), Shape::Map(Box::new(env_value())));
-        }
-    }
-    shape
-}
-
-fn env_value() -> Shape {
-    let names = ["secret", "config", "generate", "field", "value", "public"];
-    Shape::Fields(
-        names
-            .iter()
-            .map(|name| ((*name).to_owned(), Shape::Leaf))
-            .collect(),
-    )
-}
-
-fn shape(schema: &Value) -> Shape {
-    if let Some(fields) = schema.get("properties").and_then(Value::as_object) {
-        return Shape::Fields(
-            fields
-                .iter()
-                .map(|(name, field)| (name.clone(), shape(field)))
-                .collect(),
-        );
-    }
-    match schema.get("additionalProperties") {
-        Some(inner @ Value::Object(_)) => Shape::Map(Box::new(shape(inner))),
-        _ => Shape::Leaf,
-    }
-}
-
-fn unknown(document: &Document, value: &Value, pointer: &str, shape: &Shape, problems: &mut Vec<Problem>) {
-    let Value::Object(map) = value else { return };
-    for (name, inner) in map {
-        let at = format!("{pointer}/{}", escape(name));
-        match shape {
-            Shape::Leaf => {}
-            Shape::Map(each) => unknown(document, inner, &at, each, problems),
-            Shape::Fields(fields) => match fields.get(name) {
-                Some(field) => unknown(document, inner, &at, field, problems),
-                None => problems.push(document.problem(&at, refusal(name, pointer, fields))),
-            },
-        }
-    }
-    if pointer == "/replicas" {
-        problems.clear();
-        problems.push(document.problem(pointer, "a range of `replicas` is not built yet; write a number"));
-    }
-}
-
-fn refusal(name: &str, pointer: &str, fields: &BTreeMap<String, Shape>) -> String {
-    let planned = PLANNED.contains(&name) || (pointer == "/migrate" && PLANNED_MIGRATE.contains(&name));
-    if planned {
-        return format!("`{name}` is not built yet");
-    }
-    let shown: String = name.chars().take(60).collect();
-    let near = fields
-        .keys()
-        .map(|field| (strsim::damerau_levenshtein(field, name), field))
-        .min()
-        .filter(|(distance, field)| *distance <= 2.max(field.len() / 3));
-    match near {
-        Some((_, field)) => format!("unknown field `{shown}`; did you mean `{field}`?"),
-        None => {
-            let names: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
-            format!(
-                "unknown field `{shown}`; known are {}",
-                names.into_iter().collect::<Vec<_>>().join(", ")
-            )
-        }
-    }
-}
-
-/// The types of a document by itself. `null` removes a field of a lower layer, so it has no type.
-fn types(document: &Document) -> Result<(), Problem> {
-    let spec = without_nulls(&document.spec);
-    serde_path_to_error::deserialize::<_, ReleaseSpec>(&spec).map(|_| ()).map_err(|error| {
-        let pointer = pointer_of(error.path());
-        // What serde says of a wrong value repeats it; of a variable nothing may be repeated.
-        let words = if pointer.contains("/env") {
-            "must be a string (numbers and true/false in quotes), or one of {secret: name/key}, {config: name/key}, \
-             {generate: base64/64}, {field: status.podIP}, {value: text, public: true}"
-                .to_owned()
+/// The spec that a merged value says; else the JSON pointer of what is wrong, and what.
+pub(super) fn typed(value: &Value) -> Result<ReleaseSpec, (String, String)> {
+    let value = without_nulls(value);
+    let wrong = |(pointer, message): (String, String)| {
+        let message = if !leaks(&value, &message) {
+            message
+        } else if pointer.contains("/env/") {
+            format!("must be {ENV_FORM}")
         } else {
-            friendly(&error.inner().to_string())
+            "has a value that is not possible here".to_owned()
         };
-        let name = pointer.trim_start_matches('/').replace('/', ".");
-        document.problem(&pointer, if name.is_empty() { words } else { format!("{name}: {words}") })
+        let message = format!("`{}` {message}", dotted(&pointer));
+        (pointer, message)
+    };
+    if let Some((pointer, message)) = too_long(&value).into_iter().next() {
+        return Err(wrong((pointer, message)));
+    }
+    read::<ReleaseSpec>(&value).map_err(|(pointer, message)| {
+        // A union hides where in it the error is.
+        match value.pointer("/migrate") {
+            Some(options @ Value::Object(_)) if pointer == "/migrate" => {
+                wrong(match read::<MigrateOptions>(options) {
+                    Err((inner, message)) => (format!("/migrate{inner}"), message),
+                    Ok(_) => (pointer, message),
+                })
+            }
+            _ => wrong((pointer, message)),
+        }
     })
 }
 
-fn friendly(words: &str) -> String {
-    let number_for_text = words.contains("expected a string")
-        && (words.contains("floating point") || words.contains("integer") || words.contains("boolean"));
-    if number_for_text {
-        format!("{words}; put it in quotes")
-    } else {
-        words.to_owned()
-    }
+fn read<T: DeserializeOwned>(value: &Value) -> Result<T, (String, String)> {
+    serde_path_to_error::deserialize(value.clone()).map_err(|error| {
+        use serde_path_to_error::Segment;
+        let pointer = error
+            .path()
+            .iter()
+            .fold(String::new(), |pointer, segment| match segment {
+                Segment::Seq { index } => format!("{pointer}/{index}"),
+                Segment::Map { key } => join(&pointer, key),
+                Segment::Enum { .. } | Segment::Unknown => pointer,
+            });
+        let message = error.inner().to_string();
+        // serde's own messages quote the value.
+        let own = [
+            "invalid type",
+            "invalid value",
+            "invalid length",
+            "unknown variant",
+        ];
+        let message = match message.rsplit_once(", expected ") {
+            Some((before, expected)) if own.iter().any(|start| before.contains(start)) => {
+                let expected = match expected {
+                    "u16" => "a number from 0 to 65535",
+                    "u32" | "i64" => "a whole number that is not too large",
+                    other => other,
+                };
+                format!("must be {expected}")
+            }
+            _ => message,
+        };
+        (pointer, message)
+    })
 }
 
+/// Whether a text holds a value that stands below some `env`. The last line of defence: the messages above
+/// hold none.
+fn leaks(value: &Value, message: &str) -> bool {
+    fn below(value: &Value, message: &str, env: bool) -> bool {
+        match value {
+            Value::Object(fields) => fields
+                .iter()
+                .any(|(name, inner)| below(inner, message, env || name == "env" || name == "headers")),
+            Value::Array(items) => items.iter().any(|inner| below(inner, message, env)),
+            Value::String(text) => env && text.len() > 3 && message.contains(text.as_str()),
+            _ => false,
+        }
+    }
+    below(value, message, false)
+}
+
+/// In a merge patch `null` means "remove", so it has no type. In lists it stays.
 fn without_nulls(value: &Value) -> Value {
     match value {
-        Value::Object(map) => Value::Object(
-            map.iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(name, value)| (name.clone(), without_nulls(value)))
-                .collect(),
-        ),
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(_, inner)| !inner.is_null());
+            Value::Object(
+                kept.map(|(name, inner)| (name.clone(), without_nulls(inner)))
+                    .collect(),
+            )
+        }
         other => other.clone(),
     }
 }
 
-/// A path of serde as a JSON pointer.
-#[must_use]
-pub fn pointer_of(path: &Path) -> String {
-    path.iter()
-        .map(|segment| match segment {
-            Segment::Seq { index } => format!("/{index}"),
-            Segment::Map { key } => format!("/{}", escape(key)),
-            Segment::Enum { variant } => format!("/{variant}"),
-            Segment::Unknown => String::new(),
-        })
-        .collect()
+/// `/env/A` → `env.A`, for people.
+pub(super) fn dotted(pointer: &str) -> String {
+    let path = pointer.strip_prefix('/').unwrap_or(pointer);
+    if path.is_empty() {
+        return "spec".to_owned();
+    }
+    path.replace('/', ".").replace("~1", "/").replace("~0", "~")
+}
+
+struct Walk<'a> {
+    document: &'a Document,
+    problems: Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn say(&mut self, pointer: &str, message: &str) {
+        self.problems.push(self.document.problem(pointer, message));
+    }
+
+    fn must_be(&mut self, pointer: &str, what: &str) {
+        self.say(pointer, &format!("`{}` must be {what}", dotted(pointer)));
+    }
+
+    fn value(&mut self, form: &Form, value: &Value, pointer: &str) {
+        match (form, value) {
+            (Form::Any, _)
+            | (Form::Text, Value::String(_))
+            | (Form::Number, Value::Number(_))
+            | (Form::Truth, Value::Bool(_)) => {}
+            (Form::Whole, Value::Number(number)) if !number.is_f64() => {}
+            (Form::Text, Value::Number(_)) => {
+                self.must_be(
+                    pointer,
+                    "a text, and YAML reads this as a number: put it in quotes",
+                );
+            }
+            (Form::Text, Value::Bool(_)) => {
+                self.must_be(
+                    pointer,
+                    "a text, and YAML reads this as true or false: put it in quotes",
+                );
+            }
+            (Form::Span, Value::String(text)) => {
+                if let Err(why) = text.parse::<crate::api::Duration>() {
+                    self.say(pointer, &format!("`{}` {why}", dotted(pointer)));
+                }
+            }
+            (Form::Span, _) => self.must_be(pointer, "a duration, such as 90s or 1h30m"),
+            (Form::Port, Value::Number(number))
+                if number.as_u64().is_some_and(|port| (1..=65535).contains(&port)) => {}
+            (Form::Port, _) => self.must_be(pointer, "a number from 1 to 65535"),
+            (Form::Text, _) => self.must_be(pointer, "a text"),
+            (Form::Whole, Value::Object(_)) if pointer.ends_with("/replicas") => self.say(
+                pointer,
+                &format!(
+                    "`{}` as an object is not built yet: write a number",
+                    dotted(pointer)
+                ),
+            ),
+            (Form::Whole, Value::String(_)) => self.must_be(pointer, "a whole number, without quotes"),
+            (Form::Whole, _) => self.must_be(pointer, "a whole number"),
+            (Form::Number, _) => self.must_be(pointer, "a number, without quotes"),
+            (Form::Truth, _) => self.must_be(pointer, "true or false, without quotes"),
+            (Form::List(inner), Value::Array(items)) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.value(inner, item, &format!("{pointer}/{index}"));
+                }
+            }
+            (Form::List(_), _) => self.must_be(pointer, "a list"),
+            (Form::Map(inner), Value::Object(entries)) => {
+                for (name, item) in entries.iter().filter(|(_, item)| !item.is_null()) {
+                    self.value(inner, item, &join(pointer, name));
+                }
+            }
+            (Form::Fields(known) | Form::Either(_, _, known), Value::Object(entries)) => {
+                self.fields(known, entries, pointer);
+            }
+            (Form::Either(short, _, _), Value::String(_) | Value::Array(_))
+                if matches!(
+                    (&**short, value),
+                    (Form::Text, Value::String(_)) | (Form::List(_), Value::Array(_))
+                ) =>
+            {
+                self.value(short, value, pointer);
+            }
+            (Form::Either(short, _, _), Value::Bool(false)) if matches!(**short, Form::List(_)) => {}
+            (Form::Either(short, what, _), Value::Number(_) | Value::Bool(_))
+                if matches!(**short, Form::Text) =>
+            {
+                self.must_be(pointer, &format!("{what}; put numbers and true/false in quotes"));
+            }
+            (Form::Either(_, what, _), _) => self.must_be(pointer, what),
+            (Form::Map(_) | Form::Fields(_), _) => self.must_be(pointer, "a mapping of fields"),
+        }
+    }
+
+    fn fields(&mut self, known: &BTreeMap<String, Form>, entries: &Map<String, Value>, pointer: &str) {
+        for (name, item) in entries {
+            let child = join(pointer, name);
+            match known.get(name) {
+                Some(_) if item.is_null() => {}
+                Some(form) => self.value(form, item, &child),
+                None => self.say(&child, &unknown(known, name, pointer)),
+            }
+        }
+    }
+}
+
+/// What to say of a field that `known` has not.
+fn unknown(known: &BTreeMap<String, Form>, name: &str, pointer: &str) -> String {
+    let planned: &[&str] = match pointer {
+        "/migrate" => &PLANNED_MIGRATE,
+        "/verify" => &["smoke"],
+        "" => &PLANNED,
+        process if process.starts_with("/processes/") && process.matches('/').count() == 2 => &PLANNED,
+        _ => &[],
+    };
+    let in_env = pointer.contains("/env/");
+    let full = dotted(&join(pointer, name));
+    if planned.contains(&name) {
+        return format!("`{full}` is not built yet: remove it");
+    }
+    let plain = |text: &str| text.replace(['-', '_'], "").to_lowercase();
+    let wanted = plain(name);
+    let near = known
+        .keys()
+        .map(|key| (strsim::damerau_levenshtein(&plain(key), &wanted), key))
+        .min()
+        .filter(|(distance, _)| *distance <= 1 || *distance * 3 <= wanted.chars().count());
+    let all = || known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match near {
+        // `A: {text}` is a mapping with the field `text`: perhaps a value.
+        None if in_env => format!(
+            "`{}` has an unknown field; known here: {}",
+            dotted(pointer),
+            all()
+        ),
+        Some((_, key)) => format!("unknown field `{full}`: did you mean `{key}`?"),
+        None => format!("unknown field `{full}`; known here: {}", all()),
+    }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
-    use super::*;
-    use crate::spec::document::parse_file;
+    use super::{super::file::parse_file, *};
 
-    fn problems(spec: &str) -> Vec<Problem> {
+    fn problems(spec: &str) -> Vec<String> {
         let text = format!(
-            "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {{name: a, namespace: b}}\nspec:\n{spec}"
+            "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {{name: billing, namespace: shop}}\nspec:\n{spec}"
         );
-        let (documents, wrong) = parse_file("x.yaml", text.as_bytes());
-        assert!(wrong.is_empty(), "{wrong:?}");
-        check(&documents[0])
+        let (documents, problems) = parse_file("a.yaml", text.as_bytes());
+        assert_eq!(problems, vec![]);
+        check(&documents[0]).iter().map(ToString::to_string).collect()
     }
 
-    #[test]
-    fn a_misspelt_field_is_named_with_what_was_meant() {
-        let found = problems("  replcias: 3\n");
-        assert_eq!(
-            found[0].to_string(),
-            "x.yaml:5:3: unknown field `replcias`; did you mean `replicas`?"
-        );
-        let found = problems("  rollout: {minRedy: 5s}\n");
-        assert!(found[0].message.contains("`minReady`"), "{}", found[0]);
-        let found = problems("  env: {A: {secert: a/b}}\n");
-        assert!(found[0].message.contains("`secret`"), "{}", found[0]);
-        assert!(!problems("  zzzzzzzz: 1\n")[0].message.contains("did you mean"));
-    }
-
-    #[test]
-    fn what_is_planned_is_refused_by_its_name_and_never_ignored() {
-        for name in PLANNED {
-            let found = problems(&format!("  {name}: x\n"));
-            assert_eq!(found[0].message, format!("`{name}` is not built yet"));
-        }
-        assert_eq!(
-            problems("  migrate: {retries: 2}\n")[0].message,
-            "`retries` is not built yet"
-        );
-        assert_eq!(
-            problems("  verify: {smoke: /x}\n")[0].message,
-            "`smoke` is not built yet"
-        );
+    fn says(spec: &str, part: &str) {
+        let found = problems(spec);
         assert!(
-            problems("  replicas: {min: 1, max: 3}\n")[0]
-                .message
-                .contains("not built yet")
+            found.len() == 1 && found[0].contains(part),
+            "{spec}{found:?} instead of {part}"
         );
     }
 
     #[test]
-    fn a_wrong_type_is_said_at_its_place() {
-        for (spec, place) in [
-            ("  replicas: '3'\n", "x.yaml:5:3: replicas"),
-            ("  replicas: 3.5\n", "x.yaml:5:3: replicas"),
-            ("  version: 1.10\n", "x.yaml:5:3: version"),
-            (
-                "  rollout:\n    deadline: 9999999h\n",
-                "x.yaml:6:5: rollout.deadline",
-            ),
-            ("  onFailure: explode\n", "x.yaml:5:3: onFailure"),
-            (
-                "  security: {readOnlyRoot: 'yes'}\n",
-                "x.yaml:5:14: security.readOnlyRoot",
-            ),
-            ("  health: 7\n", "x.yaml:5:3: health"),
-            ("  command: ls\n", "x.yaml:5:3: command"),
+    fn a_whole_spec_is_fine() {
+        let spec = "  preset: phoenix\n  version: \"1.10\"\n  image: ghcr.io/a/b\n  command: [a]\n  port: 4000\n  host: a.b\n  ingress: {class: nginx, annotations: {a: b}}\n  replicas: 3\n  resources: {requests: {cpu: 100m}, limits: {memory: 1Gi}}\n  env:\n    A: x\n    B: {secret: db/url}\n    C: {value: x, public: true}\n    D: {generate: hex/32}\n    E:\n  writable: {/tmp: 64Mi}\n  security: {runAsUser: 1000, readOnlyRoot: false}\n  health: {path: /h, port: 1, headers: {a: b}, startup: 2m}\n  processes: {worker: {command: [w], env: {A: y}}}\n  migrate: {command: [m], env: {A: {secret: db/direct}}, timeout: 1h, rerun: 1}\n  rollout: {strategy: recreate, surge: 25%, deadline: 10m}\n  verify: {window: 1m, maxRestarts: 0}\n  onFailure: hold\n  retain: {revisions: 3}\n  attempt: 1\n  pullSecret: null\n";
+        assert_eq!(problems(spec), Vec::<String>::new());
+        for short in [
+            "  health: /health\n",
+            "  migrate: false\n",
+            "  migrate: [a, b]\n",
+            "  health: null\n  env: null\n",
         ] {
-            let found = problems(spec);
-            assert!(
-                found.len() == 1 && found[0].to_string().starts_with(place),
-                "{spec}: {found:?}"
+            assert_eq!(problems(short), Vec::<String>::new(), "{short}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_field_names_the_right_one_and_its_place() {
+        assert_eq!(
+            problems("  replcias: 2\n"),
+            ["a.yaml:5:3: unknown field `replcias`: did you mean `replicas`?"]
+        );
+        says("  pull_secret: a\n", "did you mean `pullSecret`?");
+        says("  Image: a\n", "did you mean `image`?");
+        says(
+            "  rollout: {minready: 1s}\n",
+            "`rollout.minready`: did you mean `minReady`?",
+        );
+        says(
+            "  env: {A: {secrets: a/b}}\n",
+            "a.yaml:5:13: unknown field `env.A.secrets`: did you mean `secret`?",
+        );
+        says("  health: {pth: a}\n", "did you mean `path`?");
+        says("  migrate: {comand: [a]}\n", "did you mean `command`?");
+        says(
+            "  processes: {w: {arg: [a]}}\n",
+            "`processes.w.arg`: did you mean `args`?",
+        );
+        says("  qqqqqqqq: 2\n", "known here: args, attempt, command");
+    }
+
+    #[test]
+    fn a_planned_field_is_not_built_yet() {
+        for name in PLANNED {
+            says(&format!("  {name}: x\n"), &format!("`{name}` is not built yet"));
+        }
+        says(
+            "  processes: {w: {nodeSelector: {}}}\n",
+            "`processes.w.nodeSelector` is not built yet",
+        );
+        for name in PLANNED_MIGRATE {
+            says(
+                &format!("  migrate: {{{name}: x}}\n"),
+                &format!("`migrate.{name}` is not built yet"),
             );
         }
-        assert!(problems("  version: 1.10\n")[0].message.contains("in quotes"));
+        says("  verify: {smoke: {}}\n", "`verify.smoke` is not built yet");
+        says(
+            "  replicas: {min: 1}\n",
+            "`replicas` as an object is not built yet",
+        );
     }
 
     #[test]
-    fn the_value_of_a_variable_is_never_repeated() {
-        let found = problems("  env:\n    PIN: 12345678\n");
-        assert!(found[0].to_string().starts_with("x.yaml:6:5:") && !found[0].message.contains("12345678"));
+    fn a_number_or_a_boolean_where_a_text_is_meant_belongs_in_quotes() {
+        says(
+            "  image: a\n  version: 1.10\n",
+            "a.yaml:6:3: `version` must be a text, and YAML reads this as a number: put it in quotes",
+        );
+        says("  args: [a, 5]\n", "a.yaml:5:13: `args.1` must be a text");
+        says("  env: {A: 5}\n", "put numbers and true/false in quotes");
+        says("  env: {A: true}\n", "put numbers and true/false in quotes");
+        says("  env: {A: {value: 5}}\n", "`env.A.value` must be a text");
+        says("  writable: {/tmp: 64}\n", "`writable./tmp` must be a text");
+        says("  rollout: {surge: 1}\n", "put it in quotes");
     }
 
     #[test]
-    fn null_removes_and_has_no_type() {
-        assert!(problems("  replicas: null\n  env: {A: null}\n").is_empty());
+    fn yes_is_no_boolean() {
+        says(
+            "  security:\n    readOnlyRoot: yes\n",
+            "a.yaml:6:5: `security.readOnlyRoot` must be true or false",
+        );
+    }
+
+    #[test]
+    fn other_types_say_what_they_must_be_and_where() {
+        says(
+            "  replicas: \"2\"\n",
+            "`replicas` must be a whole number, without quotes",
+        );
+        says("  port: 80.5\n", "`port` must be a whole number");
+        says("  command: run it\n", "`command` must be a list");
+        says("  env: [a]\n", "`env` must be a mapping");
+        says("  migrate: true\n", "`migrate` must be a command list");
+        says("  health: [a]\n", "`health` must be a path");
+        says("  args: [null]\n", "`args.0` must be a text");
+        says(
+            "  onFailure: rolback\n",
+            "a.yaml:5:3: `onFailure` must be `rollback` or `hold`",
+        );
+        says(
+            "  rollout:\n    deadline: soon\n",
+            "a.yaml:6:5: `rollout.deadline` \"soon\" is not a duration",
+        );
+        says(
+            "  migrate:\n    timeout: soon\n",
+            "a.yaml:6:5: `migrate.timeout` \"soon\" is not a duration",
+        );
+        says(
+            "  health: {port: 70000}\n",
+            "`health.port` must be a number from 1 to 65535",
+        );
+        says(
+            "  env:\n    A: {secret: x, config: y}\n",
+            "such as billing-db/url",
+        );
+    }
+
+    #[test]
+    fn several_mistakes_are_said_at_once() {
+        assert_eq!(
+            problems("  replcias: 2\n  version: 1\n  env: {A: 1, B: 2}\n").len(),
+            4
+        );
+    }
+
+    #[test]
+    fn no_message_repeats_a_value_of_env() {
+        for spec in [
+            "  env: hunter2\n",
+            "  env: [hunter2]\n",
+            "  env: {A: [hunter2]}\n",
+            "  env: {A: {secret: hunter2}}\n",
+            "  env: {A: {secret: HUNTER2hunter2/a}}\n",
+            "  env: {A: {generate: hunter2}}\n",
+            "  env: {A: {value: hunter2, secret: hunter2}}\n",
+            "  env: {A: {value: [hunter2]}}\n",
+            "  env: {A: {value: x, public: hunter2}}\n",
+            "  env: {A: {hunter2}}\n",
+            "  env: {A: 48877348877}\n",
+            "  migrate: {env: hunter2}\n",
+            "  migrate: {env: {A: {secret: hunter2}}}\n",
+            "  migrate: {env: {A: [hunter2]}}\n",
+            "  processes: {w: {env: {A: {config: hunter2}}}}\n",
+            "  processes: {w: {env: {A: [hunter2]}}}\n",
+            "  health: {headers: {a: [hunter2]}}\n",
+        ] {
+            let found = problems(spec);
+            assert!(!found.is_empty(), "{spec}");
+            assert!(
+                !found.iter().any(|p| p.contains("hunter2") || p.contains("48877")),
+                "{found:?}"
+            );
+        }
     }
 }

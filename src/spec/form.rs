@@ -1,0 +1,242 @@
+//! What may be written where in a spec.
+//!
+//! The known fields are those of the custom resource's own schema; what a structural schema cannot say (`env`,
+//! `health`, `migrate`) is written here.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+use super::document::join;
+use crate::api::ReleaseSpec;
+
+/// What may be written at a place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Form {
+    Text,
+    Whole,
+    Number,
+    Truth,
+    /// The number of a port.
+    Port,
+    /// A duration.
+    Span,
+    List(Box<Form>),
+    /// Free names.
+    Map(Box<Form>),
+    /// Known names.
+    Fields(BTreeMap<String, Form>),
+    /// A short form or the fields of a long one.
+    Either(Box<Form>, &'static str, BTreeMap<String, Form>),
+    /// Only the type itself can tell.
+    Any,
+}
+
+/// The form of a whole spec.
+pub(super) static FORM: LazyLock<Form> = LazyLock::new(|| form("", &SCHEMA));
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<ReleaseSpec>();
+    schema.as_value().clone()
+});
+
+/// What of a spec is longer than the API server would take, as JSON pointer and sentence: better said before it refuses.
+pub(super) fn too_long(spec: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    measure(&SCHEMA, spec, "", &mut found);
+    found
+}
+
+fn measure(schema: &Value, value: &Value, pointer: &str, found: &mut Vec<(String, String)>) {
+    let options = schema.get("anyOf").and_then(Value::as_array);
+    for option in options.into_iter().flatten() {
+        measure(option, value, pointer, found);
+    }
+    let (limit, length, unit) = match value {
+        Value::String(text) => ("maxLength", text.chars().count(), "characters"),
+        Value::Array(items) => ("maxItems", items.len(), "elements"),
+        Value::Object(entries) => ("maxProperties", entries.len(), "entries"),
+        _ => return,
+    };
+    let most = schema.get(limit).and_then(Value::as_u64);
+    if let Some(most) = most.filter(|most| u64::try_from(length).is_ok_and(|length| length > *most)) {
+        let message = format!("has {length} {unit}; at most {most} are allowed");
+        found.push((pointer.to_owned(), message));
+    }
+    match value {
+        Value::Array(items) => {
+            let inner = schema.get("items").unwrap_or(&Value::Null);
+            for (index, item) in items.iter().enumerate() {
+                measure(inner, item, &format!("{pointer}/{index}"), found);
+            }
+        }
+        Value::Object(entries) => {
+            for (name, item) in entries {
+                let named = schema.get("properties").and_then(|all| all.get(name));
+                let inner = named.or_else(|| schema.get("additionalProperties"));
+                measure(inner.unwrap_or(&Value::Null), item, &join(pointer, name), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The forms of a variable, for people.
+pub(super) const ENV_FORM: &str = "a text or one of {secret: name/key}, {config: name/key}, {generate: base64/64}, \
+                        {field: status.podIP}, {value: text, public: true}";
+
+/// The form of a schema; `name` is the field it belongs to.
+fn form(name: &str, schema: &Value) -> Form {
+    match name {
+        "health" => return health(),
+        "migrate" => return migrate(),
+        "env" => return Form::Map(Box::new(env())),
+        _ => {}
+    }
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        return fields(
+            properties
+                .iter()
+                .map(|(key, inner)| (key.as_str(), form(key, inner))),
+        );
+    }
+    for key in ["anyOf", "oneOf"] {
+        let options = schema.get(key).and_then(Value::as_array);
+        if let Some(first) = options
+            .into_iter()
+            .flatten()
+            .find(|option| !has_type(option, "null"))
+        {
+            return form("", first);
+        }
+    }
+    if let Some(inner) = schema
+        .get("additionalProperties")
+        .filter(|inner| inner.is_object())
+    {
+        return Form::Map(Box::new(form("", inner)));
+    }
+    if let Some(inner) = schema.get("items") {
+        return Form::List(Box::new(form("", inner)));
+    }
+    match ["string", "integer", "number", "boolean"]
+        .into_iter()
+        .find(|kind| has_type(schema, kind))
+    {
+        Some("string") => Form::Text,
+        Some("integer") => Form::Whole,
+        Some("number") => Form::Number,
+        Some(_) => Form::Truth,
+        None => Form::Any,
+    }
+}
+
+fn has_type(schema: &Value, kind: &str) -> bool {
+    match schema.get("type") {
+        Some(Value::String(is)) => is == kind,
+        Some(Value::Array(all)) => all.iter().any(|is| is == kind),
+        _ => false,
+    }
+}
+
+fn fields<'a>(all: impl IntoIterator<Item = (&'a str, Form)>) -> Form {
+    Form::Fields(map(all))
+}
+
+fn map<'a>(all: impl IntoIterator<Item = (&'a str, Form)>) -> BTreeMap<String, Form> {
+    all.into_iter()
+        .map(|(name, form)| (name.to_owned(), form))
+        .collect()
+}
+
+fn texts() -> Form {
+    Form::List(Box::new(Form::Text))
+}
+
+fn env() -> Form {
+    let long = map([
+        ("secret", Form::Text),
+        ("config", Form::Text),
+        ("generate", Form::Text),
+        ("field", Form::Text),
+        ("value", Form::Text),
+        ("public", Form::Truth),
+    ]);
+    Form::Either(Box::new(Form::Text), ENV_FORM, long)
+}
+
+fn health() -> Form {
+    let long = map([
+        ("path", Form::Text),
+        ("port", Form::Port),
+        ("headers", Form::Map(Box::new(Form::Text))),
+        ("startup", Form::Span),
+    ]);
+    let what = "a path such as /health, or {path, port, headers, startup}";
+    Form::Either(Box::new(Form::Text), what, long)
+}
+
+fn migrate() -> Form {
+    let long = map([
+        ("command", texts()),
+        ("args", texts()),
+        ("env", Form::Map(Box::new(env()))),
+        ("timeout", Form::Span),
+        ("database", Form::Text),
+        ("rerun", Form::Whole),
+        ("accept", Form::Text),
+    ]);
+    let what = "a command list, {command, args, env, timeout, database, rerun, accept}, or false";
+    Form::Either(Box::new(texts()), what, long)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_the_schema_is_known_with_its_form() {
+        let Form::Fields(known) = &*FORM else {
+            panic!("{:?}", *FORM)
+        };
+        assert_eq!(known.len(), 22, "{:?}", known.keys());
+        assert_eq!(known["version"], Form::Text);
+        assert_eq!(known["port"], Form::Whole);
+        assert_eq!(known["onFailure"], Form::Text);
+        assert_eq!(known["command"], texts());
+        assert_eq!(known["writable"], Form::Map(Box::new(Form::Text)));
+        let Form::Fields(rollout) = &known["rollout"] else {
+            panic!("{:?}", known["rollout"])
+        };
+        assert_eq!(
+            (&rollout["deadline"], &rollout["strategy"]),
+            (&Form::Text, &Form::Text)
+        );
+        let Form::Map(process) = &known["processes"] else {
+            panic!("{:?}", known["processes"])
+        };
+        let Form::Fields(process) = &**process else {
+            panic!("{process:?}")
+        };
+        assert_eq!(process["env"], Form::Map(Box::new(env())));
+    }
+
+    #[test]
+    fn no_field_of_the_release_has_a_form_that_is_not_checked() {
+        fn look(form: &Form) {
+            match form {
+                Form::Any => panic!("a field without a form"),
+                Form::List(inner) | Form::Map(inner) => look(inner),
+                Form::Fields(all) => all.values().for_each(look),
+                Form::Either(short, _, all) => {
+                    look(short);
+                    all.values().for_each(look);
+                }
+                _ => {}
+            }
+        }
+        look(&FORM);
+    }
+}

@@ -1,0 +1,448 @@
+//! The catalogue of bad inputs, as far as files of specs can hold them: each row with what its author is told, and where.
+//! What a repository can hold besides (links, submodules, odd names, sizes) is told by the tests of `source`; what
+//! stands in other objects, replies and requests by those of their own rooms.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    declare::spec_hash,
+    file::{File, MAX_BYTES},
+    reading::{self, Named, Reading},
+};
+
+const HEAD: &str = "apiVersion: slipway.dev/v1alpha1\nkind: Release\n";
+const NEIGHBOUR: &str = "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: neighbour, namespace: shop}\n\
+                         spec: {image: x, port: 80, version: 1.0.0}\n";
+/// Parts of what the rows have for secrets.
+const SECRETS: [&str; 6] = [
+    "hunter",
+    "HUNTER",
+    "IOSFODNN7",
+    "ghp_",
+    "eyJ",
+    "0123456789abcdefghij",
+];
+
+/// One file beside a good one, which must never suffer.
+fn read(text: &[u8]) -> Reading {
+    let own = "slipway-system".parse().unwrap();
+    let layer = vec![
+        Arc::new(File::read("a.yaml", text)),
+        Arc::new(File::read("neighbour.yaml", NEIGHBOUR.as_bytes())),
+    ];
+    let reading = reading::read(&[layer], &Named::new(), &|namespace| {
+        reading::forbidden(namespace, &[], &own)
+    });
+    assert!(
+        reading.releases.keys().any(|id| id.name.as_str() == "neighbour"),
+        "{}",
+        String::from_utf8_lossy(text)
+    );
+    for problem in &reading.problems {
+        let said = problem.to_string();
+        assert!(
+            problem.message.len() <= 1024 && !said.contains(char::is_control),
+            "{said}"
+        );
+        assert!(!SECRETS.iter().any(|secret| said.contains(secret)), "{said}");
+    }
+    reading
+}
+
+/// What is wrong with a file, as `line:column: sentence`.
+fn told(text: &[u8]) -> Vec<String> {
+    let problems = read(text).problems;
+    problems
+        .iter()
+        .map(|problem| problem.to_string().replacen("a.yaml:", "", 1))
+        .collect()
+}
+
+/// A row is fields of a spec (indented), a `metadata` (in braces), or a whole file. A spec gets what it lacks to be
+/// deployed, so that the row alone can be what is wrong.
+fn file(row: &str) -> String {
+    if row.starts_with('{') {
+        return format!("{HEAD}metadata: {row}\nspec: {{}}\n");
+    }
+    if !row.starts_with("  ") {
+        return row.to_owned();
+    }
+    let mut text = format!("{HEAD}metadata: {{name: billing, namespace: shop}}\nspec:\n{row}\n");
+    for (field, line) in [
+        ("image", "  image: ghcr.io/acme/billing\n"),
+        ("version", "  version: 1.0.0\n"),
+        ("port", "  port: 80\n"),
+    ] {
+        if !row.contains(&format!("  {field}:")) {
+            text += line;
+        }
+    }
+    text
+}
+
+/// Row of the catalogue, input, the beginning of each sentence.
+#[rustfmt::skip]
+const REFUSED: &[(&str, &str, &[&str])] = &[
+    ("B04", "  command: &a [*a]", &["5:16: not readable as YAML: Recursive reference not allowed here"]),
+    ("B05", "  args: [[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]", &["5:23: the document is too large, too deep (16 levels) or uses too many aliases (20)"]),
+    ("B07", "  image: a\n  \"image\": b", &["6:3: `image` is written twice in one mapping: remove one"]),
+    ("B07", "  Image: a", &["5:3: unknown field `Image`: did you mean `image`?"]),
+    ("B07", "  env:\n    A: hunter22\n    A: hunter33", &["7:5: `A` is written twice in one mapping: remove one"]),
+    ("B08", "  ingress: &a {class: x}\n  processes: {w: {<<: *a}}", &["6:19: merge keys (`<<`) are not read: write the fields out"]),
+    ("B08", "  env: {A: !include x}", &["5:21: tags (`!…`) are not read: remove it, or put the text in quotes"]),
+    ("B08", "  env: {A: !!python/object x}", &["5:28: tags (`!…`) are not read: remove it, or put the text in quotes"]),
+    ("B08", "  env: {A: !!binary aGk=}", &["5:21: tags (`!…`) are not read: remove it, or put the text in quotes"]),
+    ("B08", "%YAML 1.1\n---\na: b", &["1:1: directives (`%…`) are not read: remove the line", "3:1: kind must be Release", "3:1: apiVersion must be slipway.dev/v1alpha1", "3:1: unknown field `a`", "3:1: metadata with name and namespace is missing", "3:1: spec must be a mapping of fields"]),
+    ("B09", "  replcias: 3", &["5:3: unknown field `replcias`: did you mean `replicas`?"]),
+    ("B09", "  rollout: {minredy: 1s}", &["5:13: unknown field `rollout.minredy`: did you mean `minReady`?"]),
+    ("B09", "  env: {A: {secrets: a/b}}", &["5:13: unknown field `env.A.secrets`: did you mean `secret`?"]),
+    ("B09", "  verify: {smoke: /x}", &["5:12: `verify.smoke` is not built yet: remove it"]),
+    ("B09", "  qqqqqqqq: 1", &["5:3: unknown field `qqqqqqqq`"]),
+    ("B10", "  replicas: \"3\"", &["5:3: `replicas` must be a whole number, without quotes"]),
+    ("B10", "  replicas: 3.0", &["5:3: `replicas` must be a whole number"]),
+    ("B10", "  replicas: true", &["5:3: `replicas` must be a whole number"]),
+    ("B10", "  replicas: [3]", &["5:3: `replicas` must be a whole number"]),
+    ("B10", "  replicas: {min: 1}", &["5:3: `replicas` as an object is not built yet: write a number"]),
+    ("B10", "  command: ls", &["5:3: `command` must be a list"]),
+    ("B10", "  health: 7", &["5:3: `health` must be a path such as /health, or {path, port, headers, startup}; put numbers and true/false in quotes"]),
+    ("B10", "  env: [A]", &["5:3: `env` must be a mapping of fields"]),
+    ("B10", "  env: {A: 5}", &["5:9: `env.A` must be a text or one of"]),
+    ("B11", "  env: {A: no, B: on, C: y, D: 1_000, E: 12:30:00, F: 2026-01-01, G: 1.2.3}", &["5:29: `env.D` must be a text or one of"]),
+    ("B11", "  env: {A: 0o17}", &["5:9: `env.A` must be a text or one of"]),
+    ("B11", "  env: {A: 017}", &["5:9: `env.A` must be a text or one of"]),
+    ("B11", "  env: {A: .inf}", &["5:12: must be a finite number, or a text in quotes"]),
+    ("B11", "  env: {A: .nan}", &["5:12: must be a finite number, or a text in quotes"]),
+    ("B11", "  version: 1.10", &["5:3: `version` must be a text, and YAML reads this as a number: put it in quotes"]),
+    ("B11", "  version: 12e4567", &["5:12: must be a finite number, or a text in quotes"]),
+    ("B11", "  version: 1234567", &["5:3: `version` must be a text, and YAML reads this as a number: put it in quotes"]),
+    ("B11", "  security: {readOnlyRoot: no}", &["5:14: `security.readOnlyRoot` must be true or false, without quotes"]),
+    ("B11", "  env: {A: True}", &["5:9: `env.A` must be a text or one of"]),
+    ("B12", "  replicas: -1", &["5:3: release shop/billing: spec.replicas: -1 is out of range; it is a number from 0 to 1000"]),
+    ("B12", "  replicas: 2147483648", &["5:3: release shop/billing: spec.replicas: 2147483648 is out of range; it is a number from 0 to 1000"]),
+    ("B12", "  replicas: 9223372036854775808", &["5:3: `replicas` must be a whole number that is not too large"]),
+    ("B12", "  replicas: 1e9", &["5:3: `replicas` must be a whole number"]),
+    ("B12", "  replicas: .nan", &["5:13: must be a finite number, or a text in quotes"]),
+    ("B12", "  replicas: 1001", &["5:3: release shop/billing: spec.replicas: 1001 is out of range; it is a number from 0 to 1000"]),
+    ("B12", "  attempt: -1", &["5:3: release shop/billing: spec.attempt: -1 is out of range; it is a number from 0 to 1000000"]),
+    ("B12", "  migrate: {command: [x], rerun: -1}", &["5:27: `migrate.rerun` must be a whole number that is not too large"]),
+    ("B12", "  migrate: {command: [x], rerun: 4294967296}", &["5:27: `migrate.rerun` must be a whole number that is not too large"]),
+    ("B12", "  verify: {maxRestarts: -1}", &["5:12: release shop/billing: spec.verify.maxRestarts: -1 is out of range; it is a number from 0 to 1000"]),
+    ("B12", "  retain: {revisions: 0}", &["5:12: release shop/billing: spec.retain.revisions: 0 is out of range; it is a number from 1 to 100"]),
+    ("B12", "  processes: {w: {replicas: -1}}", &["5:19: release shop/billing: spec.processes.w.replicas: -1 is out of range; it is a number from 0 to 1000"]),
+    ("B12", "  replicas: 18446744073709551616", &["5:3: `replicas` must be a whole number"]),
+    ("B13", "  port: 0", &["5:3: release shop/billing: spec.port: 0 is not a port; it is a number from 1 to 65535"]),
+    ("B13", "  port: 65536", &["5:3: release shop/billing: spec.port: 65536 is not a port; it is a number from 1 to 65535"]),
+    ("B13", "  port: -1", &["5:3: release shop/billing: spec.port: -1 is not a port; it is a number from 1 to 65535"]),
+    ("B13", "  port: http", &["5:3: `port` must be a whole number, without quotes"]),
+    ("B13", "  port: 4294967376", &["5:3: release shop/billing: spec.port: 4294967376 is not a port; it is a number from 1 to 65535"]),
+    ("B13", "  health: {port: 0}", &["5:12: `health.port` must be a number from 1 to 65535"]),
+    ("B13", "  health: {port: 4294967376}", &["5:12: `health.port` must be a number from 1 to 65535"]),
+    ("B14", "  rollout: {deadline: -1s}", &["5:13: `rollout.deadline` \"-1s\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
+    ("B14", "  rollout: {deadline: 9999999h}", &["5:13: `rollout.deadline` \"9999999h\" is longer than 7 days"]),
+    ("B14", "  rollout: {deadline: 1e30}", &["5:13: `rollout.deadline` must be a text, and YAML reads this as a number: put it in quotes"]),
+    ("B14", "  rollout: {deadline: \"\"}", &["5:13: `rollout.deadline` \"\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
+    ("B14", "  verify: {window: 90}", &["5:12: `verify.window` must be a text, and YAML reads this as a number: put it in quotes"]),
+    ("B14", "  health: {startup: soon}", &["5:12: `health.startup` \"soon\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
+    ("B14", "  migrate: {command: [x], timeout: 0x10}", &["5:27: `migrate.timeout` must be a duration, such as 90s or 1h30m"]),
+    ("B15", "  resources: {requests: {cpu: 1e100}}", &["5:26: `resources.requests.cpu` must be a text, and YAML reads this as a number: put it in quotes"]),
+    ("B15", "  resources: {requests: {cpu: \"1e100\"}}", &["5:26: release shop/billing: spec.resources.requests.cpu: \"1e100\" is not an amount; write such as 250m, 0.5, 128Mi or 1Gi"]),
+    ("B15", "  resources: {requests: {cpu: \"-1\"}}", &["5:26: release shop/billing: spec.resources.requests.cpu: \"-1\" is not an amount; write such as 250m, 0.5, 128Mi or 1Gi"]),
+    ("B15", "  resources: {limits: {memory: 10Zi}}", &["5:24: release shop/billing: spec.resources.limits.memory: \"10Zi\" is not an amount; write such as 250m, 0.5, 128Mi or 1Gi"]),
+    ("B15", "  resources: {limits: {memory: NaN}}", &["5:24: release shop/billing: spec.resources.limits.memory: \"NaN\" is not an amount; write such as 250m, 0.5, 128Mi or 1Gi"]),
+    ("B15", "  resources: {limits: {memory: 1}}", &["5:24: `resources.limits.memory` must be a text, and YAML reads this as a number: put it in quotes"]),
+    ("B15", "  resources: {limits: {mem ory: \"1\"}}", &["5:24: release shop/billing: spec.resources.limits.mem ory: is not a resource"]),
+    ("B15", "  writable: {/tmp: 10Zi}", &["5:14: release shop/billing: spec.writable./tmp: \"10Zi\" is not an amount; write such as 250m, 0.5, 128Mi or 1Gi"]),
+    ("B16", "{name: Billing, namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B16", "{name: bill_ing, namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B16", "{name: -billing, namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B16", "{name: \".\", namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B16", "{name: \"billing\\n\", namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B16", "{name: 12, namespace: shop}", &["3:12: metadata.name must be a text: put it in quotes"]),
+    ("B16", "  processes: {Worker: {}}", &["5:15: release shop/billing: spec.processes.Worker: must consist of lower-case letters, digits and '-'"]),
+    ("B16", "  processes: {migrate: {}}", &["5:15: release shop/billing: spec.processes.migrate: \"migrate\" is a name that Slipway uses for objects of its own"]),
+    ("B16", "  pullSecret: Up_Per", &["5:3: release shop/billing: spec.pullSecret: must consist of lower-case letters, digits and '-'"]),
+    ("B17", "{name: \"bil\u{202e}ling\", namespace: shop}", &["3:22: the character U+202E is invisible and not allowed here: remove it"]),
+    ("B17", "{name: \"bil\u{200b}ling\", namespace: shop}", &["3:22: the character U+200B is invisible and not allowed here: remove it, or write it as \\u200B in a text in double quotes"]),
+    ("B17", "{name: \"bіlling\", namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B17", "{name: \"billing😀\", namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B17", "{name: \"bil\\0ling\", namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B17", "{name: \"bil\\u202eling\", namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B17", "{name: \"\\e[31mbilling\", namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
+    ("B17", "  env: {\"\\e[31mA\": x}", &["5:9: the name of a field has an invisible character in it: write it anew"]),
+    ("B17", "  \"\\e[31mA\": x", &["5:3: the name of a field has an invisible character in it: write it anew"]),
+    ("B17", "  \"a\u{200d}b\": x", &["5:5: the character U+200D is invisible and not allowed here: remove it, or write it as \\u200D in a text in double quotes"]),
+    ("B17", "  env: {A: \"x\\u202ey\"}", &["5:12: the text contains control characters, which no program can be given"]),
+    ("B17", "  command: [\"a\\0b\"]", &["5:13: the text contains control characters, which no program can be given"]),
+    ("B17", "  version: \"1.0\\u202e\"", &["5:12: the text contains control characters, which no program can be given"]),
+    ("B18", "  host: a.example.com\n  ingress: {annotations: {kubernetes.io/ingress.class: nginx}}", &["6:27: release shop/billing: spec.ingress.annotations.kubernetes.io/ingress.class: give `ingress.class` instead"]),
+    ("B18", "  host: a.example.com\n  ingress: {annotations: {slipway.dev/object: x}}", &["6:27: release shop/billing: spec.ingress.annotations.slipway.dev/object: is Slipway's own"]),
+    ("B18", "  host: a.example.com\n  ingress: {annotations: {argocd.argoproj.io/sync-wave: \"1\"}}", &["6:27: release shop/billing: spec.ingress.annotations.argocd.argoproj.io/sync-wave: belongs to another program that applies objects, and would make it touch this one"]),
+    ("B18", "  host: a.example.com\n  ingress: {annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}}", &["6:27: release shop/billing: spec.ingress.annotations.kustomize.toolkit.fluxcd.io/prune: belongs to another program that applies objects, and would make it touch this one"]),
+    ("B18", "  host: a.example.com\n  ingress: {annotations: {kubectl.kubernetes.io/restartedAt: x}}", &["6:27: release shop/billing: spec.ingress.annotations.kubectl.kubernetes.io/restartedAt: is set by Kubernetes and its tools, not by a spec"]),
+    ("B18", "  host: a.example.com\n  ingress: {annotations: {\"a b\": x}}", &["6:27: release shop/billing: spec.ingress.annotations.a b: is not the name of an annotation, such as nginx.ingress.kubernetes.io/proxy-body-size"]),
+    ("B18", "{name: billing, namespace: shop, labels: {a: b}}", &["3:44: remove `labels`: Slipway sets them"]),
+    ("B18", "  host: a.example.com\n  ingress: {annotations: {a/b/c: x}}", &["6:27: release shop/billing: spec.ingress.annotations.a/b/c: is not the name of an annotation, such as nginx.ingress.kubernetes.io/proxy-body-size"]),
+    ("B19", "{name: billing, namespace: Shop}", &["3:27: metadata.namespace must consist of lower-case letters, digits and '-'"]),
+    ("B20", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 1.0.0, image: x, port: 80, processes: {jobs: {}}}\n---\napiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing-jobs, namespace: shop}\nspec: {version: 2.0.0, image: x, port: 80}", &["4:56: release shop/billing: its Deployment billing-jobs would also be that of shop/billing-jobs: rename a process or a release", "9:1: release shop/billing-jobs: its Deployment billing-jobs would also be that of shop/billing: rename a process or a release"]),
+    ("B21", "{name: billing, namespace: kube-system}", &["4:1: this source may not write to namespace kube-system; see `namespaces` of the ReleaseSource"]),
+    ("B21", "{name: billing, namespace: slipway-system}", &["4:1: this source may not write to namespace slipway-system; see `namespaces` of the ReleaseSource"]),
+    ("B21", "{name: billing, namespace: ../x}", &["3:27: metadata.namespace must consist of lower-case letters, digits and '-'"]),
+    ("B21", "{name: billing}", &["3:1: metadata.namespace is missing"]),
+    ("B21", "{name: billing, namespace: [shop]}", &["3:27: metadata.namespace must be a text: put it in quotes"]),
+    ("B34", "  image: ghcr.io/a/b@sha256:abc", &["5:3: release shop/billing: spec.image: what follows '@' must be sha256: and 64 lower-case hex digits (a user or password cannot be part of an image reference)"]),
+    ("B34", "  image: ghcr.io/a/b@md5:0123456789abcdef0123456789abcdef", &["5:3: release shop/billing: spec.image: what follows '@' must be sha256: and 64 lower-case hex digits (a user or password cannot be part of an image reference)"]),
+    ("B34", "  image: ghcr.io/a/b:a b", &["5:3: release shop/billing: spec.image: the tag must be usable as an image tag: letters, digits, '.', '_', '-', at most 128 characters"]),
+    ("B35", "  image: localhost/x", &["5:3: release shop/billing: spec.image: the registry must be reachable from every node: localhost, loopback and link-local addresses are not"]),
+    ("B35", "  image: 127.0.0.1/x", &["5:3: release shop/billing: spec.image: the registry must be reachable from every node: localhost, loopback and link-local addresses are not"]),
+    ("B35", "  image: user:hunter22@ghcr.io/a/b", &["5:3: release shop/billing: spec.image: what follows '@' must be sha256: and 64 lower-case hex digits (a user or password cannot be part of an image reference)"]),
+    ("B35", "  image: http://ghcr.io/a/b", &["5:3: release shop/billing: spec.image: an image reference has no scheme; write registry.example.com/team/app"]),
+    ("B35", "  image: gхcr.io/a/b", &["5:3: release shop/billing: spec.image: the registry must be a host name with an optional port, such as registry.example.com:5000"]),
+    ("B35", "  image: ghcr.io:99999/a/b", &["5:3: release shop/billing: spec.image: the registry must be a host name with an optional port, such as registry.example.com:5000"]),
+    ("B36", "  image: ghcr.io/../b", &["5:3: release shop/billing: spec.image: an image's path consists of lower-case letters, digits, '.', '_' and '-' between slashes"]),
+    ("B36", "  image: ghcr.io/a//b", &["5:3: release shop/billing: spec.image: an image's path consists of lower-case letters, digits, '.', '_' and '-' between slashes"]),
+    ("B36", "  image: ghcr.io/A/b", &["5:3: release shop/billing: spec.image: an image's path consists of lower-case letters, digits, '.', '_' and '-' between slashes"]),
+    ("B37", "  args: [\"a\\0b\"]", &["5:10: the text contains control characters, which no program can be given"]),
+    ("B37", "  args: [\"x\"]\n  command: [\"a\\0b\"]", &["6:13: the text contains control characters, which no program can be given"]),
+    ("B38", "  env: {TOKEN: {secret: a/b}}\n  args: [\"--token=$(TOKEN)\"]", &["6:10: release shop/billing: spec.args.0: $(TOKEN) would put the value of a secret on the command line, where every list of processes shows it: let the program read the variable"]),
+    ("B38", "  processes: {w: {env: {TOKEN: {generate: hex/32}}, command: [\"x$(TOKEN)\"]}}", &["5:63: release shop/billing: spec.processes.w.command.0: $(TOKEN) would put the value of a secret on the command line, where every list of processes shows it: let the program read the variable"]),
+    ("B38", "  env: {TOKEN: {secret: a/b}}\n  migrate: [\"m\", \"$(TOKEN)\"]", &["6:18: release shop/billing: spec.migrate.1: $(TOKEN) would put the value of a secret on the command line, where every list of processes shows it: let the program read the variable"]),
+    ("B39", "  env: {\"A B\": x}", &["5:9: release shop/billing: spec.env.A B: must be letters, digits and '_', not starting with a digit, at most 256 characters"]),
+    ("B39", "  env: {\"A=B\": x}", &["5:9: release shop/billing: spec.env.A=B: must be letters, digits and '_', not starting with a digit, at most 256 characters"]),
+    ("B39", "  env: {\"1A\": x}", &["5:9: release shop/billing: spec.env.1A: must be letters, digits and '_', not starting with a digit, at most 256 characters"]),
+    ("B39", "  env: {LD_PRELOAD: x, KUBERNETES_X: y, SLIPWAY_TASK: z}", &["5:9: release shop/billing: spec.env.LD_PRELOAD: LD_PRELOAD cannot be set: it changes what code runs", "5:24: release shop/billing: spec.env.KUBERNETES_X: KUBERNETES_X cannot be set: Kubernetes sets it", "5:41: release shop/billing: spec.env.SLIPWAY_TASK: SLIPWAY_TASK cannot be set: Slipway sets it"]),
+    ("B39", "  env: {PORT: \"1\"}", &["5:9: release shop/billing: spec.env.PORT: PORT is set from `port`; give the number there"]),
+    ("B39", "  env: {\"A/B\": x}", &["5:9: release shop/billing: spec.env.A/B: must be letters, digits and '_', not starting with a digit, at most 256 characters"]),
+    ("B40", "  env: {X: AKIAIOSFODNN7EXAMPLE}", &["5:9: looks like a secret (an AWS access key, 20 characters)"]),
+    ("B40", "  env: {X: \"postgres://u:hunter22@h/d\"}", &["5:9: looks like a secret (a URL with a password, 25 characters)"]),
+    ("B40", "  env: {DB_PASSWORD: hunter22}", &["5:9: looks like a secret (a literal under a name that contains PASSWORD, 8 characters)"]),
+    ("B40", "  env: {X: eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijklmnop}", &["5:9: looks like a secret (a JSON web token, 57 characters)"]),
+    ("B40", "  args: [--password=hunter22]", &["5:10: looks like a secret (a password inside a command, 19 characters)"]),
+    ("B40", "  version: AKIAIOSFODNN7EXAMPLE", &["5:3: looks like a secret (an AWS access key, 20 characters)"]),
+    ("B40", "  host: postgres://u:hunter22@h/d", &["5:3: looks like a secret (a URL with a password, 25 characters)"]),
+    ("B40", "  AKIAIOSFODNN7EXAMPLE: x", &["5:3: this is not possible here; it is not shown, since it has the form of a secret"]),
+    ("B40", "  preset: AKIAIOSFODNN7EXAMPLE", &["5:3: looks like a secret (an AWS access key, 20 characters)"]),
+    ("B40", "  rollout: {deadline: AKIAIOSFODNN7EXAMPLE}", &["5:13: `rollout.deadline` has 20 characters; at most 16 are allowed", "5:13: looks like a secret (an AWS access key"]),
+    ("B40", "  args: [--password, hunter22]", &["5:22: looks like a secret (a password inside a command, 8 characters)"]),
+    ("B40", "  args: [-c, \"PGPASSWORD=hunter22 psql\"]", &["5:14: looks like a secret (a password inside a command, 24 characters)"]),
+    ("B40", "  health: {path: /, headers: {Authorization: \"Bearer ghp_0123456789abcdefghij0123456789abcdef\"}}", &["5:31: looks like a secret (a GitHub token, 47 characters)"]),
+    ("B40", "apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: y}\nstringData: {password: hunter22}", &["2:1: a Secret must not be in git: remove it and rotate its values, since git keeps them"]),
+    ("B40", "  env:\n    A: \"hunter22\n    B: x", &["7:5: not readable as YAML: invalid indentation in multiline quoted scalar"]),
+    ("B40", "  env: {A: {hunter22}}", &["5:13: `env.A` has an unknown field"]),
+    ("B40", "  env: {A: {secret: HUNTER22}}", &["5:9: `env.A` must be a string or one of"]),
+    ("B41", "  env: {A: {secret: other/ns/key}}", &["5:9: `env.A` must be a string or one of"]),
+    ("B41", "  env: {A: {secret: slipway-keys/key}}", &["5:9: release shop/billing: spec.env.A: Secret slipway-keys belongs to Slipway and is not for applications"]),
+    ("B41", "  env: {A: {secret: a/b, optional: true}}", &["5:26: `env.A` has an unknown field"]),
+    ("B41", "  env: {A: {secret: a}}", &["5:9: `env.A` must be a string or one of"]),
+    ("B41", "  env: {A: {field: spec.serviceAccountToken}}", &["5:9: release shop/billing: spec.env.A: {field: …} is one of metadata.name, metadata.namespace, metadata.uid, spec.nodeName, spec.serviceAccountName, status.hostIP, status.podIP, status.podIPs"]),
+    ("B41", "  env: {A: {secret: {name: a, namespace: kube-system, key: b}}}", &["5:13: `env.A.secret` must be a text"]),
+    ("B42", "  privileged: true", &["5:3: unknown field `privileged`"]),
+    ("B42", "  security: {privileged: true, capabilities: {add: [ALL]}, runAsUser: 0, seccomp: Unconfined}", &["5:14: unknown field `security.privileged`", "5:32: unknown field `security.capabilities`", "5:74: unknown field `security.seccomp`"]),
+    ("B42", "  security: {runAsUser: 0}", &["5:14: release shop/billing: spec.security.runAsUser: a numeric user other than 0 (root)"]),
+    ("B42", "  hostNetwork: true\n  hostPort: 80\n  nodeName: a\n  initContainers: []\n  serviceAccountName: a", &["5:3: unknown field `hostNetwork`", "6:3: unknown field `hostPort`", "7:3: unknown field `nodeName`", "8:3: unknown field `initContainers`", "9:3: unknown field `serviceAccountName`"]),
+    ("B42", "  volumes: [{hostPath: {path: /}}]", &["5:3: unknown field `volumes`"]),
+    ("B42", "  writable: {/etc: 1Gi}", &["5:14: release shop/billing: spec.writable./etc: a path of the system cannot be made writable"]),
+    ("B42", "  writable: {../x: 1Gi}", &["5:14: release shop/billing: spec.writable.../x: an absolute path without '..', such as /app/uploads"]),
+    ("B43", "  migrate: {command: [x], parallelism: 2}", &["5:27: unknown field `migrate.parallelism`"]),
+    ("B43", "  migrate: {command: [x], restartPolicy: Always}", &["5:27: unknown field `migrate.restartPolicy`"]),
+    ("B43", "  migrate: {command: [x], backoffLimit: 99}", &["5:27: unknown field `migrate.backoffLimit`"]),
+    ("B43", "  migrate: {command: [x], timeout: -1s}", &["5:27: `migrate.timeout` \"-1s\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
+    ("B43", "  migrate: []", &["5:3: release shop/billing: spec.migrate: say what migrates: a command or args, such as [/app/bin/migrate], or false"]),
+    ("B43", "  migrate: {command: []}", &["5:3: release shop/billing: spec.migrate: say what migrates: a command or args, such as [/app/bin/migrate], or false"]),
+    ("B43", "  migrate: true", &["5:3: `migrate` must be a command list, {command, args, env, timeout, database, rerun, accept}, or false"]),
+    ("B44", "  dependsOn: [{name: billing}]", &["5:3: `dependsOn` is not built yet: remove it"]),
+    ("B45", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 1.0.0}\n---\napiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 2.0.0}", &["8:12: shop/billing is already declared at a.yaml:3:12 in the same layer: keep one of the two"]),
+    ("B59", "  build: {args: {TOKEN: AKIAIOSFODNN7EXAMPLE}}", &["5:3: `build` is not built yet: remove it", "5:18: looks like a secret (an AWS access key, 20 characters)"]),
+];
+
+/// What looks odd and means something, with the row that it is near to.
+#[rustfmt::skip]
+const ALLOWED: &[(&str, &str)] = &[
+    ("B10", "  replicas: null"),
+    ("B11", "  security: {readOnlyRoot: True}"),
+    ("B11", "  env: {A: NULL, B: Null}"),
+    ("B11", "  env: {A: ~}"),
+    ("B13", "  port: 0x50"),
+    ("B15", "  resources: {requests: {cpu: \"2\"}, limits: {cpu: \"1\"}}"),
+    ("B15", "  resources: {limits: {nvidia.com/gpu: \"1\"}}"),
+    ("B34", "  image: evil/x:latest"),
+    ("B37", "  args: [\"; rm -rf /\", \"$(id)\", \"`id`\", \"%s\", \"-x\", \"a\\nb\", \"'\", \"\\\"\"]"),
+    ("B38", "  env: {TOKEN: {secret: a/b}, PLAIN: x}\n  args: [\"$$(TOKEN)\", \"$(PLAIN)\", \"$(OTHER)\"]"),
+    ("B39", "  command: []"),
+    ("B39", "  env: {A: x, a: y}\n"),
+    ("B39", "  env: {PATH: /usr/bin}"),
+    ("B40", "  env: {X: {value: AKIAIOSFODNN7EXAMPLE, public: true}, TOKEN_FILE: /run/secrets/token}"),
+];
+
+#[test]
+fn each_bad_spec_is_refused_at_its_line_and_column_and_alone() {
+    for (row, input, expected) in REFUSED {
+        let told = told(file(input).as_bytes());
+        let same = told.len() == expected.len()
+            && told
+                .iter()
+                .zip(*expected)
+                .all(|(said, start)| said.starts_with(start));
+        assert!(same, "{row} {input}\n{told:#?}");
+    }
+}
+
+#[test]
+fn what_only_looks_odd_is_read_as_it_is_written() {
+    for (row, input) in ALLOWED {
+        let reading = read(file(input).as_bytes());
+        assert_eq!(
+            (reading.problems.len(), reading.releases.len()),
+            (0, 2),
+            "{row} {input} {:?}",
+            reading.problems
+        );
+    }
+}
+
+#[test]
+fn b01_a_file_that_says_nothing_is_skipped_and_a_nul_byte_is_not() {
+    for nothing in [
+        "",
+        "\n",
+        "# words\n",
+        "---\n",
+        "---\n...\n",
+        "\u{feff}",
+        "\u{feff}# words\n",
+        "null\n",
+        "~\n",
+    ] {
+        assert_eq!(told(nothing.as_bytes()), [] as [&str; 0], "{nothing:?}");
+    }
+    assert!(told(b"a: x\nb: \0\n")[0].starts_with("2:4: the character U+0000 is invisible"));
+    assert!(told("a: \u{feff}x\n".as_bytes())[0].starts_with("1:4: the character U+FEFF"));
+}
+
+#[test]
+fn b02_what_is_not_utf_8_is_refused_with_its_place() {
+    for (bytes, place) in [
+        (&b"a: 1\nb: \xc3\xa4\xff\n"[..], "2:5"),
+        (b"a: \xc0\xaf\n", "1:4"),
+        (b"\xff\xfea\0:\0", "1:1"),
+    ] {
+        assert_eq!(
+            told(bytes)[0],
+            format!("{place}: the file is not UTF-8: save it as UTF-8")
+        );
+    }
+}
+
+#[test]
+fn b03_b05_b06_bombs_are_refused_at_once() {
+    let mut laughs = String::from("  a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let inner = vec![format!("*a{}", level - 1); 9].join(", ");
+        laughs = format!("{laughs}  a{level}: &a{level} [{inner}]\n");
+    }
+    let document = "---\na: b\n";
+    for (text, part) in [
+        (file(&laughs), "too many aliases"),
+        ("[".repeat(MAX_BYTES), "too deep"),
+        ("{a: ".repeat(MAX_BYTES / 4), "too deep"),
+        (file(&format!("  args: [{}]", "1,".repeat(6000))), "too large"),
+        ("a".repeat(10 * MAX_BYTES), "larger than 64 KiB"),
+        ("a: b\n".repeat(MAX_BYTES), "larger than 64 KiB"),
+        (document.repeat(101), "more than 100 documents"),
+    ] {
+        let start = Instant::now();
+        let told = told(text.as_bytes());
+        assert!(told[0].contains(part), "{told:?}");
+        // A hundredth of that with optimisations; here it only tells milliseconds from for ever.
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{part}: {:?}",
+            start.elapsed()
+        );
+    }
+}
+
+#[test]
+fn b16_b34_what_is_too_long_is_refused_by_its_length() {
+    let long = |count: usize| "a".repeat(count);
+    for (row, start) in [
+        (
+            format!("{{name: {}, namespace: shop}}", long(41)),
+            "3:12: metadata.name must have 1 to 40 characters, has 41",
+        ),
+        (
+            format!("{{name: a, namespace: {}}}", long(300)),
+            "3:21: metadata.namespace must have 1 to 63 characters, has 300",
+        ),
+        (
+            format!("  image: ghcr.io/a/b:{}", long(300)),
+            "5:3: release shop/billing: spec.image: the tag must be usable",
+        ),
+        (
+            format!("  image: {}", long(600)),
+            "5:3: `image` has 600 characters; at most 512 are allowed",
+        ),
+        (
+            format!("  version: {}", long(129)),
+            "5:3: `version` has 129 characters; at most 128 are allowed",
+        ),
+        (
+            format!("  env: {{A: {}}}", long(33_000)),
+            "5:9: release shop/billing: spec.env.A: the value has more than 32 KiB",
+        ),
+        (
+            format!("  args: [{}]", long(5000)),
+            "5:10: `args.0` has 5000 characters; at most 4096 are allowed",
+        ),
+        (
+            format!("  args: [{}]", "a, ".repeat(65)),
+            "5:3: `args` has 65 elements; at most 64 are allowed",
+        ),
+        (
+            format!(
+                "  env: {{{}}}",
+                (0..201)
+                    .map(|n| format!("A{n}: x"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+            "5:3: `env` has 201 entries; at most 200 are allowed",
+        ),
+        (
+            format!(
+                "  host: a.example.com\n  ingress: {{annotations: {{a/b: {}}}}}",
+                long(5000)
+            ),
+            "6:27: `ingress.annotations.a/b` has 5000 characters; at most 4096 are allowed",
+        ),
+    ] {
+        let told = told(file(&row).as_bytes());
+        assert!(told.len() == 1 && told[0].starts_with(start), "{told:?}");
+    }
+}
+
+#[test]
+fn b19_every_claimant_of_a_name_is_held() {
+    let one = file("  replicas: 1");
+    let reading = read(format!("{one}---\n{one}").as_bytes());
+    assert_eq!((reading.releases.len(), reading.held.len()), (1, 1));
+    assert!(
+        reading.problems[0].message.contains("a.yaml:3:12"),
+        "{:?}",
+        reading.problems
+    );
+}
+
+#[test]
+fn b60_line_ends_and_a_byte_order_mark_change_no_hash() {
+    let unix = file("  env:\n    A: |\n      one\n      two\n  args: [x]");
+    let windows = format!("\u{feff}{}", unix.replace('\n', "\r\n"));
+    let hash = |text: &str| {
+        let reading = read(text.as_bytes());
+        let release = reading.releases.into_values().next().unwrap();
+        spec_hash(&release.merged.spec)
+    };
+    assert_eq!(hash(&unix), hash(&windows));
+}
