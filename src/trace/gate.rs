@@ -1,0 +1,417 @@
+//! S3, S4, S6 and the ledger: what a rollout rests on, and what a booked success rests on.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    event::{Body, Release, Sight, What, Write},
+    verdict::{Invariant, Judge, Limit, Moment, Predicate},
+    world::World,
+};
+use crate::plan::ledger::{Entry, EntryState, Ledger, MigrationKey};
+
+/// **S3** "Gate: a Deployment write with template version v happens only after ledger says migrated(r,v) (or spec declares
+/// none). Corollary: no pod of v is created, hence none Ready, before it." Reads Deployments, revisions and the ledger. One
+/// instance per Deployment that Slipway writes for a revision.
+#[derive(Default)]
+pub struct Gate;
+
+impl Predicate for Gate {
+    fn invariant(&self) -> Invariant {
+        Invariant::S3
+    }
+
+    fn needs(&self) -> &'static [Sight] {
+        &[Sight::Beginning]
+    }
+
+    fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        let Some(Write { object, .. }) = moment.our_write() else {
+            return;
+        };
+        let (Body::Deployment(deployment), Some(release)) = (&object.body, object.of()) else {
+            return;
+        };
+        let Some(number) = deployment.revision else { return };
+        judge.judged();
+        let Some(revision) = moment.world.revision(&release, number) else {
+            judge.broken(
+                format!(
+                    "{} was written for v{number} of {release}, which nobody made",
+                    object.key
+                ),
+                [moment.index],
+            );
+            return;
+        };
+        let Some((key, ..)) = &revision.migration else {
+            return;
+        };
+        let entry = moment
+            .world
+            .ledger(&release)
+            .and_then(|ledger| ledger.get(key))
+            .map(|entry| entry.state);
+        if !matches!(entry, Some(EntryState::Succeeded | EntryState::Accepted)) {
+            let state = entry.map_or("is not in the ledger".into(), |state| format!("is {state:?}"));
+            judge.broken(
+                format!(
+                    "{} was written for v{number} of {release}, whose migration {key} {state}",
+                    object.key
+                ),
+                [moment.index],
+            );
+        }
+    }
+}
+
+/// Entries that a write of the ledger adds or changes, each with what it replaces. Asked before the event.
+fn changes<'a>(
+    moment: &'a Moment<'_>,
+) -> Option<(Release, Vec<(&'a MigrationKey, &'a Entry, Option<&'a Entry>)>)> {
+    let What::Wrote(write) = &moment.event.what else {
+        return None;
+    };
+    let Body::Ledger(ledger) = &write.object.body else {
+        return None;
+    };
+    let release = write.object.of()?;
+    let before = moment.world.ledger(&release);
+    let changed = ledger
+        .entries
+        .iter()
+        .map(|(key, entry)| (key, entry, before.and_then(|before| before.get(key))))
+        .filter(|(_, entry, before)| *before != Some(*entry))
+        .collect();
+    Some((release, changed))
+}
+
+/// The successes that a write of Slipway books anew.
+fn booked<'a>(moment: &'a Moment<'_>) -> Vec<(Release, &'a MigrationKey, &'a Entry)> {
+    if !moment.event.by.is_slipway() {
+        return Vec::new();
+    }
+    let Some((release, changed)) = changes(moment) else {
+        return Vec::new();
+    };
+    let success = |entry: &Entry| entry.state == EntryState::Succeeded;
+    changed
+        .into_iter()
+        .filter(|(_, entry, before)| success(entry) && !before.is_some_and(success))
+        .map(|(key, entry, _)| (release.clone(), key, entry))
+        .collect()
+}
+
+/// **S4** "The success used for the gate belongs to v: Job name, UID, and spec-hash annotation all match the ledger entry
+/// (excludes Argo #25475)." Reads the ledger, Jobs and revisions, and the database of a run where the trace shows it. One
+/// instance per booked success.
+#[derive(Default)]
+pub struct SuccessOfKey;
+
+impl Predicate for SuccessOfKey {
+    fn invariant(&self) -> Invariant {
+        Invariant::S4
+    }
+
+    fn needs(&self) -> &'static [Sight] {
+        &[Sight::Beginning]
+    }
+
+    fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        for (release, key, entry) in booked(moment) {
+            judge.judged();
+            if let Err(why) = belongs(moment.world, &release, key, entry, judge) {
+                let job = moment.world.jobs.get(entry.uid.as_str()).map(|job| job.last);
+                judge.broken(
+                    format!("the success of migration {key} of {release} is not its own: {why}"),
+                    job.into_iter().chain([moment.index]),
+                );
+            }
+        }
+    }
+}
+
+fn belongs(
+    world: &World,
+    release: &Release,
+    key: &MigrationKey,
+    entry: &Entry,
+    judge: &mut Judge<'_>,
+) -> Result<(), String> {
+    let job = world
+        .jobs
+        .get(entry.uid.as_str())
+        .ok_or_else(|| format!("no Job has the UID {}", entry.uid))?;
+    if job.key != *key || job.release != *release {
+        return Err(format!("Job {} is of migration {}", job.name, job.key));
+    }
+    if *job.name != *entry.job {
+        return Err(format!(
+            "the Job of that UID is called {}, not {}",
+            job.name, entry.job
+        ));
+    }
+    if job.resumed.is_none() {
+        return Err(format!("Job {} was never let run", job.name));
+    }
+    let Some(revision) = world.revision(release, entry.revision) else {
+        return Err(format!("nobody made v{}", entry.revision));
+    };
+    let migration = revision.migration.as_ref();
+    let Some((_, database, _)) = migration.filter(|(of, ..)| of == key) else {
+        return Err(format!("v{} has another migration", entry.revision));
+    };
+    if *revision.digest != *entry.digest {
+        return Err(format!(
+            "v{} runs {}, not {}",
+            entry.revision, revision.digest, entry.digest
+        ));
+    }
+    let ran_on = job
+        .pods
+        .last()
+        .and_then(|pod| world.pods.get(pod)?.database.as_ref());
+    match ran_on {
+        Some(ran_on) if ran_on != database => {
+            if job.database_returned {
+                judge.beyond(Limit::UnseenRotation);
+                return Ok(());
+            }
+            Err(format!("it ran on {ran_on}, not on {database}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// **S6** "Absence is not evidence: "Job missing" never changes migrated(r,v); "list/fetch failed or empty" never yields a
+/// delete." Its second half is S9. Reads the ledger, the status of Jobs, and where the trace shows them pods and what their
+/// programs did. One instance per booked success: the Job was seen Complete, and its last container ended by itself.
+#[derive(Default)]
+pub struct AbsenceIsNoEvidence;
+
+impl Predicate for AbsenceIsNoEvidence {
+    fn invariant(&self) -> Invariant {
+        Invariant::S6
+    }
+
+    fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        for (release, key, entry) in booked(moment) {
+            let world = moment.world;
+            judge.judged();
+            let job = world.jobs.get(entry.uid.as_str());
+            let why = match job {
+                None => Some("nobody ever saw its Job".to_owned()),
+                Some(job) if job.complete != Some(true) => {
+                    Some(format!("Job {} was never Complete", job.name))
+                }
+                Some(job) if moment.trace.has(Sight::Pods) => {
+                    match job.pods.last().and_then(|pod| world.pods.get(pod)) {
+                        Some(pod) if pod.started.is_some() => match (pod.whole, pod.reboot) {
+                            (Some(false), true) if entry.started.is_none() => {
+                                judge.beyond(Limit::UnseenReboot);
+                                None
+                            }
+                            (Some(false), _) => Some("its program never got to its end".to_owned()),
+                            _ if pod.exit.is_some_and(|code| code != 0) => {
+                                Some("its container ended with an error".to_owned())
+                            }
+                            _ => None,
+                        },
+                        _ => Some("no container of it ever started".to_owned()),
+                    }
+                }
+                Some(_) => None,
+            };
+            if let Some(why) = why {
+                judge.broken(
+                    format!("migration {key} of {release} was booked as a success, and {why}"),
+                    job.map(|job| job.last).into_iter().chain([moment.index]),
+                );
+            }
+        }
+    }
+}
+
+/// **Ledger** (design §3, §6): entries are never dropped; a claim keeps its UID until its outcome is booked; an outcome
+/// changes only where a commit says so, by a higher `attempt` after a failure or by `accept` of what is unknown. Reads the
+/// ledger and what people say in a `Release`. One instance per entry that changes.
+#[derive(Default)]
+pub struct LegalLedger {
+    last: BTreeMap<Release, (usize, Arc<Ledger>)>,
+}
+
+impl Predicate for LegalLedger {
+    fn invariant(&self) -> Invariant {
+        Invariant::Ledger
+    }
+
+    fn needs(&self) -> &'static [Sight] {
+        &[Sight::Beginning]
+    }
+
+    fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        let Some((release, changed)) = changes(moment) else {
+            return;
+        };
+        let before = self.last.get(&release).map(|(index, _)| *index);
+        if moment.event.by.is_slipway() {
+            for (key, entry, old) in changed {
+                judge.judged();
+                if !legal(moment.world, &release, key, entry, old) {
+                    let was = old.map_or("nothing".into(), |old| {
+                        format!("{:?} for Job {}", old.state, old.job)
+                    });
+                    judge.broken(
+                        format!(
+                            "the ledger of {release} said {was} of migration {key}, and became {:?} for Job {}",
+                            entry.state, entry.job
+                        ),
+                        before.into_iter().chain([moment.index]),
+                    );
+                }
+            }
+        }
+        let What::Wrote(write) = &moment.event.what else {
+            return;
+        };
+        let Body::Ledger(ledger) = &write.object.body else {
+            return;
+        };
+        if let Some((index, old)) = self.last.get(&release)
+            && moment.event.by.is_slipway()
+            && moment.world.ledger(&release).is_some()
+            && let Some(key) = old.entries.keys().find(|key| ledger.get(key).is_none())
+        {
+            judge.broken(
+                format!("the ledger of {release} lost migration {key}"),
+                [*index, moment.index],
+            );
+        }
+        self.last.insert(release, (moment.index, Arc::clone(ledger)));
+    }
+}
+
+fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, old: Option<&Entry>) -> bool {
+    use EntryState::{Accepted, Claimed, Failed, Succeeded, Unknown};
+    let said = world.said.get(release);
+    let same = old.is_none_or(|old| old.uid == entry.uid);
+    match (old.map(|old| old.state), entry.state) {
+        (None, Claimed | Unknown) => true,
+        (Some(Claimed), Claimed | Succeeded | Failed | Unknown) => same,
+        (Some(Failed), Claimed | Unknown) => {
+            !same
+                && old.is_some_and(|old| entry.attempt > old.attempt)
+                && said.is_some_and(|said| entry.attempt <= said.attempt)
+        }
+        (Some(Unknown), Accepted) => said.is_some_and(|said| {
+            let mut accepted = said.accepted.iter();
+            accepted.any(|accepted| accepted.len() >= 8 && key.as_str().starts_with(&**accepted))
+        }),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::fixtures::Story;
+
+    /// Up to the end of a Job that succeeded.
+    fn ran() -> Story {
+        let mut story = Story::new();
+        story.revision(1, Some("a")).job("a", "j1", true).claim("a", "j1");
+        story.lock("j1").resume("a", "j1");
+        story.pod("j1", "p1", true, None).pod("j1", "p1", true, Some(0));
+        story
+    }
+
+    #[test]
+    fn s3_a_deployment_waits_for_the_booked_success() {
+        let mut story = ran();
+        let mut early = story.clone();
+        story
+            .finish("a", "j1", true)
+            .book("a", "j1", EntryState::Succeeded);
+        story.deploy(1);
+        story.holds(Invariant::S3, 1);
+        early.deploy(1);
+        early.breaks(Invariant::S3);
+    }
+
+    #[test]
+    fn s3_without_a_migration_there_is_nothing_to_wait_for() {
+        let mut story = Story::new();
+        story.revision(1, None).deploy(1);
+        story.holds(Invariant::S3, 1);
+        story.deploy(2);
+        story.breaks(Invariant::S3);
+    }
+
+    #[test]
+    fn s4_a_success_of_another_job_is_none() {
+        let mut story = ran();
+        story.finish("a", "j1", true);
+        let mut other = story.clone();
+        story.book("a", "j1", EntryState::Succeeded);
+        story.holds(Invariant::S4, 1);
+        other.job("b", "j9", true).book("a", "j9", EntryState::Succeeded);
+        other.breaks(Invariant::S4);
+    }
+
+    #[test]
+    fn s4_a_success_on_another_database_is_none() {
+        let mut story = ran();
+        story.ran_on("p1", "db:5432/shop").finish("a", "j1", true);
+        story.book("a", "j1", EntryState::Succeeded);
+        story.holds(Invariant::S4, 1);
+        let mut story = ran();
+        story.ran_on("p1", "db:5432/other").finish("a", "j1", true);
+        story.book("a", "j1", EntryState::Succeeded);
+        story.breaks(Invariant::S4);
+    }
+
+    #[test]
+    fn s6_a_job_that_vanished_is_no_success() {
+        let mut story = ran();
+        let mut vanished = story.clone();
+        story.finish("a", "j1", true).job_gone("a", "j1");
+        story.book("a", "j1", EntryState::Succeeded);
+        story.holds(Invariant::S6, 1);
+        vanished
+            .job_gone("a", "j1")
+            .book("a", "j1", EntryState::Succeeded);
+        vanished.breaks(Invariant::S6);
+    }
+
+    #[test]
+    fn s6_a_program_that_answers_term_with_exit_0_is_no_success() {
+        let mut story = ran();
+        story.finish("a", "j1", true).program("p1", false);
+        story.book("a", "j1", EntryState::Succeeded);
+        story.breaks(Invariant::S6);
+    }
+
+    #[test]
+    fn ledger_an_outcome_changes_only_where_a_commit_says_so() {
+        let mut story = ran();
+        story.book("a", "j1", EntryState::Unknown);
+        let mut silent = story.clone();
+        story.accept("a").book("a", "j1", EntryState::Accepted);
+        story.holds(Invariant::Ledger, 3);
+        silent.book("a", "j1", EntryState::Succeeded);
+        silent.breaks(Invariant::Ledger);
+    }
+
+    #[test]
+    fn ledger_a_claim_is_never_passed_on() {
+        let mut story = ran();
+        story.claim("a", "j2");
+        story.breaks(Invariant::Ledger);
+    }
+
+    #[test]
+    fn ledger_an_entry_is_never_dropped() {
+        let mut story = ran();
+        story.forget("a");
+        story.breaks(Invariant::Ledger);
+    }
+}

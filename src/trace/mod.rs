@@ -1,0 +1,131 @@
+//! The invariants as predicates over a trace: what happened to a cluster, in order, whoever recorded it.
+//!
+//! ```text
+//! audit log ─read→ ┐
+//! model ───record→ ┴ Trace ─judge→ Verdict { violations, coverage }
+//! ```
+//!
+//! A predicate is shown each event with the world before and after it, and sees nothing else: no controller, no model.
+//! What a trace of some origin cannot show is a [`Sight`] that it lacks; a predicate that needs it is skipped and says
+//! so in the [`Coverage`], which also counts what each predicate has judged: "no violation" of a predicate that judged
+//! nothing is seen for what it is.
+//!
+//! - [`event`] what can happen, [`world`] what is there after it, [`verdict`] how predicates speak
+//! - [`migration`] S1, S2, S5 and the claim, [`gate`] S3, S4, S6 and the ledger, [`ownership`] S7, S8, [`prune`] S9
+//! - [`views`] S10, S12, [`history`] S11, S14, S15, [`serving`] S16, S18, S19, [`liveness`] L1–L4
+//! - [`audit`] reads the audit log of an API server, [`body`] the objects in it
+//!
+//! S13, S17 and S20 need what no trace of writes shows (values of Secrets, identities, processes).
+
+pub mod audit;
+pub mod body;
+pub mod event;
+pub mod gate;
+pub mod history;
+pub mod liveness;
+pub mod migration;
+pub mod ownership;
+pub mod prune;
+pub mod serving;
+pub mod verdict;
+pub mod views;
+pub mod world;
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod fixtures;
+
+pub use event::{Event, Sight, Trace, What};
+pub use verdict::{Coverage, Invariant, Verdict, Violation};
+
+use verdict::{Judge, Moment, Predicate};
+use world::World;
+
+/// Every predicate, in the order of the list of invariants.
+fn predicates() -> [Box<dyn Predicate>; 23] {
+    [
+        Box::<migration::OneAtATime>::default(),
+        Box::<migration::OncePerKey>::default(),
+        Box::<gate::Gate>::default(),
+        Box::<gate::SuccessOfKey>::default(),
+        Box::<migration::OnePerDatabase>::default(),
+        Box::<gate::AbsenceIsNoEvidence>::default(),
+        Box::<ownership::OnlyOurs>::default(),
+        Box::<ownership::NoSilentAdoption>::default(),
+        Box::<prune::PruneWithReason>::default(),
+        Box::<views::GuardedWrites>::default(),
+        Box::<history::WritesHaveACommit>::default(),
+        Box::<views::ReadYourWrites>::default(),
+        Box::<history::MonotoneHistory>::default(),
+        Box::<history::ImmutablePin>::default(),
+        Box::<serving::Availability>::default(),
+        Box::<serving::Isolation>::default(),
+        Box::<serving::Quiescence>::default(),
+        Box::<migration::ClaimBeforeRun>::default(),
+        Box::<gate::LegalLedger>::default(),
+        Box::<liveness::Reached>::default(),
+        Box::<liveness::NeverSilent>::default(),
+        Box::<liveness::Resumed>::default(),
+        Box::<liveness::NoHeadOfLine>::default(),
+    ]
+}
+
+/// The violations alone.
+#[must_use]
+pub fn check(trace: &Trace) -> Vec<Violation> {
+    judge(trace).violations
+}
+
+/// Shows the trace to every predicate.
+#[must_use]
+pub fn judge(trace: &Trace) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut seeing = Vec::new();
+    for predicate in predicates() {
+        let lacks: Vec<Sight> = predicate
+            .needs()
+            .iter()
+            .copied()
+            .filter(|sight| !trace.has(*sight))
+            .collect();
+        verdict.coverage.enter(predicate.invariant(), lacks.clone());
+        if lacks.is_empty() {
+            seeing.push(predicate);
+        }
+    }
+    let mut world = World::default();
+    for (index, event) in trace.events.iter().enumerate() {
+        for predicate in &mut seeing {
+            let moment = Moment {
+                index,
+                event,
+                world: &world,
+                trace,
+            };
+            let mut judge = Judge::new(predicate.invariant(), &mut verdict);
+            predicate.before(&moment, &mut judge);
+        }
+        world.take(index, event);
+        for predicate in &mut seeing {
+            let moment = Moment {
+                index,
+                event,
+                world: &world,
+                trace,
+            };
+            let mut judge = Judge::new(predicate.invariant(), &mut verdict);
+            predicate.after(&moment, &mut judge);
+        }
+    }
+    for predicate in &mut seeing {
+        let mut judge = Judge::new(predicate.invariant(), &mut verdict);
+        predicate.end(trace, &world, &mut judge);
+    }
+    verdict.tell(trace);
+    verdict
+}

@@ -1,0 +1,275 @@
+//! S9: only git deletes.
+
+use std::collections::BTreeMap;
+
+use super::{
+    event::{Body, Key, Kind, Release, Sight, SourceBody, Text, Trace, What},
+    verdict::{Invariant, Judge, Moment, Predicate},
+    world::World,
+};
+
+/// **S9** "Prune only if: commit c ∈ C fully fetched, verified, parsed without error **for the directory concerned**, r
+/// absent in c, and deletes in this pass ≤ max(k, p %) unless c carries an explicit override." What a commit declares is
+/// not in a trace; what shows is that the pass which deleted reports no problem, stayed below `maxDeletions`, and did not
+/// write the release again for the same commit. A Deployment or account that the newest revision wants goes only with its
+/// release. Reads deletes of Slipway, releases, revisions and the status of sources. One instance per delete.
+#[derive(Default)]
+pub struct PruneWithReason {
+    /// Per source the pass that is under way.
+    passes: BTreeMap<Text, Pass>,
+    /// Releases that a pass took, with the commit that it ended with.
+    taken: BTreeMap<Release, (usize, Option<Text>)>,
+    /// Workloads that were deleted although a revision wants them: their release must go too.
+    owed: BTreeMap<Key, (Release, usize)>,
+}
+
+#[derive(Default)]
+struct Pass {
+    existing: usize,
+    deleted: Vec<(Release, usize)>,
+}
+
+impl Predicate for PruneWithReason {
+    fn invariant(&self) -> Invariant {
+        Invariant::S9
+    }
+
+    fn needs(&self) -> &'static [Sight] {
+        &[Sight::Beginning]
+    }
+
+    fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        if !moment.event.by.is_slipway() {
+            return;
+        }
+        match &moment.event.what {
+            What::Deleted { key, .. } if key.kind == Kind::Release => self.release_goes(key, moment, judge),
+            What::Deleted { key, .. } if matches!(key.kind, Kind::Deployment | Kind::ServiceAccount) => {
+                self.workload_goes(key, moment, judge);
+            }
+            What::Wrote(write) => match &write.object.body {
+                Body::Source(body) => self.pass_ends(&write.object.key.name, body, moment.index, judge),
+                Body::Release(_) if write.created => {
+                    if let Some(release) = write.object.of() {
+                        self.comes_back(&release, write.object.commit.as_ref(), moment, judge);
+                    }
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, _: &Trace, world: &World, judge: &mut Judge<'_>) {
+        for (key, (release, index)) in &self.owed {
+            let stays = world.there.keys().any(|there| is(there, release));
+            if stays && !world.is_ending(&release.namespace) {
+                judge.broken(
+                    format!("{key} was deleted, and the newest revision of {release}, which stays, wants it"),
+                    [*index],
+                );
+            }
+        }
+    }
+}
+
+fn is(key: &Key, release: &Release) -> bool {
+    key.kind == Kind::Release && key.namespace == release.namespace && key.name == release.name
+}
+
+fn source_of(world: &World, key: &Key) -> Option<Text> {
+    match &world.get(key)?.object.body {
+        Body::Release(body) => body.source.clone(),
+        _ => None,
+    }
+}
+
+/// `30%`, at least one; all of them only with `100%`.
+fn allowed(max: Option<&str>, existing: usize) -> usize {
+    let max = max.unwrap_or("30%");
+    let allowed = match max.strip_suffix('%') {
+        Some(percent) => {
+            let percent: usize = percent.parse().unwrap_or(0);
+            if percent >= 100 {
+                return existing;
+            }
+            (existing * percent / 100).max(1)
+        }
+        None => max.parse().unwrap_or(0),
+    };
+    allowed.min(existing.saturating_sub(1))
+}
+
+impl PruneWithReason {
+    fn release_goes(&mut self, key: &Key, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        judge.judged();
+        let release = Release {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        };
+        self.owed.retain(|_, (of, _)| *of != release);
+        let Some(source) = source_of(moment.world, key) else {
+            judge.broken(
+                format!("Release {release} was deleted, and no source follows it"),
+                [moment.index],
+            );
+            return;
+        };
+        let releases = moment
+            .world
+            .there
+            .keys()
+            .filter(|key| key.kind == Kind::Release && source_of(moment.world, key).as_ref() == Some(&source))
+            .count();
+        let pass = self.passes.entry(source).or_default();
+        pass.existing = pass.existing.max(releases);
+        pass.deleted.push((release, moment.index));
+    }
+
+    fn workload_goes(&mut self, key: &Key, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        judge.judged();
+        let Some(release) = moment.world.get(key).and_then(|known| known.object.of()) else {
+            return;
+        };
+        let newest = moment
+            .world
+            .revisions
+            .get(&release)
+            .and_then(|all| all.values().next_back());
+        let kind: Text = format!("{:?}", key.kind).into();
+        if newest.is_some_and(|revision| revision.objects.contains_key(&(kind, key.name.clone()))) {
+            self.owed.insert(key.clone(), (release, moment.index));
+        }
+    }
+
+    /// A source writes its status when its pass is over.
+    fn pass_ends(&mut self, source: &Text, body: &SourceBody, index: usize, judge: &mut Judge<'_>) {
+        let Some(pass) = self.passes.remove(source) else {
+            return;
+        };
+        let count = pass.deleted.len();
+        let events = || pass.deleted.iter().map(|(_, index)| *index).chain([index]);
+        if body.problems > 0 {
+            judge.broken(
+                format!(
+                    "{count} releases were deleted in a pass of source {source} that found {} problems",
+                    body.problems
+                ),
+                events(),
+            );
+        }
+        let most = allowed(body.max_deletions.as_deref(), pass.existing);
+        if count > most {
+            judge.broken(
+                format!(
+                    "a pass of source {source} deleted {count} of {} releases, and {most} may go",
+                    pass.existing
+                ),
+                events(),
+            );
+        }
+        for (release, index) in pass.deleted {
+            self.taken.insert(release, (index, body.applied.clone()));
+        }
+    }
+
+    fn comes_back(
+        &mut self,
+        release: &Release,
+        commit: Option<&Text>,
+        moment: &Moment<'_>,
+        judge: &mut Judge<'_>,
+    ) {
+        let Some((index, ended_with)) = self.taken.remove(release) else {
+            return;
+        };
+        if commit.is_some() && commit == ended_with.as_ref() {
+            judge.broken(
+                format!("Release {release} was deleted and written again for the same commit"),
+                [index, moment.index],
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::fixtures::Story;
+
+    /// `count` releases of one source.
+    fn releases(count: usize) -> Story {
+        let mut story = Story::new();
+        story.source("c1", 0, |_| {});
+        for number in 0..count {
+            story.release(&format!("app{number}")).declare("1");
+        }
+        story
+    }
+
+    fn goes(story: &mut Story, number: usize) {
+        let name = format!("app{number}");
+        story.deleted(Kind::Release, &name, Some(&format!("release-{name}")));
+        story.gone(Kind::Release, &name, &format!("release-{name}"));
+    }
+
+    #[test]
+    fn s9_a_pass_without_problems_may_delete_some() {
+        let mut story = releases(4);
+        goes(&mut story, 0);
+        let mut broken = story.clone();
+        story.source("c2", 0, |_| {});
+        story.holds(Invariant::S9, 1);
+        broken.source("c2", 1, |_| {});
+        broken.breaks(Invariant::S9);
+    }
+
+    #[test]
+    fn s9_more_than_allowed_is_found() {
+        let mut story = releases(3);
+        goes(&mut story, 0);
+        goes(&mut story, 1);
+        let mut told = story.clone();
+        told.source("c2", 0, |body| body.max_deletions = Some("2".into()));
+        told.holds(Invariant::S9, 2);
+        story.source("c2", 0, |_| {});
+        story.breaks(Invariant::S9);
+    }
+
+    #[test]
+    fn s9_all_go_only_where_the_source_says_so() {
+        assert_eq!(allowed(None, 1), 0);
+        assert_eq!(allowed(None, 2), 1);
+        assert_eq!(allowed(None, 10), 3);
+        assert_eq!(allowed(Some("50"), 10), 9);
+        assert_eq!(allowed(Some("100%"), 10), 10);
+    }
+
+    #[test]
+    fn s9_a_release_that_comes_back_for_the_same_commit_was_declared_all_the_time() {
+        let mut story = releases(4);
+        goes(&mut story, 0);
+        story.source("c1", 0, |_| {});
+        let object = {
+            let mut object = story.object(Kind::Release, "app0", "again", Body::Plain);
+            object.commit = Some("c1".into());
+            object.release = Some("app0".into());
+            object.body = Body::Release(crate::trace::event::ReleaseBody::default());
+            object
+        };
+        story.wrote(crate::trace::fixtures::us("a"), true, object);
+        story.breaks(Invariant::S9);
+    }
+
+    #[test]
+    fn s9_a_wanted_deployment_goes_only_with_its_release() {
+        let mut story = Story::new();
+        story.declare("1").revision(1, None).deploy(1);
+        story.deleted(Kind::Deployment, "app", Some("d1"));
+        let mut with = story.clone();
+        story.breaks(Invariant::S9);
+        with.deleted(Kind::Release, "app", Some("release-app"));
+        with.gone(Kind::Release, "app", "release-app");
+        with.holds(Invariant::S9, 2);
+    }
+}
