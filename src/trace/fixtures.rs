@@ -379,7 +379,13 @@ impl Story {
             body.message = message;
             body.live_revision = live;
             body.live_version = live.and(body.version.clone());
-        })
+        });
+        if let Some(event) = self.trace.events.last_mut()
+            && let What::Wrote(write) = &mut event.what
+        {
+            write.status = true;
+        }
+        self
     }
 
     // === revisions and Deployments ===

@@ -1,4 +1,5 @@
-//! L1–L4: what must have come about by the end of a trace, a bound after the last thing that anybody else did.
+//! L1–L4: what must have come about by the end of a trace, and of each quiet in it: a bound after the last thing that
+//! anybody else did.
 
 use std::collections::BTreeMap;
 
@@ -10,31 +11,43 @@ use super::{
     world::World,
 };
 
-/// When anybody but Slipway and Kubernetes last did something that concerns a release.
+/// When anybody but Slipway and Kubernetes last did something in a namespace.
 #[derive(Default)]
 struct Inputs {
     last: BTreeMap<Text, Timestamp>,
     rest: bool,
 }
 
+/// The namespace in which somebody does something. A spec that a source writes is git's word, whoever carries it.
+fn touched(moment: &Moment<'_>) -> Option<Text> {
+    let what = &moment.event.what;
+    let key = what.key()?;
+    let said = matches!(what, What::Wrote(write) if key.kind == Kind::Release && !write.status);
+    let namespace = if key.kind == Kind::Namespace {
+        &key.name
+    } else {
+        &key.namespace
+    };
+    (said || matches!(moment.event.by, Actor::Person(_))).then(|| namespace.clone())
+}
+
 impl Inputs {
-    fn see(&mut self, moment: &Moment<'_>) {
+    /// Takes an event, asked before it: the namespace whose quiet it ends, if nobody had done anything there for so long
+    /// that its releases must be at an end.
+    fn take(&mut self, moment: &Moment<'_>) -> Option<Text> {
         match &moment.event.what {
             What::Fact(Fact::Rest) => self.rest = true,
             What::Fact(Fact::Unrest) => self.rest = false,
-            what => {
-                let Some(key) = what.key() else { return };
-                // A spec that a source writes is git's word, whoever carries it.
-                let said = matches!(what, What::Wrote(write) if key.kind == Kind::Release && !write.status);
-                if said || matches!(moment.event.by, Actor::Person(_)) {
-                    self.rest = false;
-                    self.last.insert(key.namespace.clone(), moment.at());
-                }
-            }
+            _ => {}
         }
+        let namespace = touched(moment)?;
+        self.rest = false;
+        let last = self.last.insert(namespace.clone(), moment.at());
+        let quiet = last.is_some_and(|last| moment.at().duration_since(last) >= moment.trace.bounds.settle);
+        (quiet && !moment.world.is_ending(&namespace)).then_some(namespace)
     }
 
-    /// Whether nobody has done anything for so long that the release must be at an end.
+    /// Whether the quiet of a namespace is long enough at the end of the trace.
     fn due(&self, trace: &Trace, world: &World, namespace: &Text) -> bool {
         let quiet = self
             .last
@@ -44,26 +57,22 @@ impl Inputs {
     }
 }
 
-/// The releases that are there at the end and due.
-fn due<'a>(
-    inputs: &'a Inputs,
-    trace: &'a Trace,
-    world: &'a World,
-) -> impl Iterator<Item = (Release, &'a ReleaseBody, &'a Object, usize)> {
+/// A release that must be at an end: its status, itself, and the event that last wrote it.
+type Due<'a> = (Release, &'a ReleaseBody, &'a Object, usize);
+
+fn releases<'a>(world: &'a World, of: impl Fn(&Text) -> bool + 'a) -> impl Iterator<Item = Due<'a>> {
     world.there.iter().filter_map(move |(key, known)| {
         let Body::Release(body) = &known.object.body else {
             return None;
         };
-        inputs
-            .due(trace, world, &key.namespace)
-            .then(|| Some((known.object.of()?, body, &*known.object, known.written)))?
+        of(&key.namespace).then(|| Some((known.object.of()?, body, &*known.object, known.written)))?
     })
 }
 
 /// **L1** "ESR: □(head spec = D) ⇝ □(cluster matches D on owned fields), for every valid release; bound B after last fault
 /// for tests (e.g. 3 × back-off cap)." A release that says Live runs what it declares: its Deployments are those of the
 /// live revision, taken up and available. Reads releases and Deployments. One instance per release that is Live at the end
-/// and due.
+/// of a quiet of its namespace.
 #[derive(Default)]
 pub struct Reached(Inputs);
 
@@ -76,12 +85,20 @@ impl Predicate for Reached {
         &[Sight::Beginning, Sight::Status]
     }
 
-    fn after(&mut self, moment: &Moment<'_>, _: &mut Judge<'_>) {
-        self.0.see(moment);
+    fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        if let Some(quiet) = self.0.take(moment) {
+            Self::look(moment.world, |namespace| *namespace == quiet, judge);
+        }
     }
 
     fn end(&mut self, trace: &Trace, world: &World, judge: &mut Judge<'_>) {
-        for (release, body, object, written) in due(&self.0, trace, world) {
+        Self::look(world, |namespace| self.0.due(trace, world, namespace), judge);
+    }
+}
+
+impl Reached {
+    fn look(world: &World, of: impl Fn(&Text) -> bool, judge: &mut Judge<'_>) {
+        for (release, body, object, written) in releases(world, of) {
             if *body.phase != *"Live" || body.observed < object.generation {
                 continue;
             }
@@ -137,8 +154,8 @@ fn is_end(phase: &str) -> bool {
 }
 
 /// **L2** "Each accepted commit is eventually Applied, Superseded, Blocked(cause) or Rejected(cause) – never silent." Reads
-/// releases. One instance per release that is there at the end and due: its status speaks of its present spec, is at an
-/// end, and has a sentence.
+/// releases. One instance per release that is there at the end of a quiet of its namespace: its status speaks of its present
+/// spec, is at an end, and has a sentence.
 #[derive(Default)]
 pub struct NeverSilent(Inputs);
 
@@ -151,12 +168,20 @@ impl Predicate for NeverSilent {
         &[Sight::Status]
     }
 
-    fn after(&mut self, moment: &Moment<'_>, _: &mut Judge<'_>) {
-        self.0.see(moment);
+    fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        if let Some(quiet) = self.0.take(moment) {
+            Self::look(moment.world, |namespace| *namespace == quiet, judge);
+        }
     }
 
     fn end(&mut self, trace: &Trace, world: &World, judge: &mut Judge<'_>) {
-        for (release, body, object, written) in due(&self.0, trace, world) {
+        Self::look(world, |namespace| self.0.due(trace, world, namespace), judge);
+    }
+}
+
+impl NeverSilent {
+    fn look(world: &World, of: impl Fn(&Text) -> bool, judge: &mut Judge<'_>) {
+        for (release, body, object, written) in releases(world, of) {
             judge.judged();
             if body.observed < object.generation || !is_end(&body.phase) {
                 judge.broken(
@@ -355,10 +380,21 @@ mod tests {
 
     #[test]
     fn l1_nothing_is_due_right_after_a_commit() {
-        let mut story = live(1, 1);
-        story.declare("2").wait(1);
+        let mut story = Story::new();
+        story.declare("1").wait(1);
         story.holds(Invariant::L1, 0);
         story.holds(Invariant::L2, 0);
+    }
+
+    #[test]
+    fn l1_and_l2_look_also_where_a_quiet_ends() {
+        let mut story = live(1, 2);
+        story.declare("2").wait(1);
+        story.holds(Invariant::L1, 1);
+        story.holds(Invariant::L2, 1);
+        let mut story = live(1, 1);
+        story.declare("2").wait(1);
+        story.breaks(Invariant::L1);
     }
 
     #[test]

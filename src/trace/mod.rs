@@ -11,7 +11,7 @@
 //! nothing is seen for what it is.
 //!
 //! - [`event`] what can happen, [`world`] what is there after it, [`verdict`] how predicates speak
-//! - [`migration`] S1, S2, S5 and the claim, [`gate`] S3, S4, S6 and the ledger, [`ownership`] S7, S8, [`prune`] S9
+//! - [`migration`] S1, S2, S5 and the claim, [`gate`] S3, S4, S6 and the ledger, [`ownership`] S7, S8, [`prune`] S9, L6
 //! - [`views`] S10, S12, [`history`] S11, S14, S15, [`serving`] S16, S18, S19, [`liveness`] L1–L4
 //! - [`audit`] reads the audit log of an API server, [`body`] the objects in it
 //!
@@ -47,7 +47,7 @@ use verdict::{Judge, Moment, Predicate};
 use world::World;
 
 /// Every predicate, in the order of the list of invariants.
-fn predicates() -> [Box<dyn Predicate>; 23] {
+fn predicates() -> [Box<dyn Predicate>; 24] {
     [
         Box::<migration::OneAtATime>::default(),
         Box::<migration::OncePerKey>::default(),
@@ -72,6 +72,7 @@ fn predicates() -> [Box<dyn Predicate>; 23] {
         Box::<liveness::NeverSilent>::default(),
         Box::<liveness::Resumed>::default(),
         Box::<liveness::NoHeadOfLine>::default(),
+        Box::<prune::NothingLeft>::default(),
     ]
 }
 

@@ -1,6 +1,6 @@
-//! S9: only git deletes.
+//! S9 and L6: only git deletes, and then in whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     event::{Body, Key, Kind, Release, Sight, SourceBody, Text, Trace, What},
@@ -192,6 +192,88 @@ impl PruneWithReason {
     }
 }
 
+/// **L6** "Deletion of a release from git eventually removes all own(o) and finalizers". The `Release` itself is deleted
+/// last, so that from then on nothing of it is there that was not told to go; ledger, revisions and Secrets stay. Reads
+/// every write and delete. One instance per release that Slipway deleted and did not write again.
+#[derive(Default)]
+pub struct NothingLeft {
+    removed: BTreeMap<Release, usize>,
+    /// UIDs of what Slipway told to go.
+    told: BTreeSet<Text>,
+}
+
+impl Predicate for NothingLeft {
+    fn invariant(&self) -> Invariant {
+        Invariant::L6
+    }
+
+    fn needs(&self) -> &'static [Sight] {
+        &[Sight::Beginning]
+    }
+
+    fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        match &moment.event.what {
+            // With its namespace everything goes, so that now is the last time to look.
+            What::Wrote(write) if write.object.key.kind == Kind::Namespace && write.object.deleting => {
+                self.look(
+                    moment.world,
+                    |namespace| *namespace == write.object.key.name,
+                    judge,
+                );
+            }
+            What::Deleted { key, .. } if moment.event.by.is_slipway() => {
+                if key.kind == Kind::Release {
+                    let release = Release {
+                        namespace: key.namespace.clone(),
+                        name: key.name.clone(),
+                    };
+                    self.removed.insert(release, moment.index);
+                } else if let Some(known) = moment.world.get(key) {
+                    self.told.insert(known.object.uid.clone());
+                }
+            }
+            What::Wrote(write) if write.object.key.kind == Kind::Release && write.created => {
+                if let Some(release) = write.object.of() {
+                    self.removed.remove(&release);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self, _: &Trace, world: &World, judge: &mut Judge<'_>) {
+        self.look(world, |namespace| !world.is_ending(namespace), judge);
+    }
+}
+
+impl NothingLeft {
+    fn look(&self, world: &World, of: impl Fn(&Text) -> bool, judge: &mut Judge<'_>) {
+        for (release, index) in &self.removed {
+            if !of(&release.namespace) {
+                continue;
+            }
+            judge.judged();
+            for (key, known) in &world.there {
+                let serves = matches!(
+                    key.kind,
+                    Kind::Deployment
+                        | Kind::Service
+                        | Kind::ServiceAccount
+                        | Kind::PodDisruptionBudget
+                        | Kind::Ingress
+                );
+                let its = known.object.ours && known.object.of().as_ref() == Some(release);
+                if serves && its && !known.object.deleting && !self.told.contains(&known.object.uid) {
+                    judge.broken(
+                        format!("{release} was removed, and {key} is left"),
+                        [known.written, *index],
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,5 +353,19 @@ mod tests {
         with.deleted(Kind::Release, "app", Some("release-app"));
         with.gone(Kind::Release, "app", "release-app");
         with.holds(Invariant::S9, 2);
+    }
+
+    #[test]
+    fn l6_nothing_of_a_removed_release_is_left() {
+        let mut story = Story::new();
+        story.declare("1").revision(1, None).deploy(1);
+        let mut left = story.clone();
+        story.deleted(Kind::Deployment, "app", Some("d1"));
+        story.deleted(Kind::Release, "app", Some("release-app"));
+        story.gone(Kind::Release, "app", "release-app");
+        story.holds(Invariant::L6, 1);
+        left.deleted(Kind::Release, "app", Some("release-app"));
+        left.gone(Kind::Release, "app", "release-app");
+        left.breaks(Invariant::L6);
     }
 }

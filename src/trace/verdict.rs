@@ -39,6 +39,7 @@ pub enum Invariant {
     L2,
     L3,
     L4,
+    L6,
 }
 
 impl fmt::Display for Invariant {
@@ -54,6 +55,9 @@ pub enum Limit {
     UnseenReboot,
     /// A success on a database that came and went before anybody had looked.
     UnseenRotation,
+    /// A Deployment that was applied as absent, over another one that a second controller had made meanwhile: a
+    /// server-side apply cannot insist on absence. The next pass puts it right.
+    BlindCreate,
 }
 
 /// A broken invariant.

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    event::{Actor, Key, Sight, What, Why},
+    event::{Actor, Body, Key, Kind, Sight, What, Why},
     ownership::is_made,
-    verdict::{Invariant, Judge, Moment, Predicate},
+    verdict::{Invariant, Judge, Limit, Moment, Predicate},
 };
 
 /// **S10** "Stale leader harmless: all safety properties hold with leader election switched off and 2 controllers." The
 /// other predicates see two controllers as they see one; what is left to judge here is why they hold: whatever one
 /// controller writes over what another one wrote insists on the resourceVersion that it saw. Reads every write of Slipway.
-/// One instance per write over another controller's. The status of a `Release` is a summary that every pass makes anew.
+/// One instance per write over another controller's. The status of a `Release` is a summary that every pass makes anew; a
+/// rendered object that was absent is applied without a resourceVersion, which is a limit where it changes a Deployment.
 #[derive(Default)]
 pub struct GuardedWrites;
 
@@ -30,7 +31,14 @@ impl Predicate for GuardedWrites {
         };
         if known.by.is_slipway() && known.by != moment.event.by {
             judge.judged();
-            if write.over.is_none() {
+            if write.over.is_some() {
+                return;
+            }
+            if is_rendered(write.object.key.kind) {
+                if differs(&known.object.body, &write.object.body) {
+                    judge.beyond(Limit::BlindCreate);
+                }
+            } else {
                 judge.broken(
                     format!(
                         "{} was written over what another controller had written, whatever that was",
@@ -40,6 +48,23 @@ impl Predicate for GuardedWrites {
                 );
             }
         }
+    }
+}
+
+/// What is applied, and not created.
+fn is_rendered(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Job | Kind::ConfigMap | Kind::Lease | Kind::ReleaseRevision
+    )
+}
+
+fn differs(old: &Body, new: &Body) -> bool {
+    match (old, new) {
+        (Body::Deployment(old), Body::Deployment(new)) => {
+            (old.revision, &old.images, old.replicas) != (new.revision, &new.images, new.replicas)
+        }
+        _ => false,
     }
 }
 
@@ -94,10 +119,7 @@ impl Predicate for ReadYourWrites {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{
-        event::{Body, Kind},
-        fixtures::{Story, us},
-    };
+    use crate::trace::fixtures::{Story, us};
 
     #[test]
     fn s10_what_another_controller_wrote_is_written_over_what_was_seen_only() {
@@ -111,6 +133,21 @@ mod tests {
         story.holds(Invariant::S10, 1);
         blind.resume("a", "j1");
         blind.breaks(Invariant::S10);
+    }
+
+    #[test]
+    fn s10_a_deployment_that_was_taken_for_absent_is_counted() {
+        let mut story = Story::new();
+        story.deploy(2).by(us("b"));
+        let mut object = story.object(Kind::Deployment, "app", "d1", Body::Plain);
+        object.body = Body::Deployment(crate::trace::event::DeploymentBody {
+            revision: Some(1),
+            ..Default::default()
+        });
+        story.wrote(us("b"), false, object);
+        story.holds(Invariant::S10, 1);
+        let limits = crate::trace::judge(&story.trace).coverage.limits;
+        assert_eq!(limits.get(&Limit::BlindCreate), Some(&1));
     }
 
     #[test]

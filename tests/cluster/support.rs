@@ -10,6 +10,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use slipway::trace::{
+    self,
+    audit::{self as audit_log, Scope},
+};
+
+/// The user that Slipway is on the bed.
+const SLIPWAY: &str = "system:serviceaccount:slipway-system:slipway";
 
 /// Tests that break a service of the bed run alone; all others together.
 static SERVICES: RwLock<()> = RwLock::new(());
@@ -230,6 +237,17 @@ impl Repo {
         let path = self.work.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
+    }
+
+    /// Every commit with its parents, those that were rewritten too.
+    fn history(&self) -> std::collections::BTreeMap<trace::event::Text, Vec<trace::event::Text>> {
+        self.git(&["log", "--all", "--reflog", "--format=%H %P"])
+            .lines()
+            .filter_map(|line| {
+                let mut ids = line.split_whitespace().map(Into::into);
+                Some((ids.next()?, ids.collect()))
+            })
+            .collect()
     }
 
     /// Commits and pushes everything; the commit's id.
@@ -504,8 +522,30 @@ impl Case {
         ])
     }
 
-    /// Ends the following and takes the namespace away.
+    /// The invariants over everything that happened in this case, as the API server logged it.
+    fn judge(&self) {
+        let log = fs::read_to_string(bed_dir().join("logs/audit.log")).unwrap();
+        let mut trace = audit_log::read(&log, &Scope::namespace(SLIPWAY, &self.ns, &self.source));
+        trace.git = self.repo.history();
+        let verdict = trace::judge(&trace);
+        println!(
+            "{}: {} events judged: {}",
+            self.ns,
+            trace.events.len(),
+            verdict.coverage
+        );
+        let broken: Vec<String> = verdict.violations.iter().map(ToString::to_string).collect();
+        assert!(
+            broken.is_empty(),
+            "{} breaks invariants:\n{}",
+            self.ns,
+            broken.join("\n")
+        );
+    }
+
+    /// Judges the case, ends the following and takes the namespace away.
     pub fn end(self) {
+        self.judge();
         kubectl(&["delete", "releasesource", &self.source, "--wait=false"]);
         kubectl(&["delete", "namespace", &self.ns, "--wait=false"]);
     }
@@ -521,7 +561,7 @@ pub fn audit(namespace: &str) -> Vec<Value> {
     let log = fs::read_to_string(bed_dir().join("logs/audit.log")).unwrap();
     log.lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|event| event["user"]["username"] == "system:serviceaccount:slipway-system:slipway")
+        .filter(|event| event["user"]["username"] == SLIPWAY)
         .filter(|event| {
             ["create", "update", "patch", "delete"]
                 .iter()

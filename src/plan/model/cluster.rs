@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     super::observed::JobEnd,
     random::Random,
-    truth::{Truth, Violation},
+    truth::Truth,
     world::{Pod, World},
 };
 use crate::names::Uid;
@@ -59,12 +59,7 @@ pub fn possible(world: &World) -> Vec<Event> {
     events
 }
 
-pub fn happen(
-    world: &mut World,
-    truth: &mut Truth,
-    random: &mut Random,
-    event: &Event,
-) -> Result<(), Violation> {
+pub fn happen(world: &mut World, truth: &mut Truth, random: &mut Random, event: &Event) {
     match event {
         Event::Sync(uid) => sync(world, uid),
         Event::Start(number) => return start(world, truth, *number, random),
@@ -78,7 +73,6 @@ pub fn happen(
         }),
     }
     world.collect();
-    Ok(())
 }
 
 /// One pod for a Job that may run; `Complete` or `Failed` when it has ended; none for a suspended Job.
@@ -126,19 +120,19 @@ fn sync(world: &mut World, uid: &Uid) {
     }
 }
 
-fn start(world: &mut World, truth: &mut Truth, number: usize, random: &mut Random) -> Result<(), Violation> {
+fn start(world: &mut World, truth: &mut Truth, number: usize, random: &mut Random) {
     let (clock, database) = (world.clock, world.database);
     world.bump();
     let Some(pod) = world.pods.iter_mut().find(|pod| pod.number == number) else {
-        return Ok(());
+        return;
     };
     if !pod.stuck && random.percent(15) {
         pod.stuck = true;
-        return Ok(());
+        return;
     }
     pod.stuck = false;
     pod.started = Some(clock);
-    truth.container_starts(pod, database)
+    truth.container_starts(pod, database);
 }
 
 /// The program gets to its end, or fails by itself, or is interrupted: by TERM it may end with exit 0 all the same.
@@ -158,9 +152,7 @@ fn end(world: &mut World, truth: &mut Truth, number: usize, random: &mut Random)
         (false, _) => (1, false),
     };
     pod.exit_code = Some(code);
-    if let Some(run) = truth.runs.get_mut(&number) {
-        run.done = done;
-    }
+    truth.container_ends(pod, done, false);
 }
 
 /// The node is started anew: what ran there ended midway, with exit 0 where the runtime answered TERM in order.
@@ -174,9 +166,7 @@ pub fn reboot(world: &mut World, truth: &mut Truth, random: &mut Random) {
     {
         pod.terminal = true;
         pod.exit_code = Some(if random.percent(60) { 0 } else { 255 });
-        if let Some(run) = truth.runs.get_mut(&pod.number) {
-            run.rebooted = true;
-        }
+        truth.container_ends(pod, false, true);
     }
     world.collect();
 }

@@ -5,15 +5,16 @@ use std::rc::Rc;
 use super::{
     super::{
         decide,
-        decision::{Decision, Draft, MigrationStep, Phase, Stage, Step},
+        decision::{Decision, Draft, MigrationStep, Phase, Report, Stage, Step},
         fixtures::objects,
         ledger::EntryState,
         migration::job_name,
         observed::{Observed, Revision},
     },
     eyes::Eyes,
+    recorder::{Recorder, Who},
     sequence::Coverage,
-    truth::{Truth, Violation},
+    truth::Truth,
     world::{Refused, World},
 };
 use crate::{
@@ -27,8 +28,8 @@ pub struct Controller {
     stage: Option<(Stage, u64)>,
     settled: bool,
     pub pass: Option<Pass>,
-    /// What the last pass came to.
-    pub last: Option<(Phase, String)>,
+    /// What the last look came to.
+    pub last: Option<Report>,
 }
 
 /// A decision that is being carried out.
@@ -75,7 +76,7 @@ impl Controller {
             .iter()
             .any(|step| matches!(step, Step::Apply { .. } | Step::Migrate(_)));
         coverage.stale_gate |= gated && eyes.is_stale();
-        self.last = Some((decision.report.phase.clone(), decision.report.message.clone()));
+        self.last = Some(decision.report.clone());
         if !decision.steps.is_empty() {
             self.pass = Some(Pass {
                 observed: Rc::new(observed),
@@ -94,13 +95,14 @@ impl Controller {
     /// Carries out the next step of the pass. After an error the pass ends.
     pub fn step(
         &mut self,
+        (which, fate): (usize, Fate),
         world: &mut World,
         truth: &mut Truth,
         coverage: &mut Coverage,
-        fate: Fate,
+        recorder: &mut Recorder,
         trace: &mut dyn FnMut(String),
-    ) -> Result<(), Violation> {
-        let Some(pass) = &mut self.pass else { return Ok(()) };
+    ) {
+        let Some(pass) = &mut self.pass else { return };
         let step = pass.steps.remove(0);
         let (observed, declared) = (Rc::clone(&pass.observed), Rc::clone(&pass.declared));
         if pass.steps.is_empty() {
@@ -109,8 +111,11 @@ impl Controller {
         trace(format!("{} ({fate:?})", word(&step)));
         let mut refused = None;
         if !matches!(fate, Fate::NotDone | Fate::CrashBefore) {
-            refused = act(world, truth, coverage, &observed, &declared, &step)?.err();
+            refused = act(world, truth, coverage, &observed, &declared, &step).err();
+            let who = Who::Controller(which);
+            recorder.record(&Rc::new(world.clone()), truth, who, Some(&step));
             if let Some(refused) = refused {
+                recorder.refused(world, who, &step, refused);
                 trace(format!("refused: {refused:?}"));
             } else if fate == Fate::LostReply {
                 let creates = matches!(
@@ -133,17 +138,16 @@ impl Controller {
                 self.crash();
             }
         }
-        Ok(())
     }
 }
 
 /// A claim whose Job has never been resumed.
 pub fn claimed_and_never_resumed(world: &World, truth: &Truth) -> bool {
     let claimed = world.ledger.as_ref().and_then(|seen| seen.ledger.claimed());
-    claimed.is_some_and(|(_, entry)| truth.jobs.get(&entry.uid).is_some_and(|(_, resumed)| !resumed))
+    claimed.is_some_and(|(_, entry)| !truth.resumed.contains(&entry.uid))
 }
 
-/// One write, with what the checkers say about it.
+/// One write.
 fn act(
     world: &mut World,
     truth: &mut Truth,
@@ -151,8 +155,8 @@ fn act(
     observed: &Observed,
     declared: &Declared,
     step: &Step,
-) -> Result<Result<(), Refused>, Violation> {
-    Ok(match step {
+) -> Result<(), Refused> {
+    match step {
         Step::AskRegistry | Step::Generate => Ok(()),
         Step::CreateRevision(draft) => {
             if let Some(migration) = &draft.migration {
@@ -170,10 +174,7 @@ fn act(
         } => world.conclude(*revision, *outcome, message),
         Step::Prepare { objects } | Step::Apply { objects, .. } => {
             for (object, over) in objects {
-                if let Err(refused) = world.apply(object, over.as_deref(), false) {
-                    return Ok(Err(refused));
-                }
-                Truth::deployment_written(world, object)?;
+                world.apply(object, over.as_deref(), false)?;
             }
             Ok(())
         }
@@ -193,7 +194,7 @@ fn act(
                 .as_ref()
                 .filter(|current| current.number == *revision);
             let (Some(current), Some(_)) = (current, &declared.migrate) else {
-                return Ok(Ok(()));
+                return Ok(());
             };
             for object in current
                 .objects
@@ -204,24 +205,14 @@ fn act(
                     .objects
                     .get(&object.key)
                     .map(|live| live.resource_version.as_str());
-                if let Err(refused) = world.apply(object, seen, true) {
-                    return Ok(Err(refused));
-                }
+                world.apply(object, seen, true)?;
             }
             let name = job_name(&observed.id.name, key, *run);
-            let created = world.create_job(&name, key);
-            if created.is_ok()
-                && let Some(job) = world.jobs.last()
-            {
-                truth.jobs.insert(job.uid.clone(), (key.clone(), false));
-            }
-            created
+            world.create_job(&name, key)
         }
         Step::Migrate(MigrationStep::Write { key, entry, over }) => {
-            let before = world.entry(key).cloned();
             let written = world.write_ledger(key, entry, over.as_deref());
             if written.is_ok() {
-                truth.booked(key, before.as_ref(), entry)?;
                 coverage.claimed |= entry.state == EntryState::Claimed;
                 coverage.succeeded |= entry.state == EntryState::Succeeded;
                 coverage.unknown |= entry.state == EntryState::Unknown;
@@ -234,14 +225,14 @@ fn act(
         Step::Migrate(MigrationStep::Resume { job, uid, over }) => {
             let resumed = world.suspend(job, uid, over, false);
             if resumed.is_ok() {
-                truth.resumed(world, uid)?;
+                truth.resumed.insert(uid.clone());
             }
             resumed
         }
         Step::Migrate(MigrationStep::Suspend { job, uid, over }) => world.suspend(job, uid, over, true),
         Step::Migrate(MigrationStep::DeleteJob { uid, over, .. }) => world.delete_job(uid, Some(over)),
         Step::Migrate(MigrationStep::FreeLock { lock, over }) => world.write_lock(lock, None, Some(over)),
-    })
+    }
 }
 
 /// The revision that a draft becomes.
@@ -283,10 +274,11 @@ fn word(step: &Step) -> String {
     }
 }
 
-/// Whether an outcome can be the end of a revision.
-pub fn is_end(phase: &Phase) -> bool {
-    matches!(
-        phase,
-        Phase::Live | Phase::RolledBack | Phase::Failed(_) | Phase::Waiting(_)
-    )
+/// A phase as the status has it.
+pub fn phase_word(phase: &Phase) -> String {
+    match phase {
+        Phase::Failed(stage) => format!("Failed({stage})"),
+        Phase::Waiting(reason) => format!("Waiting({reason})"),
+        phase => format!("{phase:?}"),
+    }
 }

@@ -3,7 +3,8 @@
 //!
 //! - [`world`] the API server, [`cluster`] Job and Deployment controllers, pods and nodes, [`people`] commits and hands
 //! - [`controller`] decide and carry out; what it does may be lost, and it may die; [`eyes`] what it sees may be old
-//! - [`truth`] what really happened, and the invariants; [`sequence`] runs, shrinks and lets the world come to rest
+//! - [`truth`] what really happened; [`recorder`] makes a trace of it all, which [`crate::trace`] judges as it judges the
+//!   audit log of a cluster; [`sequence`] runs, shrinks and lets the world come to rest
 //!
 //! `SLIPWAY_SEED=<n> cargo test --lib plan::model -- one_seed --ignored --nocapture` tells the story of one seed.
 
@@ -12,6 +13,7 @@ mod controller;
 mod eyes;
 mod people;
 mod random;
+mod recorder;
 mod sequence;
 mod tests;
 mod truth;

@@ -100,10 +100,6 @@ impl World {
         self.version
     }
 
-    pub fn entry(&self, key: &MigrationKey) -> Option<&Entry> {
-        self.ledger.as_ref()?.ledger.get(key)
-    }
-
     pub fn job(&mut self, uid: &Uid) -> Option<&mut Job> {
         self.jobs.iter_mut().find(|job| job.uid == *uid)
     }

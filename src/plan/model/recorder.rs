@@ -1,0 +1,470 @@
+//! What happens in the model → a trace, by comparing the world before and after each move.
+
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    super::{
+        decision::{MigrationStep, Report, Step},
+        fixtures::id,
+        observed::JobEnd,
+    },
+    controller::phase_word,
+    truth::Truth,
+    world::{Job, Lock, Pod, Refused, World, template},
+};
+use crate::{
+    names::Uid,
+    render::ObjectKey,
+    trace::{
+        Sight, Trace, What,
+        event::{
+            Actor, Body, DeploymentBody, Fact, Key, Kind, Object, Refusal, ReleaseBody, RevisionBody, Text,
+            Why, Write,
+        },
+    },
+};
+
+/// Who acts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Controller(usize),
+    Cluster,
+    People,
+}
+
+#[derive(Clone)]
+pub struct Recorder {
+    pub trace: Trace,
+    before: Option<Rc<World>>,
+    actors: [Actor; 4],
+    namespace: Text,
+    release: Text,
+    /// Of the `Release`: what it says, its generation, and what was last reported.
+    body: ReleaseBody,
+    generation: u64,
+}
+
+/// An object that a step writes.
+enum Written<'a> {
+    Rendered(&'a ObjectKey),
+    Ledger,
+    Lock(&'a str),
+    Job(&'a str),
+}
+
+impl Recorder {
+    pub fn new() -> Self {
+        let sights = [
+            Sight::Beginning,
+            Sight::Pods,
+            Sight::Programs,
+            Sight::Status,
+            Sight::Rest,
+        ];
+        Self {
+            trace: Trace::new(&sights),
+            before: None,
+            actors: [
+                Actor::Slipway("0".into()),
+                Actor::Slipway("1".into()),
+                Actor::Kubernetes("cluster".into()),
+                Actor::Person("people".into()),
+            ],
+            namespace: id().namespace.as_str().into(),
+            release: id().name.as_str().into(),
+            body: ReleaseBody::default(),
+            generation: 0,
+        }
+    }
+
+    fn actor(&self, who: Who) -> Actor {
+        let at = match who {
+            Who::Controller(which) => which,
+            Who::Cluster => 2,
+            Who::People => 3,
+        };
+        self.actors[at].clone()
+    }
+
+    fn push(&mut self, world: &World, who: Who, what: What) {
+        let at = Timestamp::from_second(i64::try_from(world.clock).unwrap()).unwrap();
+        let by = self.actor(who);
+        self.trace.push(at, by, what);
+    }
+
+    pub fn fact(&mut self, world: &World, fact: Fact) {
+        self.push(world, Who::Cluster, What::Fact(fact));
+    }
+
+    fn key(&self, kind: Kind, name: &str) -> Key {
+        Key {
+            kind,
+            namespace: self.namespace.clone(),
+            name: name.into(),
+        }
+    }
+
+    fn wrote(
+        &mut self,
+        world: &World,
+        who: Who,
+        created: bool,
+        over: Option<u64>,
+        (key, uid, version): (Key, Text, u64),
+        body: Body,
+    ) {
+        let object = Object {
+            key,
+            uid,
+            version,
+            generation: 0,
+            release: Some(self.release.clone()),
+            ours: true,
+            deleting: false,
+            commit: None,
+            body,
+        };
+        let write = Write {
+            created,
+            status: false,
+            over,
+            object: Arc::new(object),
+            applied: None,
+        };
+        self.push(world, who, What::Wrote(write));
+    }
+
+    fn gone(&mut self, world: &World, who: Who, kind: Kind, name: &str, uid: &str) {
+        let key = self.key(kind, name);
+        let uid = uid.into();
+        self.push(world, who, What::Gone { key, uid });
+    }
+
+    /// Everything that differs from what was recorded last, and what is known of it beyond.
+    pub fn record(&mut self, world: &Rc<World>, truth: &mut Truth, who: Who, step: Option<&Step>) {
+        if let Some((kind, name, uid)) = step.and_then(deleted) {
+            let key = self.key(kind, name);
+            let only = Some(uid.as_str().into());
+            self.push(world, who, What::Deleted { key, only });
+        }
+        let before = self.before.replace(Rc::clone(world));
+        let before = before.as_deref();
+        self.declared(world, before);
+        self.revisions(world, before, who);
+        self.ledger(world, before, who, step);
+        self.jobs(world, before, who, step);
+        self.locks(world, before, who, step);
+        self.objects(world, before, who, step);
+        self.pods(world, before);
+        for fact in truth.facts.drain(..) {
+            self.fact(world, fact);
+        }
+    }
+
+    /// A write that was not taken.
+    pub fn refused(&mut self, world: &World, who: Who, step: &Step, refused: Refused) {
+        let key = match written(step).first() {
+            Some(Written::Rendered(key)) => self.key(kind_of(key), &key.name),
+            Some(Written::Ledger) => self.key(Kind::ConfigMap, &format!("{}-ledger", self.release)),
+            Some(Written::Lock(name)) => self.key(Kind::Lease, name),
+            Some(Written::Job(name)) => self.key(Kind::Job, name),
+            None => return,
+        };
+        let why = match refused {
+            Refused::Conflict => Why::Conflict,
+            Refused::AlreadyExists => Why::Exists,
+            Refused::NotFound => Why::Missing,
+        };
+        self.push(world, who, What::Refused(Refusal { key, over: None, why }));
+    }
+
+    /// The status that a controller would write.
+    pub fn status(&mut self, world: &World, who: Who, report: &Report) {
+        self.body.observed = self.generation;
+        self.body.phase = phase_word(&report.phase).into();
+        self.body.message = report.message.as_str().into();
+        self.body.live_version = report.live_version.as_deref().map(Into::into);
+        self.body.live_revision = report.live.map(|number| number.0);
+        self.release(world, who, false, true);
+    }
+
+    fn release(&mut self, world: &World, who: Who, created: bool, status: bool) {
+        let object = Object {
+            key: self.key(Kind::Release, &self.release),
+            uid: "release".into(),
+            version: world.version,
+            generation: self.generation,
+            release: Some(self.release.clone()),
+            ours: true,
+            deleting: false,
+            commit: None,
+            body: Body::Release(self.body.clone()),
+        };
+        let write = Write {
+            created,
+            status,
+            over: None,
+            object: Arc::new(object),
+            applied: None,
+        };
+        self.push(world, who, What::Wrote(write));
+    }
+
+    fn declared(&mut self, world: &World, before: Option<&World>) {
+        let declared = &world.declared;
+        if before.is_some_and(|before| Rc::ptr_eq(&before.declared, declared)) {
+            return;
+        }
+        self.generation += 1;
+        let migrate = declared.migrate.as_ref();
+        self.body.version = Some(declared.version.to_string().into());
+        self.body.attempt = declared.attempt;
+        self.body.accept = migrate.and_then(|migrate| migrate.accept.as_deref().map(Into::into));
+        self.release(world, Who::People, before.is_none(), false);
+    }
+
+    fn revisions(&mut self, world: &World, before: Option<&World>, who: Who) {
+        let old = before.map_or(&[][..], |before| &before.revisions);
+        for (revision, _) in &world.revisions {
+            if old.iter().any(|(old, _)| old.number == revision.number) {
+                continue;
+            }
+            let body = RevisionBody {
+                number: revision.number.0,
+                reference: revision.reference.as_str().into(),
+                digest: revision.digest.as_str().into(),
+                commit: None,
+                migration: revision.migration.as_ref().map(|migration| {
+                    (
+                        migration.key.clone(),
+                        migration.database.as_str().into(),
+                        migration.lock.as_str().into(),
+                    )
+                }),
+                objects: BTreeMap::new(),
+            };
+            let name = revision.number.object_name(&id().name);
+            let key = self.key(Kind::ReleaseRevision, &name);
+            let about = (key, name.as_str().into(), world.version);
+            self.wrote(world, who, true, None, about, Body::Revision(Arc::new(body)));
+        }
+    }
+
+    fn ledger(&mut self, world: &World, before: Option<&World>, who: Who, step: Option<&Step>) {
+        let old = before.and_then(|before| before.ledger.as_ref());
+        let Some(seen) = &world.ledger else { return };
+        if old.is_some_and(|old| Rc::ptr_eq(old, seen)) {
+            return;
+        }
+        let name = format!("{}-ledger", self.release);
+        let about = (
+            self.key(Kind::ConfigMap, &name),
+            "ledger".into(),
+            seen.resource_version.parse().unwrap(),
+        );
+        let body = Body::Ledger(Arc::new(seen.ledger.clone()));
+        self.wrote(
+            world,
+            who,
+            old.is_none(),
+            guard(step, &Written::Ledger),
+            about,
+            body,
+        );
+    }
+
+    fn jobs(&mut self, world: &World, before: Option<&World>, who: Who, step: Option<&Step>) {
+        let old = before.map_or(&[][..], |before| &before.jobs);
+        let find = |uid: &Uid| old.iter().find(|old| old.uid == *uid);
+        for job in &world.jobs {
+            let known = find(&job.uid);
+            if known.is_some_and(|known| known.version == job.version) {
+                continue;
+            }
+            // The controller of Jobs writes status, whoever made it look.
+            let spec = known.is_none_or(|known| known.suspended != job.suspended);
+            let who = if spec { who } else { Who::Cluster };
+            let key = self.key(Kind::Job, &job.name);
+            let about = (key, job.uid.as_str().into(), job.version);
+            let over = guard(step, &Written::Job(&job.name));
+            self.wrote(world, who, known.is_none(), over, about, job_body(job, world));
+        }
+        for job in old
+            .iter()
+            .filter(|old| !world.jobs.iter().any(|job| job.uid == old.uid))
+        {
+            self.gone(world, who, Kind::Job, &job.name, job.uid.as_str());
+        }
+    }
+
+    fn locks(&mut self, world: &World, before: Option<&World>, who: Who, step: Option<&Step>) {
+        for (name, lock) in &world.locks {
+            let Lock { holder, version } = lock;
+            let known = before.and_then(|before| before.locks.get(name));
+            if known.is_some_and(|known| known.version == *version) {
+                continue;
+            }
+            let about = (self.key(Kind::Lease, name), name.as_str().into(), *version);
+            let holder = holder.as_ref().map(|(uid, _)| uid.as_str().into());
+            let over = guard(step, &Written::Lock(name));
+            self.wrote(world, who, known.is_none(), over, about, Body::Lock { holder });
+        }
+    }
+
+    fn objects(&mut self, world: &World, before: Option<&World>, who: Who, step: Option<&Step>) {
+        for (key, live) in &world.objects {
+            let known = before.and_then(|before| before.objects.get(key));
+            if known.is_some_and(|known| Rc::ptr_eq(known, live)) {
+                continue;
+            }
+            let version = live.resource_version.parse().unwrap();
+            let about = (
+                self.key(kind_of(key), &key.name),
+                live.uid.as_str().into(),
+                version,
+            );
+            let created = known.is_none_or(|known| known.uid != live.uid);
+            let body = match kind_of(key) {
+                Kind::Deployment => Body::Deployment(deployment_body(&live.value)),
+                _ => Body::Plain,
+            };
+            self.wrote(
+                world,
+                who,
+                created,
+                guard(step, &Written::Rendered(key)),
+                about,
+                body,
+            );
+        }
+        let old = before.into_iter().flat_map(|before| &before.objects);
+        for (key, live) in old.filter(|(key, _)| !world.objects.contains_key(key)) {
+            self.gone(world, who, kind_of(key), &key.name, live.uid.as_str());
+        }
+    }
+
+    fn pods(&mut self, world: &World, before: Option<&World>) {
+        let old = before.map_or(&[][..], |before| &before.pods);
+        for pod in &world.pods {
+            let known = old.iter().find(|old| old.number == pod.number);
+            let look = |pod: &Pod| (pod.started, pod.exit_code, pod.terminal);
+            if known.is_some_and(|known| look(known) == look(pod)) {
+                continue;
+            }
+            let name = pod_name(pod.number);
+            let body = Body::Pod {
+                job: Some(pod.job.as_str().into()),
+                started: pod.started.is_some(),
+                exit: pod.exit_code,
+                terminal: pod.terminal,
+            };
+            let about = (self.key(Kind::Pod, &name), name.as_str().into(), world.version);
+            self.wrote(world, Who::Cluster, known.is_none(), None, about, body);
+        }
+        for pod in old
+            .iter()
+            .filter(|old| !world.pods.iter().any(|pod| pod.number == old.number))
+        {
+            let name = pod_name(pod.number);
+            self.gone(world, Who::Cluster, Kind::Pod, &name, &name);
+        }
+    }
+}
+
+pub fn pod_name(number: usize) -> String {
+    format!("pod-{number}")
+}
+
+fn kind_of(key: &ObjectKey) -> Kind {
+    Kind::parse(key.kind.as_str()).unwrap()
+}
+
+fn job_body(job: &Job, world: &World) -> Body {
+    Body::Job {
+        key: Some(job.key.clone()),
+        suspended: job.suspended,
+        active: u32::from(
+            world
+                .pods
+                .iter()
+                .any(|pod| Some(pod.number) == job.pod && !pod.terminal),
+        ),
+        complete: job.finished.as_ref().map(|end| *end == JobEnd::Complete),
+    }
+}
+
+fn deployment_body(value: &serde_json::Value) -> DeploymentBody {
+    let small = |value: &serde_json::Value| u32::try_from(value.as_u64().unwrap_or(0)).unwrap();
+    let image = value["spec"]["template"]["spec"]["containers"][0]["image"].as_str();
+    let (status, generation) = (&value["status"], &value["metadata"]["generation"]);
+    // Generations of objects are not recorded; what was observed counts only where it is the present one.
+    let current = status["observedGeneration"] == *generation;
+    DeploymentBody {
+        revision: template(value),
+        images: image.into_iter().map(Into::into).collect(),
+        replicas: small(&value["spec"]["replicas"]),
+        may_miss: Some(0),
+        observed: u64::from(current),
+        updated: if current {
+            small(&status["updatedReplicas"])
+        } else {
+            0
+        },
+        available: small(&status["availableReplicas"]),
+    }
+}
+
+/// What a step writes, with what it insists on.
+fn written(step: &Step) -> Vec<Written<'_>> {
+    match step {
+        Step::Prepare { objects } | Step::Apply { objects, .. } => objects
+            .iter()
+            .map(|(object, _)| Written::Rendered(&object.key))
+            .collect(),
+        Step::Migrate(MigrationStep::Write { .. }) => vec![Written::Ledger],
+        Step::Migrate(MigrationStep::TakeLock { lock, .. } | MigrationStep::FreeLock { lock, .. }) => {
+            vec![Written::Lock(lock)]
+        }
+        Step::Migrate(
+            MigrationStep::Resume { job, .. }
+            | MigrationStep::Suspend { job, .. }
+            | MigrationStep::DeleteJob { job, .. },
+        ) => vec![Written::Job(job)],
+        _ => Vec::new(),
+    }
+}
+
+/// What a step deletes.
+fn deleted(step: &Step) -> Option<(Kind, &str, &Uid)> {
+    match step {
+        Step::Delete { key, uid } => Some((kind_of(key), &key.name, uid)),
+        Step::Migrate(MigrationStep::DeleteJob { job, uid, .. }) => Some((Kind::Job, job, uid)),
+        _ => None,
+    }
+}
+
+/// The resourceVersion that a step insists on for an object.
+fn guard(step: Option<&Step>, written: &Written<'_>) -> Option<u64> {
+    let over = match (step?, written) {
+        (Step::Prepare { objects } | Step::Apply { objects, .. }, Written::Rendered(key)) => objects
+            .iter()
+            .find(|(object, _)| object.key == **key)?
+            .1
+            .as_deref(),
+        (Step::Migrate(MigrationStep::Write { over, .. }), Written::Ledger)
+        | (Step::Migrate(MigrationStep::TakeLock { over, .. }), Written::Lock(_)) => over.as_deref(),
+        (Step::Migrate(MigrationStep::FreeLock { over, .. }), Written::Lock(_))
+        | (
+            Step::Migrate(
+                MigrationStep::Resume { over, .. }
+                | MigrationStep::Suspend { over, .. }
+                | MigrationStep::DeleteJob { over, .. },
+            ),
+            Written::Job(_),
+        ) => Some(over.as_str()),
+        _ => None,
+    };
+    over?.parse().ok()
+}
