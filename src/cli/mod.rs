@@ -2,6 +2,7 @@
 //!
 //! 0 is success, 1 a problem that the message names, 2 a command line that makes no sense.
 
+pub mod check;
 pub mod controller;
 pub mod crds;
 mod layers;
@@ -28,6 +29,8 @@ pub enum Command {
     Controller(controller::Args),
     /// Print the definitions of Slipway's kinds.
     Crds(crds::Args),
+    /// Check specs, without a cluster.
+    Check(check::Args),
     /// Print the objects of releases, without a cluster.
     Render(render::Args),
     /// Print the page of every field, as Markdown.
@@ -45,6 +48,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Controller(args) => controller::run(args),
         Command::Crds(args) => crds::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Reference => reference::run(),
     };

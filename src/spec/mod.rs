@@ -12,6 +12,7 @@ pub mod file;
 pub mod firewall;
 mod form;
 pub mod image;
+pub mod mask;
 pub mod merge;
 pub mod preset;
 pub mod reading;
