@@ -637,6 +637,19 @@ pub struct MigrateOptions {
     /// How long it may run, from the start of the container; `30m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How many times one that ended with an exit code other than 0 is run again by itself; 0 when absent. An unknown
+    /// outcome is never run again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// A name that migrations share which must not run beside each other; the database when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// An existing ServiceAccount for the Job alone; that of the release when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// A text that must be in the log of a migration that counts as done, whatever its exit code says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// The variable that names the database; `DATABASE_URL` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
@@ -660,7 +673,7 @@ impl<'de> Deserialize<'de> for Migrate {
                 .map(Self::Options)
                 .map_err(D::Error::custom),
             _ => Err(D::Error::custom(
-                "must be a command list, an object {command, args, env, timeout, database, rerun, accept}, or false",
+                "must be a command list, an object {command, args, env, timeout, retries, lock, serviceAccount, database, proof, rerun, accept}, or false",
             )),
         }
     }

@@ -185,6 +185,7 @@ pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> O
         running_for: running
             .and_then(|running| running.started_at.as_ref())
             .and_then(|started| Duration::try_from(now.duration_since(started.0)).ok()),
+        proven: None,
         tail: terminated.and_then(|end| end.message.clone()).unwrap_or_default(),
     })
 }

@@ -157,12 +157,14 @@ pub async fn jobs(client: &Client, id: &ReleaseId) -> Result<Vec<JobSeen>, Clust
         .collect())
 }
 
-/// All pods of a release: those of migrations and those of processes.
+/// All pods of a release: those of migrations and those of processes. `proof` is looked for in the log of a migration
+/// that ended well.
 pub async fn pods(
     client: &Client,
     id: &ReleaseId,
     boots: &BTreeMap<String, String>,
     now: Timestamp,
+    proof: Option<&str>,
 ) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
     let api: Api<Pod> = Api::namespaced(client.clone(), id.namespace.as_str());
     let params = ListParams::default().labels(&format!("{}={}", meta::RELEASE, id.name));
@@ -179,9 +181,26 @@ pub async fn pods(
         if seen.terminal && seen.exit_code != Some(0) && seen.started {
             seen.tail = log_tail(&api, &pod.name_any()).await;
         }
+        if let Some(proof) = proof
+            && seen.terminal
+            && seen.exit_code == Some(0)
+        {
+            seen.proven = log_holds(&api, &pod.name_any(), proof).await;
+        }
         of_jobs.push(seen);
     }
     Ok((of_jobs, processes.into_iter().map(facts::pod).collect()))
+}
+
+/// Whether a log holds a text, in its last 4 MiB; `None` when it cannot be had.
+async fn log_holds(api: &Api<Pod>, name: &str, text: &str) -> Option<bool> {
+    let params = LogParams {
+        limit_bytes: Some(4 << 20),
+        tail_lines: Some(2_000),
+        ..LogParams::default()
+    };
+    let log = within(|| format!("read the log of pod {name}"), api.logs(name, &params)).await;
+    log.ok().map(|log| log.contains(text))
 }
 
 /// The end of a log; empty when it cannot be had (it is a courtesy, not a fact).

@@ -44,8 +44,13 @@ pub async fn look(
     let (architectures, mut boots) = nodes(context).await?;
     // After the ledger: what is absent now was absent when the ledger was read, or is gone since.
     let jobs = observe::jobs(client, &id).await?;
+    // The proof of the claim, not of the spec: a commit must not change what a running migration has to show.
+    let proof = ledger
+        .as_ref()
+        .and_then(|seen| seen.ledger.claimed())
+        .and_then(|(_, entry)| entry.proof.as_deref());
     let (job_pods, pods) = loop {
-        let (job_pods, pods) = observe::pods(client, &id, &boots, now).await?;
+        let (job_pods, pods) = observe::pods(client, &id, &boots, now, proof).await?;
         if job_pods.is_empty() {
             break (job_pods, pods);
         }

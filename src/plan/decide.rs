@@ -129,6 +129,11 @@ pub(super) fn facts<'a>(
             .migrate
             .as_ref()
             .map_or(Duration::from_secs(1800), |migrate| migrate.timeout.to_std()),
+        retries: declared.migrate.as_ref().map_or(0, |migrate| migrate.retries),
+        proof: declared
+            .migrate
+            .as_ref()
+            .and_then(|migrate| migrate.proof.as_deref()),
         ledger: o.ledger.as_ref(),
         history_lost: o.ledger.is_none() && had_ledger(o),
         jobs: &o.jobs,
@@ -279,13 +284,22 @@ fn platform_mismatch(o: &Observed, platforms: &[String]) -> Option<String> {
     })
 }
 
-/// The lock of the database: by its identity where it is known, so that releases that share it exclude each other.
+/// The lock: the one that the spec names, else that of the database by its identity where it is known, so that
+/// releases that share it exclude each other.
 #[must_use]
 pub fn lock_name(o: &Observed) -> String {
     use sha2::{Digest as _, Sha256};
-    let identity = match &o.database {
-        DatabaseSeen::Known(identity) => format!("database {identity}"),
-        _ => format!("release {}", o.id),
+    let named = match &o.declaration {
+        Declaration::Valid(declared) => declared
+            .migrate
+            .as_ref()
+            .and_then(|migrate| migrate.lock.as_ref()),
+        _ => None,
+    };
+    let identity = match (named, &o.database) {
+        (Some(lock), _) => format!("named {lock}"),
+        (None, DatabaseSeen::Known(identity)) => format!("database {identity}"),
+        (None, _) => format!("release {}", o.id),
     };
     let hash = super::ledger::hex(&Sha256::digest(identity.as_bytes()));
     format!("slipway-lock-{}", hash.get(..16).unwrap_or(&hash))

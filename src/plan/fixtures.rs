@@ -78,6 +78,10 @@ pub fn declared(version: u32) -> Declared {
             args: Some(vec!["/app/bin/migrate".into()]),
             env: BTreeMap::new(),
             timeout: Span::from_secs(1800),
+            retries: 0,
+            lock: None,
+            service_account: None,
+            proof: None,
             database: "DATABASE_URL".parse().unwrap(),
             rerun: 0,
             accept: None,
@@ -214,6 +218,9 @@ pub fn entry(revision: &Revision, run: u32, state: EntryState) -> Entry {
         revision: revision.number.0,
         digest: revision.digest.to_string(),
         lock: revision.migration.as_ref().unwrap().lock.clone(),
+        tries: 1,
+        database: None,
+        proof: None,
         at: Timestamp::UNIX_EPOCH,
         started: None,
         exit_code: None,
@@ -259,6 +266,7 @@ pub fn job_pod(job: &JobSeen) -> JobPodSeen {
         stuck: None,
         node: Some(("node1".into(), "boot1".into())),
         running_for: Some(Duration::from_secs(1)),
+        proven: None,
         tail: String::new(),
     }
 }

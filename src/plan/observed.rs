@@ -242,6 +242,8 @@ pub struct JobPodSeen {
     pub node: Option<(String, String)>,
     /// How long its container has been running.
     pub running_for: Option<Duration>,
+    /// Whether its log holds the proof that was asked for; `None` while nothing was asked or the log cannot be read.
+    pub proven: Option<bool>,
     /// The end of its log or its termination message, redacted.
     pub tail: String,
 }

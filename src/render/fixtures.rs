@@ -64,6 +64,10 @@ impl Fixture {
                     )
                     .unwrap(),
                     timeout: Duration::from_secs(1800),
+                    retries: 0,
+                    lock: None,
+                    service_account: None,
+                    proof: None,
                     database: "DATABASE_URL".parse().unwrap(),
                     rerun: 0,
                     accept: None,

@@ -177,7 +177,16 @@ fn attempt_hash(spec: &ReleaseSpec, preset: &Preset) -> AttemptHash {
     if preset.host.is_none() && spec.health.as_ref().is_none_or(|health| health.path.is_none()) {
         remove(Some(&mut value), &["host"]);
     }
-    remove(value.get_mut("migrate"), &["timeout", "accept"]);
+    remove(
+        value.get_mut("migrate"),
+        &["timeout", "accept", "retries", "lock", "serviceAccount", "proof"],
+    );
+    if value
+        .get("migrate")
+        .is_some_and(|migrate| migrate.as_object().is_some_and(serde_json::Map::is_empty))
+    {
+        remove(Some(&mut value), &["migrate"]);
+    }
     for process in value
         .get_mut("processes")
         .and_then(Value::as_object_mut)
@@ -396,11 +405,31 @@ fn migrate(
             format!("the variable {named} is not declared"),
         );
     }
+    let service_account = match &options.service_account {
+        Some(name) => Some(problems.parse("/migrate/serviceAccount", name)?),
+        None => None,
+    };
+    for (pointer, text) in [
+        ("/migrate/lock", &options.lock),
+        ("/migrate/proof", &options.proof),
+    ] {
+        if text
+            .as_ref()
+            .is_some_and(|text| text.trim().is_empty() || text.chars().count() > 200)
+        {
+            problems.add(pointer.to_owned(), "must have 1 to 200 characters".into());
+        }
+    }
+    let retries = options.retries.map(i64::from);
     Some(MigrateSpec {
         command,
         args,
         env: variables,
         timeout: options.timeout.unwrap_or(Duration::from_secs(1800)),
+        retries: problems.number("/migrate/retries", retries, 0, 0, 10),
+        lock: options.lock,
+        service_account,
+        proof: options.proof,
         database: named,
         rerun: options.rerun.unwrap_or(0),
         accept: options.accept,
@@ -689,6 +718,7 @@ env:
             "onFailure: hold",
             "retain: {revisions: 9}",
             "rollout: {deadline: 1m}",
+            "migrate: {retries: 2, lock: a, proof: done, serviceAccount: m, timeout: 5m}",
         ] {
             assert_eq!(with(same), base, "{same}");
         }
@@ -729,6 +759,13 @@ env:
             ("processes: {web: {}}", "spec.processes.web"),
             ("rollout: {surge: '0'}", "spec.rollout"),
             ("migrate: {timeout: 1m}", "spec.migrate"),
+            ("migrate: {args: [m], retries: 11}", "spec.migrate.retries"),
+            ("migrate: {args: [m], lock: ''}", "spec.migrate.lock"),
+            ("migrate: {args: [m], proof: ' '}", "spec.migrate.proof"),
+            (
+                "migrate: {args: [m], serviceAccount: A_B}",
+                "spec.migrate.serviceAccount",
+            ),
             ("health: health", "spec.health"),
         ] {
             let problems = refused(&format!("{base}{extra}\n"));

@@ -164,6 +164,14 @@ pub struct MigrateSpec {
     pub env: BTreeMap<EnvName, EnvValue>,
     /// How long it may run, from the start of the container.
     pub timeout: Duration,
+    /// How many times a failed one is run again by itself.
+    pub retries: u32,
+    /// The lock that it shares with others, in place of the database.
+    pub lock: Option<String>,
+    /// Who the Job runs as in the cluster.
+    pub service_account: Option<ObjectName>,
+    /// A text that the log of a success holds.
+    pub proof: Option<String>,
     /// The variable that names the database.
     pub database: EnvName,
     /// The counter of deliberate repetitions.

@@ -184,11 +184,15 @@ fn migrate() -> Form {
         ("args", texts()),
         ("env", Form::Map(Box::new(env()))),
         ("timeout", Form::Span),
+        ("retries", Form::Whole),
+        ("lock", Form::Text),
+        ("serviceAccount", Form::Text),
+        ("proof", Form::Text),
         ("database", Form::Text),
         ("rerun", Form::Whole),
         ("accept", Form::Text),
     ]);
-    let what = "a command list, {command, args, env, timeout, database, rerun, accept}, or false";
+    let what = "a command list, {command, args, env, timeout, retries, lock, serviceAccount, database, proof, rerun, accept}, or false";
     Form::Either(Box::new(texts()), what, long)
 }
 

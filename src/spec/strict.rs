@@ -39,14 +39,7 @@ const PLANNED: [&str; 23] = [
     "rotate",
     "adopt",
 ];
-const PLANNED_MIGRATE: [&str; 6] = [
-    "retries",
-    "resources",
-    "lock",
-    "serviceAccount",
-    "proof",
-    "compatible",
-];
+const PLANNED_MIGRATE: [&str; 2] = ["resources", "compatible"];
 
 /// Everything in a document that no field of a release can hold.
 #[must_use]

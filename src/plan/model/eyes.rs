@@ -188,6 +188,7 @@ fn pod_seen(pod: &Pod, boot: u64, clock: u64) -> JobPodSeen {
         stuck: pod.stuck.then(|| "ImagePull: ErrImagePull".to_owned()),
         node: Some(("node1".into(), format!("boot{boot}"))),
         running_for: running.map(|since| Duration::from_secs(clock - since)),
+        proven: None,
         tail: String::new(),
     }
 }
