@@ -106,6 +106,9 @@ pub struct ReleaseSpec {
     /// What happens when rollout or verification fails; `rollback` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+    /// What happens when a value changes that a process refers to; `roll` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_secret_change: Option<OnSecretChange>,
     /// What is kept of the past.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retain: Option<Retain>,
@@ -252,6 +255,16 @@ pub enum OnFailure {
     Rollback,
     /// Everything stays as it is until a commit.
     Hold,
+}
+
+/// What happens when a value changes that a process refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnSecretChange {
+    /// Pods are rolled, as by a new version.
+    Roll,
+    /// Pods get the new value when they start for another reason.
+    Ignore,
 }
 
 /// What is kept of the past. The running and the last Live revision always stay.

@@ -16,7 +16,7 @@ use crate::{
     names::{ReleaseId, RevisionNumber},
     plan::{
         MigrationKey,
-        observed::{JobEnd, JobPodSeen, JobSeen, Migration, PodSeen, Revision},
+        observed::{Fingerprints, JobEnd, JobPodSeen, JobSeen, Migration, PodSeen, Revision},
     },
     render,
     spec::declared::AttemptHash,
@@ -51,6 +51,18 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
             .parse()
             .map_err(|e| unreadable(format!("its digest {e}")))?,
         migration,
+        cause: spec.cause.clone(),
+        fingerprints: status
+            .values
+            .or_else(|| spec.values.clone())
+            .map(|values| Fingerprints {
+                key_id: values.key_id,
+                values: values
+                    .hashes
+                    .into_iter()
+                    .map(|(name, hash)| (name, hash.0))
+                    .collect(),
+            }),
         objects: render::restore(&spec.objects).map_err(|e| unreadable(e.to_string()))?,
         outcome: status.outcome,
         message: status.message,

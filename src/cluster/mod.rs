@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod error;
 pub mod facts;
+pub mod hash_key;
 pub mod lease;
 pub mod objects;
 pub mod observe;

@@ -17,6 +17,7 @@ use kube::{
 use super::{
     error::ClusterError,
     facts,
+    hash_key::HashKey,
     objects::{self, KINDS, found, within},
 };
 use crate::{
@@ -29,8 +30,8 @@ use crate::{
     plan::{
         Ledger,
         observed::{
-            DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen, PodSeen,
-            Revision,
+            DatabaseSeen, Fingerprints, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen,
+            PodSeen, Revision,
         },
     },
     render::ObjectKey,
@@ -305,14 +306,29 @@ pub struct References {
     pub ungenerated: Vec<EnvName>,
     /// The database.
     pub database: DatabaseSeen,
+    /// What processes refer to, as far as it is there.
+    pub fingerprints: Fingerprints,
 }
 
-/// Looks up what a spec refers to. Values are read by name, used for the database's identity, and dropped.
+/// Looks up what a spec refers to. Values are read by name, hashed, used for the database's identity, and dropped.
 pub async fn references(
     client: &Client,
     id: &ReleaseId,
     declared: &Declared,
+    key: &HashKey,
 ) -> Result<References, ClusterError> {
+    let of_processes = declared.process_keys(&generated_name(id));
+    let mut fingerprints = Fingerprints {
+        key_id: key.id().to_owned(),
+        ..Fingerprints::default()
+    };
+    let mut record = |kind: &str, name: &str, field: &str, value: &[u8]| {
+        let reference = format!("{kind} {name}/{field}");
+        if of_processes.contains(&reference) {
+            let print = key.fingerprint(id, &reference, value);
+            fingerprints.values.insert(reference, print);
+        }
+    };
     let mut secrets = Secrets {
         client,
         namespace: &id.namespace,
@@ -320,15 +336,10 @@ pub async fn references(
     };
     let mut missing = Vec::new();
     for key in declared.secret_keys() {
-        let there = match secrets.get(&key.name).await? {
-            Some(secret) => secret
-                .data
-                .as_ref()
-                .is_some_and(|data| data.contains_key(&key.key)),
-            None => false,
-        };
-        if !there {
-            missing.push(format!("Secret {} with key {}", key.name, key.key));
+        let secret = secrets.get(&key.name).await?;
+        match secret.and_then(|secret| secret.data.as_ref()?.get(&key.key)) {
+            Some(value) => record("Secret", key.name.as_str(), &key.key, &value.0),
+            None => missing.push(format!("Secret {} with key {}", key.name, key.key)),
         }
     }
     if let Some(name) = &declared.pull_secret
@@ -345,8 +356,9 @@ pub async fn references(
             )
             .await,
         )?;
-        if !map.is_some_and(|map| map.data.is_some_and(|data| data.contains_key(&key.key))) {
-            missing.push(format!("ConfigMap {} with key {}", key.name, key.key));
+        match map.as_ref().and_then(|map| map.data.as_ref()?.get(&key.key)) {
+            Some(value) => record("ConfigMap", key.name.as_str(), &key.key, value.as_bytes()),
+            None => missing.push(format!("ConfigMap {} with key {}", key.name, key.key)),
         }
     }
     let wanted = declared.generated();
@@ -360,6 +372,9 @@ pub async fn references(
             .await?
             .and_then(|secret| secret.data.clone())
             .unwrap_or_default();
+        for (field, value) in &data {
+            record("Secret", name.as_str(), field, &value.0);
+        }
         ungenerated = wanted
             .into_keys()
             .filter(|name| !data.contains_key(name.as_str()))
@@ -370,6 +385,7 @@ pub async fn references(
         missing,
         ungenerated,
         database,
+        fingerprints,
     })
 }
 

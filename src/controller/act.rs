@@ -10,14 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::{context::Context, generate, migrate, subject::Subject};
 use crate::{
-    api::{FIELD_MANAGER, ReleaseRevision, ReleaseRevisionSpec, meta, revision},
+    api::{FIELD_MANAGER, ReleaseRevision, ReleaseRevisionSpec, meta, release::ShortText, revision},
     cluster::{
         error::ClusterError,
         objects::{self, found, within},
         observe::generated_name,
     },
     names::{ReleaseId, RevisionNumber},
-    plan::{Observed, Step, cause, decision::Draft},
+    plan::{Observed, Step, cause, decision::Draft, observed::Fingerprints},
     render,
 };
 
@@ -82,6 +82,13 @@ pub async fn act(
             if !tail.is_empty() {
                 status.insert("logTail".to_owned(), json!(clip(tail, 4000)));
             }
+            conclude(context, observed, *revision, &status).await
+        }
+        Step::Record {
+            revision,
+            fingerprints,
+        } => {
+            let status = Map::from_iter([("values".to_owned(), json!(recorded(fingerprints)))]);
             conclude(context, observed, *revision, &status).await
         }
         Step::Generate => Ok(generate::generate(context, id, observed).await?),
@@ -177,6 +184,7 @@ async fn create_revision(
             platforms: draft.platforms.clone(),
         },
         preset: declared.preset.clone(),
+        values: observed.fingerprints.as_ref().map(recorded),
         migration: draft
             .migration
             .as_ref()
@@ -205,6 +213,18 @@ async fn create_revision(
         commit = subject.commit(), cause = %object.spec.cause, "revision created"
     );
     Ok(())
+}
+
+/// Fingerprints as a revision holds them.
+fn recorded(fingerprints: &Fingerprints) -> revision::ValueFingerprints {
+    revision::ValueFingerprints {
+        key_id: fingerprints.key_id.clone(),
+        hashes: fingerprints
+            .values
+            .iter()
+            .map(|(name, hash)| (name.clone(), ShortText(hash.clone())))
+            .collect(),
+    }
 }
 
 /// `linux/amd64` → `amd64`.

@@ -12,12 +12,18 @@ use kube::{
     runtime::events::{Recorder, Reporter},
 };
 
+use tokio::sync::OnceCell;
+
 use super::Parts;
 use crate::{
-    cluster::Leader,
+    cluster::{
+        Leader,
+        error::ClusterError,
+        hash_key::{self, HashKey},
+    },
     image::Registry,
     names::{Digest, Namespace, ReleaseId},
-    plan::Stage,
+    plan::{Stage, observed::Fingerprints},
     server::Heartbeat,
     telemetry::Metrics,
 };
@@ -38,6 +44,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// To be asked before a pass writes: a leader that was paused may have been replaced.
     pub leader: Leader,
+    /// The key of fingerprints, read when it is first needed.
+    hash_key: OnceCell<HashKey>,
     /// Whether passes end.
     pub heartbeat: Heartbeat,
     /// What is remembered per release.
@@ -62,8 +70,18 @@ impl Context {
             metrics: Arc::clone(&parts.metrics),
             leader: parts.leader.clone(),
             heartbeat: parts.health.heartbeat("releases", Duration::from_secs(300)),
+            hash_key: OnceCell::new(),
             memory: Memory::default(),
         }
+    }
+}
+
+impl Context {
+    /// The key of fingerprints.
+    pub async fn hash_key(&self) -> Result<&HashKey, ClusterError> {
+        self.hash_key
+            .get_or_try_init(|| hash_key::load(&self.client, &self.own))
+            .await
     }
 }
 
@@ -80,6 +98,8 @@ pub struct Remembered {
     pub settled: Option<i64>,
     /// When the tag was last compared, for which reference, and the digest it had.
     pub tag: Option<(Instant, String, Digest)>,
+    /// The fingerprints of the last look, and since when they have been the same.
+    pub values: Option<(Fingerprints, Instant)>,
     /// Errors in a row.
     pub failures: u32,
 }
@@ -105,6 +125,16 @@ impl Memory {
                 .entry(id.clone())
                 .or_default(),
         );
+    }
+
+    /// The fingerprints that were just seen, and for how long they have been the same.
+    pub fn same_values(&self, id: &ReleaseId, now: &Fingerprints) -> (Fingerprints, Duration) {
+        let mut since = Instant::now();
+        self.update(id, |memory| match &memory.values {
+            Some((before, start)) if before == now => since = *start,
+            _ => memory.values = Some((now.clone(), since)),
+        });
+        (now.clone(), since.elapsed())
     }
 
     /// Forgets a release that is gone.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use crate::{
     plan::{
         Observed,
         decide::lock_name,
-        observed::{DatabaseSeen, ImageSeen, LockSeen},
+        observed::{DatabaseSeen, Fingerprints, ImageSeen, LockSeen},
     },
     render::{self, Kind},
     spec::{Declared, declared::ImagePick},
@@ -70,13 +70,22 @@ pub async fn look(
         })
         .collect();
     let references = match subject.declared() {
-        Some(declared) => observe::references(client, &id, declared).await?,
-        None => observe::References {
-            missing: Vec::new(),
-            ungenerated: Vec::new(),
-            database: DatabaseSeen::NotNeeded,
-        },
+        Some(declared) => Some(observe::references(client, &id, declared, context.hash_key().await?).await?),
+        None => None,
     };
+    let (fingerprints, fingerprints_for) = match &references {
+        Some(references) => {
+            let (seen, time) = context.memory.same_values(&id, &references.fingerprints);
+            (Some(seen), time)
+        }
+        None => (None, Duration::ZERO),
+    };
+    let references = references.unwrap_or_else(|| observe::References {
+        missing: Vec::new(),
+        ungenerated: Vec::new(),
+        database: DatabaseSeen::NotNeeded,
+        fingerprints: Fingerprints::default(),
+    });
     let exposure = exposure(subject, &revisions);
     let wanted: BTreeSet<_> = revisions
         .current()
@@ -105,6 +114,8 @@ pub async fn look(
         missing: references.missing,
         ungenerated: references.ungenerated,
         database: references.database,
+        fingerprints,
+        fingerprints_for,
         ledger,
         jobs,
         job_pods,

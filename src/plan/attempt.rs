@@ -10,7 +10,7 @@ use super::{
     migration::{self, Migrated, Next},
     observed::{Observed, Revision},
     rollout::{self, Progress},
-    serve,
+    rotation, serve,
 };
 use crate::{
     api::revision::Outcome,
@@ -216,14 +216,7 @@ fn settled(
     gate: Migrated,
 ) -> Decision {
     let objects = serve::differing(o, wanted);
-    let mut decision = idle(
-        o,
-        Phase::Live,
-        format!("{} is live ({})", revision.version, revision.number),
-    );
-    decision.report.live = Some(revision.number);
-    decision.report.live_version = Some(revision.version.clone());
-    decision.report.details.extend(schema_ahead(o, revision));
+    let mut decision = as_live(o, revision);
     if let Some(step) = serve::gated(gate, objects) {
         if let Step::Apply { objects, .. } = &step
             && o.seen_before
@@ -232,6 +225,9 @@ fn settled(
         }
         decision.steps.push(step);
         decision.wait = Wait::Again;
+        return decision;
+    }
+    if let Some(decision) = rotation::follow(o, declared, revision) {
         return decision;
     }
     match rollout::judge(&serve::deployments(o, wanted), &o.pods, revision.number) {
@@ -248,6 +244,19 @@ fn settled(
             decision
         }
     }
+}
+
+/// The report on a revision that was verified.
+pub(super) fn as_live(o: &Observed, revision: &Revision) -> Decision {
+    let mut decision = idle(
+        o,
+        Phase::Live,
+        format!("{} is live ({})", revision.version, revision.number),
+    );
+    decision.report.live = Some(revision.number);
+    decision.report.live_version = Some(revision.version.clone());
+    decision.report.details.extend(schema_ahead(o, revision));
+    decision
 }
 
 /// A failed attempt without a way back: its objects stay, and are kept as they are.

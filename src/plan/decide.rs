@@ -9,7 +9,7 @@ use super::{
     migration::{self, Facts, Next},
     observed::{DatabaseSeen, Declaration, ImageSeen, Migration, NamespaceSeen, Observed, Revision},
     rollout::{self, Progress},
-    serve,
+    rotation, serve,
 };
 use crate::{
     api::{release::OnFailure, revision::Outcome},
@@ -372,6 +372,9 @@ fn back_to(o: &Observed, declared: &Declared, current: Option<&Revision>, live: 
 
 /// The attempt that git declares has failed; the last Live revision runs, unless it shall be held.
 fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
+    if let Some(decision) = rotation::after_failure(o, declared, current) {
+        return decision;
+    }
     let back = o
         .live
         .as_ref()
@@ -396,10 +399,12 @@ fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
     let steps: Vec<Step> = serve::gated(gate, serve::differing(o, &wanted))
         .into_iter()
         .collect();
-    let sentence = format!(
-        "{} failed ({}) and was rolled back: {} runs; git still declares {}",
-        current.version, current.message, live.version, current.version
-    );
+    let sentence = rotation::held(current, live).unwrap_or_else(|| {
+        format!(
+            "{} failed ({}) and was rolled back: {} runs; git still declares {}",
+            current.version, current.message, live.version, current.version
+        )
+    });
     let mut decision = Decision {
         steps,
         report: report(o, Phase::RolledBack, sentence),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     ledger::{Entry, MigrationKey},
     migration::Migrated,
-    observed::Migration,
+    observed::{Fingerprints, Migration},
 };
 use crate::{
     api::revision::Outcome,
@@ -43,6 +43,13 @@ pub enum Step {
         migration: Option<Box<(MigrationKey, Entry)>>,
         /// The end of the log.
         tail: String,
+    },
+    /// Record what values a revision's pods see, where nothing comparable was recorded.
+    Record {
+        /// Which.
+        revision: RevisionNumber,
+        /// The fingerprints.
+        fingerprints: Fingerprints,
     },
     /// Make the generated values that do not exist yet.
     Generate,

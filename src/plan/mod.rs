@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod migration;
 pub mod observed;
 pub mod rollout;
+pub mod rotation;
 pub mod serve;
 
 #[cfg(test)]

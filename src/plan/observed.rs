@@ -53,6 +53,10 @@ pub struct Observed {
     pub ungenerated: Vec<EnvName>,
     /// The database, where there is a migration.
     pub database: DatabaseSeen,
+    /// Fingerprints of the values that processes refer to, as they are now; `None` where nothing is declared.
+    pub fingerprints: Option<Fingerprints>,
+    /// For how long they have been the same.
+    pub fingerprints_for: Duration,
     /// The ledger and its resourceVersion; `None` when there is no such ConfigMap.
     pub ledger: Option<LedgerSeen>,
     /// Jobs of this release.
@@ -113,6 +117,10 @@ pub struct Revision {
     pub digest: Digest,
     /// The migration that must have succeeded.
     pub migration: Option<Migration>,
+    /// Why it was made, in words.
+    pub cause: String,
+    /// Fingerprints of the values that its pods were started with; `None` where nothing was recorded.
+    pub fingerprints: Option<Fingerprints>,
     /// What was rendered.
     pub objects: Vec<Object>,
     /// How it ended, if it did.
@@ -123,6 +131,15 @@ pub struct Revision {
     pub was_live: bool,
     /// Its resourceVersion as it was seen: an outcome is written over this one only.
     pub resource_version: String,
+}
+
+/// Keyed hashes of values that pods see: equal hashes are equal values, and nobody learns a value from them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fingerprints {
+    /// Which key they were made with.
+    pub key_id: String,
+    /// `Secret app-db/url` → hash.
+    pub values: BTreeMap<String, String>,
 }
 
 /// The migration of a revision.

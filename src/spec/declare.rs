@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{
         Duration, ReleaseSpec,
-        release::{EnvValue, Migrate, MigrateOptions, OnFailure, Strategy},
+        release::{EnvValue, Migrate, MigrateOptions, OnFailure, OnSecretChange, Strategy},
     },
     names::{EnvName, ObjectName, ProcessName, ReleaseName, Version},
 };
@@ -117,6 +117,7 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
             1000,
         ),
         on_failure: spec.on_failure.unwrap_or(OnFailure::Rollback),
+        on_secret_change: spec.on_secret_change.unwrap_or(OnSecretChange::Roll),
         retain_revisions: problems.number(
             "/retain/revisions",
             spec.retain.as_ref().and_then(|r| r.revisions),
@@ -171,7 +172,15 @@ fn attempt_hash(spec: &ReleaseSpec, preset: &Preset) -> AttemptHash {
     };
     remove(
         Some(&mut value),
-        &["replicas", "ingress", "rollout", "verify", "onFailure", "retain"],
+        &[
+            "replicas",
+            "ingress",
+            "rollout",
+            "verify",
+            "onFailure",
+            "onSecretChange",
+            "retain",
+        ],
     );
     // The host is exposure alone, unless pods are told of it: by a variable, or in the header of a probe.
     if preset.host.is_none() && spec.health.as_ref().is_none_or(|health| health.path.is_none()) {
@@ -648,7 +657,7 @@ env:
     }
 
     /// Each field of the schema with a value that must show in what is declared.
-    const FIELDS: [(&str, &str); 21] = [
+    const FIELDS: [(&str, &str); 22] = [
         ("preset", "preset: nextjs@1"),
         ("version", "version: 2.0.0"),
         ("image", "image: ghcr.io/acme/other"),
@@ -669,6 +678,7 @@ env:
         ("rollout", "rollout: {deadline: 1m}"),
         ("verify", "verify: {window: 5s}"),
         ("onFailure", "onFailure: hold"),
+        ("onSecretChange", "onSecretChange: ignore"),
         ("retain", "retain: {revisions: 9}"),
     ];
 
@@ -716,6 +726,7 @@ env:
         for same in [
             "verify: {window: 5s}",
             "onFailure: hold",
+            "onSecretChange: ignore",
             "retain: {revisions: 9}",
             "rollout: {deadline: 1m}",
             "migrate: {retries: 2, lock: a, proof: done, serviceAccount: m, timeout: 5m}",

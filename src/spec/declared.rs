@@ -1,14 +1,14 @@
 //! What a validated spec says: the merged spec of git with its preset underneath, in types that only hold
 //! what is allowed. [`super::declare`] is the only way to make one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{
         Duration,
-        release::{EnvValue, KeyRef, OnFailure, Resources, Strategy},
+        release::{EnvValue, KeyRef, OnFailure, OnSecretChange, Resources, Strategy},
     },
     names::{Digest, EnvName, ObjectName, ProcessName, Version},
 };
@@ -46,6 +46,8 @@ pub struct Declared {
     pub verify_max_restarts: u32,
     /// What happens when rollout or verification fails.
     pub on_failure: OnFailure,
+    /// What happens when a value changes that a process refers to.
+    pub on_secret_change: OnSecretChange,
     /// Revisions that are kept.
     pub retain_revisions: u32,
     /// Failed Jobs that are kept.
@@ -234,6 +236,22 @@ impl Declared {
         self.all_env()
             .filter_map(|(name, value)| match value {
                 EnvValue::Generate(how) => Some((name.clone(), *how)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// What processes, and not the migration alone, refer to: `Secret app-db/url`, `ConfigMap app/locale`. `generated`
+    /// is the name of the Secret of generated values.
+    #[must_use]
+    pub fn process_keys(&self, generated: &str) -> BTreeSet<String> {
+        self.processes
+            .values()
+            .flat_map(|process| process.env.iter())
+            .filter_map(|(variable, value)| match value {
+                EnvValue::Secret(key) => Some(format!("Secret {}/{}", key.name, key.key)),
+                EnvValue::Config(key) => Some(format!("ConfigMap {}/{}", key.name, key.key)),
+                EnvValue::Generate(_) => Some(format!("Secret {generated}/{variable}")),
                 _ => None,
             })
             .collect()

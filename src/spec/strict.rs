@@ -14,7 +14,7 @@ use super::{
 use crate::api::{ReleaseSpec, release::MigrateOptions};
 
 /// Fields that the design names and that no code reads yet.
-const PLANNED: [&str; 23] = [
+const PLANNED: [&str; 22] = [
     "source",
     "build",
     "match",
@@ -29,7 +29,6 @@ const PLANNED: [&str; 23] = [
     "files",
     "down",
     "tasks",
-    "onSecretChange",
     "requires",
     "dependsOn",
     "windows",

@@ -254,6 +254,8 @@ fn drawn(declared: &Declared, draft: &Draft) -> Revision {
         digest: draft.digest.clone(),
         migration: draft.migration.clone(),
         objects: objects(declared, &draft.digest, draft.number),
+        cause: String::new(),
+        fingerprints: None,
         outcome: None,
         message: String::new(),
         was_live: false,

@@ -105,6 +105,8 @@ impl<'a> Eyes<'a> {
             image: ImageSeen::NotAsked,
             pin,
             tag_moved: None,
+            fingerprints: None,
+            fingerprints_for: Duration::ZERO,
             architectures: Vec::new(),
             missing: Vec::new(),
             ungenerated: Vec::new(),
