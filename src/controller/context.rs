@@ -22,7 +22,7 @@ use crate::{
         hash_key::{self, HashKey},
     },
     image::Registry,
-    names::{Digest, Namespace, ReleaseId},
+    names::{Digest, Namespace, ReleaseId, RevisionNumber},
     plan::{Stage, observed::Fingerprints},
     server::Heartbeat,
     telemetry::Metrics,
@@ -94,6 +94,10 @@ pub struct Memory(Mutex<HashMap<ReleaseId, Remembered>>);
 pub struct Remembered {
     /// The stage that the last pass left it in, and since when (monotonic: wall clocks jump).
     pub stage: Option<(Stage, Instant)>,
+    /// The revision that is on its way, and since when.
+    pub rolling: Option<(RevisionNumber, Instant)>,
+    /// Restarts that its pods had when verification began.
+    pub restarts_before: u32,
     /// The generation of the last pass that settled.
     pub settled: Option<i64>,
     /// When the tag was last compared, for which reference, and the digest it had.

@@ -125,6 +125,9 @@ pub async fn look(
         exposure,
         seen_before: memory.settled.is_some() && memory.settled == generation,
         stage: memory.stage.map(|(stage, since)| (stage, since.elapsed())),
+        rolling: memory.rolling.map(|(number, since)| (number, since.elapsed())),
+        restarts_before: memory.restarts_before,
+        owner: subject.owner.clone(),
         id,
         now,
     };

@@ -30,7 +30,7 @@ use crate::{
         error::{ClusterError, Intent, backoff},
         objects::{found, within},
     },
-    plan::{Decision, Phase, Wait, decide, observed::ImageSeen},
+    plan::{Decision, Observed, Phase, Stage, Wait, decide, observed::ImageSeen, rollout},
     spec::declared::ImagePick,
     status::release_status,
 };
@@ -135,7 +135,7 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
             lead(context)?;
             act::act(context, subject, &observed, step).await?; // client, renders inside
         }
-        remember(context, subject, &decision);
+        remember(context, subject, &observed, &decision);
         repairs += decision.report.repairs;
         decision.report.repairs = repairs;
         if decision.wait != Wait::Again {
@@ -156,12 +156,22 @@ fn lead(context: &Context) -> Result<(), ReconcileError> {
     }
 }
 
-fn remember(context: &Context, subject: &Subject, decision: &Decision) {
+fn remember(context: &Context, subject: &Subject, observed: &Observed, decision: &Decision) {
     let stage = decision.report.stage;
     let generation = subject.object.metadata.generation;
     context.memory.update(&subject.id, |memory| {
         if memory.stage.is_none_or(|(before, _)| before != stage) {
             memory.stage = Some((stage, Instant::now()));
+            if let Stage::Verifying(number) = stage {
+                memory.restarts_before = rollout::restarts(&observed.pods, number);
+            }
+        }
+        let rolling = match stage {
+            Stage::RollingOut(number) | Stage::Verifying(number) => Some(number),
+            _ => None,
+        };
+        if memory.rolling.map(|(number, _)| number) != rolling {
+            memory.rolling = rolling.map(|number| (number, Instant::now()));
         }
         if decision.is_settled() && decision.report.phase == Phase::Live {
             memory.settled = generation;

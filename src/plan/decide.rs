@@ -152,7 +152,17 @@ fn had_ledger(o: &Observed) -> bool {
         || o.current
             .as_ref()
             .is_some_and(|current| current.outcome == Some(Outcome::MigrationFailed))
-        || (o.live.is_none() && !serve::running_revisions(o).is_empty())
+        || (o.live.is_none()
+            && serve::running_revisions(o)
+                .values()
+                .any(|number| unexplained(o, *number)))
+}
+
+/// Whether pods of a revision run of which no record is left, or one that must have been migrated for.
+fn unexplained(o: &Observed, number: u64) -> bool {
+    let number = RevisionNumber(number);
+    let current = o.current.as_ref().filter(|current| current.number == number);
+    !o.retained.contains(&number) || current.is_some_and(|current| current.migration.is_some())
 }
 
 // === a new attempt ===
@@ -396,6 +406,9 @@ fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
         return attempt::rebuild_ledger(o, live);
     };
     let wanted = serve::wanted_as_stored(o, live, Some(declared));
+    if let Some(taken) = attempt::name_taken(o, &wanted) {
+        return taken;
+    }
     let steps: Vec<Step> = serve::gated(gate, serve::differing(o, &wanted))
         .into_iter()
         .collect();
@@ -482,11 +495,13 @@ pub(super) fn booked_entry(
 pub(super) fn steady(o: &Observed, declared: Option<&Declared>) -> Decision {
     let running = serve::running_revisions(o);
     let shown = |revision: &&Revision| running.values().any(|number| *number == revision.number.0);
+    let whole = |revision: &Revision| running.values().all(|number| *number == revision.number.0);
     let serving = o
         .current
         .as_ref()
         .filter(shown)
-        .filter(|current| current.outcome.is_none() || o.live.is_none())
+        // One that failed is held where it is whole, and on its way back where it is not.
+        .filter(|current| current.outcome.is_none() || o.live.is_none() || whole(current))
         .or(o.live.as_ref());
     let mut decision = idle(o, Phase::Pending, String::new());
     if let Some(revision) = serving

@@ -441,6 +441,10 @@ fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &J
         // It would run on another database than it was made for. It never ran, and once it is gone it never will.
         Some(false) => return Next::Step(delete(job)),
     }
+    // Git took it back before it ran. Once its Job is gone, as it was seen, it never will.
+    if facts.superseded {
+        return Next::Step(delete(job));
+    }
     // What is left of earlier migrations holds the lock, or would run beside this one on another database.
     if let Some(step) = abandoned(facts).map(delete).next() {
         return Next::Step(step);

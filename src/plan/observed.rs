@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::revision::Outcome,
     names::{Digest, EnvName, ReleaseId, RevisionNumber, Uid},
-    render::{Object, ObjectKey},
+    render::{Object, ObjectKey, OwnerRef},
     spec::{Declared, declared::AttemptHash},
 };
 
@@ -29,6 +29,8 @@ pub struct Observed {
     pub now: Timestamp,
     /// What git (or the hand that wrote it) declares.
     pub declaration: Declaration,
+    /// Who owns the objects: the `Release` of now where it was written by hand, else nobody.
+    pub owner: Option<OwnerRef>,
     /// The namespace.
     pub namespace: NamespaceSeen,
     /// The highest revision number ever seen.
@@ -76,6 +78,11 @@ pub struct Observed {
     pub seen_before: bool,
     /// In which stage the last pass left this release, and for how long it has been in it.
     pub stage: Option<(Stage, Duration)>,
+    /// The revision that is being rolled out or verified, and for how long: this clock is not wound up again when
+    /// pods become unready while they are watched.
+    pub rolling: Option<(RevisionNumber, Duration)>,
+    /// Restarts that the pods of that revision had when its verification began.
+    pub restarts_before: u32,
 }
 
 /// What is declared.

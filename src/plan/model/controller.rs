@@ -153,7 +153,7 @@ fn act(
     step: &Step,
 ) -> Result<Result<(), Refused>, Violation> {
     Ok(match step {
-        Step::AskRegistry | Step::Generate => Ok(()),
+        Step::AskRegistry | Step::Generate | Step::Record { .. } => Ok(()),
         Step::CreateRevision(draft) => {
             if let Some(migration) = &draft.migration {
                 truth
@@ -282,6 +282,7 @@ fn word(step: &Step) -> String {
         Step::Forget(number) => format!("forget {number}"),
         Step::Prepare { .. } => "prepare".into(),
         Step::AskRegistry | Step::Generate => "ask".into(),
+        Step::Record { revision, .. } => format!("record {revision}"),
     }
 }
 
