@@ -14,6 +14,8 @@ use kube::{
     api::{ListParams, LogParams},
 };
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::{
     error::ClusterError,
     facts,
@@ -35,7 +37,7 @@ use crate::{
         },
     },
     render::ObjectKey,
-    spec::Declared,
+    spec::{Declared, redact::redact},
 };
 
 /// The revisions of a release.
@@ -308,6 +310,17 @@ pub struct References {
     pub database: DatabaseSeen,
     /// What processes refer to, as far as it is there.
     pub fingerprints: Fingerprints,
+    /// The values of Secrets, to be taken out of logs and then dropped.
+    pub values: Vec<SecretString>,
+}
+
+impl References {
+    /// A text that some program of the release printed, without its secrets.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        let values: Vec<&str> = self.values.iter().map(ExposeSecret::expose_secret).collect();
+        redact(text, &values)
+    }
 }
 
 /// Looks up what a spec refers to. Values are read by name, hashed, used for the database's identity, and dropped.
@@ -322,7 +335,13 @@ pub async fn references(
         key_id: key.id().to_owned(),
         ..Fingerprints::default()
     };
+    let mut values = Vec::new();
     let mut record = |kind: &str, name: &str, field: &str, value: &[u8]| {
+        if kind == "Secret"
+            && let Ok(text) = std::str::from_utf8(value)
+        {
+            values.push(SecretString::from(text));
+        }
         let reference = format!("{kind} {name}/{field}");
         if of_processes.contains(&reference) {
             let print = key.fingerprint(id, &reference, value);
@@ -386,6 +405,7 @@ pub async fn references(
         ungenerated,
         database,
         fingerprints,
+        values,
     })
 }
 

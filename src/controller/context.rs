@@ -100,10 +100,14 @@ pub struct Remembered {
     pub restarts_before: u32,
     /// The generation of the last pass that settled.
     pub settled: Option<i64>,
-    /// When the tag was last compared, for which reference, and the digest it had.
-    pub tag: Option<(Instant, String, Digest)>,
+    /// When the tag was last asked for, of which reference, and the digest it had; `None` when there was no answer.
+    pub tag: Option<(Instant, String, Option<Digest>)>,
     /// The fingerprints of the last look, and since when they have been the same.
     pub values: Option<(Fingerprints, Instant)>,
+    /// How often others changed what was put right, and until when it is let be.
+    pub fights: u32,
+    /// See `fights`.
+    pub truce: Option<Instant>,
     /// Errors in a row.
     pub failures: u32,
 }

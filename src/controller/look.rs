@@ -18,11 +18,11 @@ use crate::{
         observe,
     },
     image::{DockerConfig, ResolveError},
-    names::ReleaseId,
+    names::{Digest, ReleaseId},
     plan::{
         Observed,
         decide::lock_name,
-        observed::{DatabaseSeen, Fingerprints, ImageSeen, LockSeen},
+        observed::{DatabaseSeen, Fingerprints, ImageSeen, LockSeen, Revision},
     },
     render::{self, Kind},
     spec::{Declared, declared::ImagePick},
@@ -49,7 +49,7 @@ pub async fn look(
         .as_ref()
         .and_then(|seen| seen.ledger.claimed())
         .and_then(|(_, entry)| entry.proof.as_deref());
-    let (job_pods, pods) = loop {
+    let (mut job_pods, pods) = loop {
         let (job_pods, pods) = observe::pods(client, &id, &boots, now, proof).await?;
         if job_pods.is_empty() {
             break (job_pods, pods);
@@ -85,7 +85,12 @@ pub async fn look(
         ungenerated: Vec::new(),
         database: DatabaseSeen::NotNeeded,
         fingerprints: Fingerprints::default(),
+        values: Vec::new(),
     });
+    // What a program printed ends in status, events, ledger and revision.
+    for pod in &mut job_pods {
+        pod.tail = references.redact(&pod.tail);
+    }
     let exposure = exposure(subject, &revisions);
     let wanted: BTreeSet<_> = revisions
         .current()
@@ -149,7 +154,7 @@ pub async fn look(
     } else {
         observed.lock.0 = lock;
     }
-    observed.tag_moved = moved_tag(context, subject, &observed).await;
+    observed.tag_moved = moved_tag(context, subject, &observed);
     Ok(observed)
 }
 
@@ -263,32 +268,40 @@ async fn pull_config(
         .map_err(|error| format!("pull Secret {name}: {error}"))
 }
 
-/// Whether the tag of what runs points elsewhere now. Asked rarely; no answer is no news.
-async fn moved_tag(
-    context: &Context,
-    subject: &Subject,
-    observed: &Observed,
-) -> Option<crate::names::Digest> {
+/// The digest that the tag of what runs had when it was last asked, where that is another one.
+fn moved_tag(context: &Context, subject: &Subject, observed: &Observed) -> Option<Digest> {
+    let live = tagged(subject, observed)?;
+    let (_, reference, digest) = context.memory.get(&subject.id).tag?;
+    digest.filter(|digest| reference == live.reference && *digest != live.digest)
+}
+
+/// The serving revision, if it is the one whose tag is declared.
+fn tagged<'a>(subject: &Subject, observed: &'a Observed) -> Option<&'a Revision> {
     let declared = subject.declared()?;
     let live = observed.live.as_ref()?;
-    if !matches!(declared.image.pick, ImagePick::Tag(_)) || live.reference != declared.image.reference() {
-        return None;
-    }
-    let memory = context.memory.get(&subject.id);
-    let known = memory
-        .tag
-        .filter(|(at, reference, _)| at.elapsed() < context.tag_interval && *reference == live.reference);
-    let digest = if let Some((_, _, digest)) = known {
-        digest
-    } else {
-        let ImageSeen::Found { digest, .. } = ask(context, &subject.id, declared).await else {
-            return None;
-        };
-        let reference = live.reference.clone();
-        context.memory.update(&subject.id, |memory| {
-            memory.tag = Some((Instant::now(), reference, digest.clone()));
-        });
-        digest
+    (matches!(declared.image.pick, ImagePick::Tag(_)) && live.reference == declared.image.reference())
+        .then_some(live)
+}
+
+/// Asks for the tag of what runs, if that is due; whether it was asked. Only when nothing else is to be done: a registry
+/// that hangs must not keep a repair waiting. No answer is no news, and is not asked for again before its time.
+pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) -> bool {
+    let (Some(live), Some(declared)) = (tagged(subject, observed), subject.declared()) else {
+        return false;
     };
-    (digest != live.digest).then_some(digest)
+    let asked = context.memory.get(&subject.id).tag;
+    if asked
+        .is_some_and(|(at, reference, _)| at.elapsed() < context.tag_interval && reference == live.reference)
+    {
+        return false;
+    }
+    let digest = match ask(context, &subject.id, declared).await {
+        ImageSeen::Found { digest, .. } => Some(digest),
+        _ => None,
+    };
+    let reference = live.reference.clone();
+    context.memory.update(&subject.id, |memory| {
+        memory.tag = Some((Instant::now(), reference, digest))
+    });
+    true
 }

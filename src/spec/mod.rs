@@ -16,6 +16,7 @@ pub mod mask;
 pub mod merge;
 pub mod preset;
 pub mod reading;
+pub mod redact;
 pub mod strict;
 mod yaml;
 

@@ -259,7 +259,8 @@ fn what_is_applied_has_the_owner_of_now_and_not_the_one_of_its_revision() {
     let mut o = live(declared(1));
     for revision in [&mut o.current, &mut o.live] {
         for object in &mut revision.as_mut().unwrap().objects {
-            object.value["metadata"]["ownerReferences"] = serde_json::json!([{"kind": "Release", "uid": "gone"}]);
+            object.value["metadata"]["ownerReferences"] =
+                serde_json::json!([{"kind": "Release", "uid": "gone"}]);
         }
     }
     for live in o.objects.values_mut() {
