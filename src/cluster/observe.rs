@@ -127,6 +127,15 @@ pub async fn ledger(client: &Client, id: &ReleaseId) -> Result<Option<LedgerSeen
     let Some(map) = found(within(|| format!("get the ledger of {id}"), api.get(&name)).await)? else {
         return Ok(None);
     };
+    if map.labels().get(meta::RELEASE).map(String::as_str) != Some(id.name.as_str()) {
+        return Err(ClusterError::Unreadable(format!(
+            "ConfigMap {name} in {} stands where the record of migrations belongs, and was not made by Slipway: it has no \
+             label {}={}; rename or remove it",
+            id.namespace,
+            meta::RELEASE,
+            id.name
+        )));
+    }
     let ledger = Ledger::parse(&map.data.unwrap_or_default()).map_err(|error| {
         ClusterError::Unreadable(format!("ConfigMap {name} in {}: {error}", id.namespace))
     })?;
@@ -308,13 +317,25 @@ pub struct References {
     pub ungenerated: Vec<EnvName>,
     /// The database.
     pub database: DatabaseSeen,
-    /// What processes refer to, as far as it is there.
-    pub fingerprints: Fingerprints,
+    /// What processes refer to, as far as it is there; `None` where nothing is declared.
+    pub fingerprints: Option<Fingerprints>,
     /// The values of Secrets, to be taken out of logs and then dropped.
     pub values: Vec<SecretString>,
 }
 
 impl References {
+    /// Of a release that declares nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            missing: Vec::new(),
+            ungenerated: Vec::new(),
+            database: DatabaseSeen::NotNeeded,
+            fingerprints: None,
+            values: Vec::new(),
+        }
+    }
+
     /// A text that some program of the release printed, without its secrets.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
@@ -404,7 +425,7 @@ pub async fn references(
         missing,
         ungenerated,
         database,
-        fingerprints,
+        fingerprints: Some(fingerprints),
         values,
     })
 }

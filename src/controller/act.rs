@@ -93,15 +93,25 @@ pub async fn act(
         }
         Step::Generate => Ok(generate::generate(context, id, observed).await?),
         Step::Prepare { objects } | Step::Apply { objects, .. } => {
+            let revision = match step {
+                Step::Apply { gate, .. } => Some(gate.revision()),
+                _ => observed.current.as_ref().map(|current| current.number),
+            };
             for (object, over) in objects {
                 objects::apply(&context.client, id, object, over.as_deref(), false).await?;
-                tracing::info!(release = %id, object = %object.key, "applied");
+                tracing::info!(
+                    release = %id, commit = subject.commit(), revision = revision.map(|number| number.0),
+                    object = %object.key, "applied"
+                );
             }
             Ok(())
         }
         Step::Migrate(step) => migrate::migrate(context, subject, observed, step).await,
         Step::Delete { key, uid } => {
-            tracing::info!(release = %id, object = %key, "deleting what no revision wants any more");
+            tracing::info!(
+                release = %id, commit = subject.commit(), revision = observed.current.as_ref().map(|r| r.number.0),
+                object = %key, "deleting what no revision wants any more"
+            );
             Ok(objects::delete(&context.client, id, key, uid, None).await?)
         }
         Step::Forget(number) => {

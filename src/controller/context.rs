@@ -135,14 +135,15 @@ impl Memory {
         );
     }
 
-    /// The fingerprints that were just seen, and for how long they have been the same.
-    pub fn same_values(&self, id: &ReleaseId, now: &Fingerprints) -> (Fingerprints, Duration) {
+    /// For how long the fingerprints that were just seen have been the same.
+    pub fn same_values(&self, id: &ReleaseId, now: Option<&Fingerprints>) -> Duration {
+        let Some(now) = now else { return Duration::ZERO };
         let mut since = Instant::now();
         self.update(id, |memory| match &memory.values {
             Some((before, start)) if before == now => since = *start,
             _ => memory.values = Some((now.clone(), since)),
         });
-        (now.clone(), since.elapsed())
+        since.elapsed()
     }
 
     /// Forgets a release that is gone.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use crate::{
     plan::{
         Observed,
         decide::lock_name,
-        observed::{DatabaseSeen, Fingerprints, ImageSeen, LockSeen, Revision},
+        observed::{ImageSeen, JobPodSeen, LedgerSeen, LockSeen, PodSeen, Revision},
     },
     render::{self, Kind},
     spec::{Declared, declared::ImagePick},
@@ -41,26 +41,10 @@ pub async fn look(
         observe::revisions(client, &id),
         observe::ledger(client, &id),
     )?;
-    let (architectures, mut boots) = nodes(context).await?;
+    let (architectures, boots) = nodes(context).await?;
     // After the ledger: what is absent now was absent when the ledger was read, or is gone since.
     let jobs = observe::jobs(client, &id).await?;
-    // The proof of the claim, not of the spec: a commit must not change what a running migration has to show.
-    let proof = ledger
-        .as_ref()
-        .and_then(|seen| seen.ledger.claimed())
-        .and_then(|(_, entry)| entry.proof.as_deref());
-    let (mut job_pods, pods) = loop {
-        let (job_pods, pods) = observe::pods(client, &id, &boots, now, proof).await?;
-        if job_pods.is_empty() {
-            break (job_pods, pods);
-        }
-        // A node that was booted while its pods were listed would make a pod that was killed look like one that runs.
-        let (_, again) = nodes(context).await?;
-        if again == boots {
-            break (job_pods, pods);
-        }
-        boots = again;
-    };
+    let (mut job_pods, pods) = pods(context, &id, boots, ledger.as_ref(), now).await?;
     subject.architectures = revisions
         .objects
         .iter()
@@ -70,23 +54,10 @@ pub async fn look(
         })
         .collect();
     let references = match subject.declared() {
-        Some(declared) => Some(observe::references(client, &id, declared, context.hash_key().await?).await?),
-        None => None,
+        Some(declared) => observe::references(client, &id, declared, context.hash_key().await?).await?,
+        None => observe::References::none(),
     };
-    let (fingerprints, fingerprints_for) = match &references {
-        Some(references) => {
-            let (seen, time) = context.memory.same_values(&id, &references.fingerprints);
-            (Some(seen), time)
-        }
-        None => (None, Duration::ZERO),
-    };
-    let references = references.unwrap_or_else(|| observe::References {
-        missing: Vec::new(),
-        ungenerated: Vec::new(),
-        database: DatabaseSeen::NotNeeded,
-        fingerprints: Fingerprints::default(),
-        values: Vec::new(),
-    });
+    let fingerprints_for = context.memory.same_values(&id, references.fingerprints.as_ref());
     // What a program printed ends in status, events, ledger and revision.
     for pod in &mut job_pods {
         pod.tail = references.redact(&pod.tail);
@@ -119,7 +90,7 @@ pub async fn look(
         missing: references.missing,
         ungenerated: references.ungenerated,
         database: references.database,
-        fingerprints,
+        fingerprints: references.fingerprints,
         fingerprints_for,
         ledger,
         jobs,
@@ -156,6 +127,32 @@ pub async fn look(
     }
     observed.tag_moved = moved_tag(context, subject, &observed);
     Ok(observed)
+}
+
+/// The pods of migrations and of processes, the former with the boot that their nodes have.
+async fn pods(
+    context: &Context,
+    id: &ReleaseId,
+    mut boots: BTreeMap<String, String>,
+    ledger: Option<&LedgerSeen>,
+    now: Timestamp,
+) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
+    // The proof of the claim, not of the spec: a commit must not change what a running migration has to show.
+    let proof = ledger
+        .and_then(|seen| seen.ledger.claimed())
+        .and_then(|(_, entry)| entry.proof.as_deref());
+    loop {
+        let (of_jobs, pods) = observe::pods(&context.client, id, &boots, now, proof).await?;
+        if of_jobs.is_empty() {
+            return Ok((of_jobs, pods));
+        }
+        // A node that was booted while its pods were listed would make a pod that was killed look like one that runs.
+        let (_, again) = nodes(context).await?;
+        if again == boots {
+            return Ok((of_jobs, pods));
+        }
+        boots = again;
+    }
 }
 
 /// The exposing objects as the declared spec renders them, for the revision that it matches.
@@ -301,7 +298,7 @@ pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) 
     };
     let reference = live.reference.clone();
     context.memory.update(&subject.id, |memory| {
-        memory.tag = Some((Instant::now(), reference, digest))
+        memory.tag = Some((Instant::now(), reference, digest));
     });
     true
 }

@@ -415,15 +415,18 @@ async fn tell_refusal(context: &Context, subject: &Subject, error: &ReconcileErr
     reason = "the signature that kube's Controller asks for"
 )]
 pub fn error_policy(release: Arc<Release>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    let Some(id) = Subject::read((*release).clone()).map(|subject| subject.id) else {
+    let Some(subject) = Subject::read((*release).clone()) else {
         return Action::await_change();
     };
+    let id = subject.id.clone();
     let mut failures = 0;
     context.memory.update(&id, |memory| {
         memory.failures = memory.failures.saturating_add(1);
         failures = memory.failures;
     });
-    tracing::warn!(release = %id, category = error.category(), error = %error.sentence(), "pass failed");
+    tracing::warn!(
+        release = %id, commit = subject.commit(), category = error.category(), error = %error.sentence(), "pass failed"
+    );
     match error.intent() {
         Intent::Stall => Action::requeue(Duration::from_secs(30)),
         _ => {

@@ -337,7 +337,7 @@ pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted
         .map(|(key, uid)| Step::Delete { key, uid })
         .collect();
     steps.extend(leftovers(o, declared, serving));
-    let jobs = history::finished_jobs(&o.jobs, o.ledger.as_ref(), declared.retain_failed_jobs.max(1));
+    let jobs = history::finished_jobs(&o.jobs, o.ledger.as_ref(), declared.retain_failed_jobs);
     steps.extend(jobs.into_iter().map(Step::Migrate));
     let current = o.current.as_ref().map(|revision| revision.number);
     let live = o.live.as_ref().map(|revision| revision.number);

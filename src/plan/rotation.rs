@@ -1,6 +1,6 @@
 //! Secrets that change while a release runs: which change is one, and what it does.
 //!
-//! Kubernetes hands values of Secrets and ConfigMaps to a container when it starts and never again. So a value that
+//! Kubernetes hands such values to a container when it starts and never again. So a value that
 //! changed is a new revision of the same attempt: rolled out, verified and gone back from like any other, and without
 //! a migration, since its key does not depend on passwords.
 

@@ -13,6 +13,7 @@
 
 mod drift;
 mod failures;
+mod rotation;
 mod settled;
 mod sources;
 mod story;

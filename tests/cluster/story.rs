@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::support::{Case, Way, json_of, probe, shared, shop, spawn, wait, writes};
+use super::support::{Case, Way, json_of, kubectl, probe, shared, shop, spawn, wait, writes};
 
 #[test]
 fn a_repository_over_https_leads_to_a_live_shop_in_the_order_that_migrations_need() {
@@ -28,6 +28,22 @@ fn live_shop(name: &str, way: Way) {
     assert_ne!(case.sql("select count(*) from schema_migrations").trim(), "0");
 
     assert_order(name, 0);
+    let logs = kubectl(&[
+        "-n",
+        "slipway-system",
+        "logs",
+        "-l",
+        "app.kubernetes.io/name=slipway",
+        "--tail=-1",
+    ]);
+    let refused: Vec<&str> = logs
+        .lines()
+        .filter(|line| line.contains("forbidden") && !line.contains("being terminated"))
+        .collect();
+    assert!(
+        refused.is_empty(),
+        "the chart gives the rights that are used: {refused:?}"
+    );
     case.end();
 }
 
