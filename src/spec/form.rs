@@ -196,6 +196,42 @@ fn migrate() -> Form {
     Form::Either(Box::new(texts()), what, long)
 }
 
+/// Every place that can be written, `*` for a free name: `rollout.surge`, `processes.*.command`.
+#[cfg(test)]
+pub(crate) fn places() -> std::collections::BTreeSet<String> {
+    fn visit(form: &Form, path: &str, found: &mut std::collections::BTreeSet<String>) {
+        let below = |name: &str| {
+            if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}.{name}")
+            }
+        };
+        match form {
+            Form::Fields(known) => known
+                .iter()
+                .for_each(|(name, form)| visit(form, &below(name), found)),
+            // The forms of a variable are the same wherever it stands.
+            Form::Either(_, what, _) if *what == ENV_FORM && path != "env.*" => {
+                found.insert(path.to_owned());
+            }
+            Form::Either(_, _, known) => {
+                found.insert(path.to_owned());
+                known
+                    .iter()
+                    .for_each(|(name, form)| visit(form, &below(name), found));
+            }
+            Form::Map(inner) => visit(inner, &below("*"), found),
+            _ => {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+    let mut found = std::collections::BTreeSet::new();
+    visit(&FORM, "", &mut found);
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
