@@ -6,7 +6,7 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use kube::CustomResource;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{Condition, Duration};
@@ -549,17 +549,32 @@ pub struct Health {
 }
 
 /// The object form of [`Health`], as it is written.
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct HealthObject {
+    /// The path that answers 200 when a pod can serve; TCP alone when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+    /// Another port than `port`.
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    /// Headers of the request.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
+    /// How long a pod may take until it listens; `2m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     startup: Option<Duration>,
+}
+
+/// The object forms that a structural schema cannot hold beside their short forms, by field, for the reference.
+#[must_use]
+pub fn long_forms() -> [(&'static str, Schema); 2] {
+    let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+    let generator = settings.into_generator();
+    [
+        ("health", generator.clone().into_root_schema_for::<HealthObject>()),
+        ("migrate", generator.into_root_schema_for::<MigrateOptions>()),
+    ]
 }
 
 impl From<Health> for HealthObject {

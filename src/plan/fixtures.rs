@@ -257,6 +257,7 @@ pub fn job(revision: &Revision, run: u32) -> JobSeen {
         resumed: false,
         deleting: false,
         finished: None,
+        blocked: None,
     }
 }
 

@@ -208,18 +208,20 @@ pub(crate) fn places() -> std::collections::BTreeSet<String> {
             }
         };
         match form {
-            Form::Fields(known) => known
-                .iter()
-                .for_each(|(name, form)| visit(form, &below(name), found)),
+            Form::Fields(known) => {
+                for (name, form) in known {
+                    visit(form, &below(name), found);
+                }
+            }
             // The forms of a variable are the same wherever it stands.
             Form::Either(_, what, _) if *what == ENV_FORM && path != "env.*" => {
                 found.insert(path.to_owned());
             }
             Form::Either(_, _, known) => {
                 found.insert(path.to_owned());
-                known
-                    .iter()
-                    .for_each(|(name, form)| visit(form, &below(name), found));
+                for (name, form) in known {
+                    visit(form, &below(name), found);
+                }
             }
             Form::Map(inner) => visit(inner, &below("*"), found),
             _ => {
