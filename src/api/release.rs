@@ -112,6 +112,9 @@ pub struct ReleaseSpec {
     /// What is kept of the past.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retain: Option<Retain>,
+    /// What runs is kept, and nothing new goes out, until a commit removes this or its time has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<Suspend>,
     /// Raise it to try a failed version again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
@@ -265,6 +268,19 @@ pub enum OnSecretChange {
     Roll,
     /// Pods get the new value when they start for another reason.
     Ignore,
+}
+
+/// Why nothing new goes out, and for how long.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Suspend {
+    /// One sentence for those who look at the status.
+    #[schemars(length(max = 400))]
+    pub reason: String,
+    /// When it ends by itself, such as `2026-12-01T08:00:00Z`; with a commit alone when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub until: Option<String>,
 }
 
 /// What is kept of the past. The running and the last Live revision always stay.

@@ -100,6 +100,11 @@ const ROWS: &[(&str, &str)] = &[
     ("verify.maxRestarts", "verify: {maxRestarts: 3}"),
     ("onFailure", "onFailure: hold"),
     ("onSecretChange", "onSecretChange: ignore"),
+    ("suspend.reason", "suspend: {reason: a freeze}"),
+    (
+        "suspend.until",
+        "suspend: {reason: a freeze, until: '2026-12-01T08:00:00Z'}",
+    ),
     ("retain.revisions", "retain: {revisions: 2}"),
     ("retain.failedJobs", "retain: {failedJobs: 1}"),
     ("attempt", "attempt: 1"),

@@ -243,7 +243,7 @@ mod tests {
         let Form::Fields(known) = &*FORM else {
             panic!("{:?}", *FORM)
         };
-        assert_eq!(known.len(), 23, "{:?}", known.keys());
+        assert_eq!(known.len(), 24, "{:?}", known.keys());
         assert_eq!(known["version"], Form::Text);
         assert_eq!(known["port"], Form::Whole);
         assert_eq!(known["onFailure"], Form::Text);

@@ -14,7 +14,7 @@ use super::{
 use crate::api::{ReleaseSpec, release::MigrateOptions};
 
 /// Fields that the design names and that no code reads yet.
-const PLANNED: [&str; 22] = [
+const PLANNED: [&str; 21] = [
     "source",
     "build",
     "match",
@@ -33,7 +33,6 @@ const PLANNED: [&str; 22] = [
     "dependsOn",
     "windows",
     "approval",
-    "suspend",
     "repin",
     "rotate",
     "adopt",
