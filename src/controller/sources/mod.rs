@@ -35,7 +35,7 @@ use crate::{
     cluster::{Leader, error::ClusterError},
     names::CommitId,
     server::Heartbeat,
-    source::prune::Standing,
+    source::prune::{self, Standing},
     telemetry::Metrics,
 };
 
@@ -239,7 +239,13 @@ async fn apply(
     let mut problems: Vec<SourceProblem> = compiled.problems.clone();
     let existing = write::write_releases(source, context, &compiled, &mut problems).await?;
     context.lead()?;
-    let standing = standing(source, &origin);
+    let status = source.status.as_ref();
+    let noted = status.and_then(|status| status.baseline_commit.as_deref()?.parse().ok());
+    let before = status
+        .filter(|status| status.applied_commit.is_some())
+        .and_then(|status| Some((status.applied_origin.as_deref()?, noted.as_ref())));
+    let baseline = prune::baseline(before, &origin, &commit);
+    let standing = Standing::of(baseline.as_ref(), &commit);
     let removal = remove::removal(source, &context.client, &compiled, &existing, standing).await?;
     if let Some(held) = &removal.held {
         problems.push(SourceProblem {
@@ -259,20 +265,9 @@ async fn apply(
         message: sentence(&commit, compiled.releases.len(), &problems),
         applied: Some(commit),
         origin: Some(origin),
+        baseline,
         problems,
     })
-}
-
-/// What a removal may rely on.
-fn standing(source: &ReleaseSource, origin: &str) -> Standing {
-    let status = source.status.as_ref();
-    if status.and_then(|status| status.applied_commit.as_ref()).is_none() {
-        Standing::FirstCommit
-    } else if status.and_then(|status| status.applied_origin.as_deref()) == Some(origin) {
-        Standing::Continued
-    } else {
-        Standing::OriginChanged
-    }
 }
 
 fn sentence(commit: &CommitId, releases: usize, problems: &[SourceProblem]) -> String {
