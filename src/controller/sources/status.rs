@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams},
+    core::PartialObjectMeta,
 };
 use serde_json::json;
 
@@ -116,7 +117,7 @@ pub async fn write_status(
         return Ok(());
     }
     let name = source.name_any();
-    let api: Api<ReleaseSource> = Api::all(context.client.clone());
+    let api: Api<PartialObjectMeta<ReleaseSource>> = Api::all(context.client.clone());
     let params = PatchParams::apply("slipway-status").force();
     let patch = Patch::Apply(json!({
         "apiVersion": "slipway.dev/v1alpha1",
