@@ -544,7 +544,9 @@ impl JsonSchema for EnvValue {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         // A string or an object: a structural schema has no other word for that.
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true, "maxLength": 32768, "maxProperties": 2, "maxItems": 0
+        })
     }
 }
 
@@ -648,7 +650,9 @@ impl JsonSchema for Health {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true, "maxLength": 1024, "maxProperties": 4, "maxItems": 0
+        })
     }
 }
 
@@ -741,7 +745,9 @@ impl JsonSchema for Migrate {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true, "maxLength": 0, "maxProperties": 16, "maxItems": 64
+        })
     }
 }
 

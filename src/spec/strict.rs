@@ -55,6 +55,19 @@ pub fn check(document: &Document) -> Vec<Problem> {
     walk.problems
 }
 
+/// What a stored spec says that no field can hold, with the name of the field and without its value.
+#[must_use]
+pub fn unreadable(spec: &Value) -> Option<String> {
+    typed(spec).err().map(|(_, message)| message)
+}
+
+/// What a value says that a type cannot hold, with the name of the field.
+#[must_use]
+pub fn unreadable_as<T: DeserializeOwned>(value: &Value) -> Option<String> {
+    let (pointer, message) = read::<T>(value).err()?;
+    Some(format!("`{}` {message}", dotted(&pointer)))
+}
+
 /// The spec that a merged value says; else the JSON pointer of what is wrong, and what.
 pub(super) fn typed(value: &Value) -> Result<ReleaseSpec, (String, String)> {
     let value = without_nulls(value);
