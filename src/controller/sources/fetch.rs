@@ -74,7 +74,7 @@ pub async fn read(
         }
     };
     context.metrics.fetched("Fetched");
-    context.remember(name, Arc::clone(&compiled));
+    context.remember(&name, &compiled);
     Ok(Ok(Reading {
         compiled,
         commit,

@@ -12,6 +12,7 @@ use kube::{
 use super::{
     super::{compile, subject::release_id},
     Context, SourceError,
+    remove::Existing,
 };
 use crate::{
     api::{Release, ReleaseSource, meta, source::SourceProblem},
@@ -24,15 +25,15 @@ use crate::{
 };
 
 /// A `Release` as it is listed: one that cannot be read is written again, and hides no other.
-type Listed = DeserializeGuard<Release>;
+pub type Listed = DeserializeGuard<Release>;
 
-/// Writes every release whose spec differs from what git says; returns the releases of this source.
+/// Writes every release whose spec differs from what git says; returns all releases as they were before.
 pub async fn write_releases(
     source: &ReleaseSource,
     context: &Context,
     compiled: &compile::Compiled,
     problems: &mut Vec<SourceProblem>,
-) -> Result<BTreeMap<ReleaseId, String>, SourceError> {
+) -> Result<BTreeMap<ReleaseId, Listed>, SourceError> {
     let all: Api<Listed> = Api::all(context.client.clone());
     let list = within(|| "list Releases".to_owned(), all.list(&ListParams::default())).await?;
     let name = source.name_any();
@@ -81,14 +82,29 @@ pub async fn write_releases(
             }
         }
     }
-    Ok(existing
-        .into_iter()
-        .filter(|(_, release)| release.labels().get(meta::SOURCE) == Some(&name))
-        .map(|(id, release)| {
-            let file = release.annotations().get(meta::PATH).cloned().unwrap_or_default();
-            (id, file)
+    Ok(existing)
+}
+
+/// The releases of a source.
+pub fn of_source(source: &str, listed: &BTreeMap<ReleaseId, Listed>) -> BTreeMap<ReleaseId, Existing> {
+    listed
+        .iter()
+        .filter(|(_, release)| {
+            release
+                .labels()
+                .get(meta::SOURCE)
+                .is_some_and(|label| label == source)
         })
-        .collect())
+        .map(|(id, release)| {
+            let annotations = release.annotations();
+            let existing = Existing {
+                file: annotations.get(meta::PATH).cloned().unwrap_or_default(),
+                seen: release.uid().zip(release.resource_version()),
+                marked: annotations.contains_key(meta::REMOVING),
+            };
+            (id.clone(), existing)
+        })
+        .collect()
 }
 
 fn refusal(id: &ReleaseId, error: &ClusterError) -> String {
@@ -117,7 +133,8 @@ async fn write_release(
             .get(meta::SOURCE)
             .is_some_and(|label| label == source);
         let same = |before: &Release| spec::spec_hash(&before.spec) == hash;
-        if written && ours && before.0.as_ref().is_ok_and(same) {
+        let stays = !before.annotations().contains_key(meta::REMOVING);
+        if written && ours && stays && before.0.as_ref().is_ok_and(same) {
             return Ok(());
         }
     }
@@ -133,6 +150,7 @@ async fn write_release(
         .insert(meta::SOURCE.to_owned(), source.to_owned());
     let annotations = object.annotations_mut();
     let provenance = &merged.provenance;
+    annotations.remove(meta::REMOVING);
     annotations.insert(meta::SPEC_HASH.to_owned(), hash);
     annotations.insert(meta::COMMIT.to_owned(), provenance.commit.to_string());
     annotations.insert(meta::AUTHOR.to_owned(), provenance.author.clone());
