@@ -1,6 +1,6 @@
 //! What the mirror of a source knows of commits that the cluster names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Context;
 use crate::{
@@ -9,6 +9,79 @@ use crate::{
     source::{GitUrl, Mirror, ReadError, Reader},
     spec::file::File,
 };
+
+/// How a commit that the cluster names relates to the one that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// It is the one that was read, or an ancestor.
+    Known,
+    /// It descends from the one that was read: another controller has read more.
+    Newer,
+    /// It is in the mirror, and neither.
+    Aside,
+    /// The mirror does not hold it.
+    Missing,
+}
+
+/// What a pass may do about a `Release` that it would write or remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum May {
+    /// Write it where it differs.
+    Write,
+    /// Write it though its spec may be the same: its commit is of a history that is not followed any more.
+    Renew,
+    /// Nothing: it is newer.
+    Wait,
+    /// Nothing: it may be newer.
+    Hold,
+}
+
+/// Whether a `Release` may be moved to what was read. `fixed` says that its commit and the one that was read are of one
+/// branch that is only ever added to.
+#[must_use]
+pub fn may(relation: Relation, fixed: bool) -> May {
+    match (relation, fixed) {
+        (Relation::Known, _) | (Relation::Newer, false) => May::Write,
+        (Relation::Aside | Relation::Missing, false) => May::Renew,
+        (Relation::Newer, true) => May::Wait,
+        (Relation::Aside | Relation::Missing, true) => May::Hold,
+    }
+}
+
+/// The relation of each commit to `head`; where the mirror cannot be read, none is held.
+pub async fn relations(
+    source: &ReleaseSource,
+    context: &Context,
+    head: &CommitId,
+    commits: BTreeSet<CommitId>,
+) -> BTreeMap<CommitId, Relation> {
+    if commits.is_empty() {
+        return BTreeMap::new();
+    }
+    let head = head.clone();
+    let asked = with_reader(source, context, move |reader| {
+        commits
+            .into_iter()
+            .map(|commit| {
+                let relation = relation(reader, &head, &commit).unwrap_or(Relation::Missing);
+                (commit, relation)
+            })
+            .collect()
+    });
+    asked.await.unwrap_or_default()
+}
+
+fn relation(reader: &Reader, head: &CommitId, commit: &CommitId) -> Result<Relation, ReadError> {
+    if reader.is_ancestor(commit, head)? {
+        return Ok(Relation::Known);
+    }
+    match reader.is_ancestor(head, commit) {
+        Ok(true) => Ok(Relation::Newer),
+        Ok(false) => Ok(Relation::Aside),
+        Err(ReadError::CommitMissing(_)) => Ok(Relation::Missing),
+        Err(error) => Err(error),
+    }
+}
 
 /// What an object says of the release that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +154,19 @@ mod tests {
     use crate::source::{Credentials, FetchLimits, GitRef, test_support::Upstream};
 
     #[test]
+    fn along_a_branch_nothing_that_may_be_newer_is_moved_and_a_branch_that_was_left_binds_nobody() {
+        use Relation::{Aside, Known, Missing, Newer};
+        for (relation, along, left) in [
+            (Known, May::Write, May::Write),
+            (Newer, May::Wait, May::Write),
+            (Aside, May::Hold, May::Renew),
+            (Missing, May::Hold, May::Renew),
+        ] {
+            assert_eq!((may(relation, true), may(relation, false)), (along, left));
+        }
+    }
+
+    #[test]
     fn only_what_a_followed_file_declared_in_a_known_commit_was_declared_before() {
         let upstream = Upstream::new();
         let text = "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: a, namespace: shop}\nspec: {}\n";
@@ -93,6 +179,15 @@ mod tests {
             .fetch(&main, &Credentials::anonymous(), FetchLimits::default())
             .unwrap();
         let reader = mirror.reader().unwrap();
+        let unknown: CommitId = "f".repeat(40).parse().unwrap();
+        for (commit, of, expected) in [
+            (&first, &head, Relation::Known),
+            (&head, &head, Relation::Known),
+            (&head, &first, Relation::Newer),
+            (&unknown, &head, Relation::Missing),
+        ] {
+            assert_eq!(relation(&reader, of, commit).unwrap(), expected);
+        }
         let claim = |name: &str, commit: &CommitId, file: &str| Claim {
             id: ReleaseId {
                 namespace: "shop".parse().unwrap(),
@@ -101,7 +196,6 @@ mod tests {
             commit: commit.clone(),
             file: file.to_owned(),
         };
-        let unknown: CommitId = "f".repeat(40).parse().unwrap();
         for (claim, head, holds) in [
             (claim("a", &first, "production/a.yaml"), &head, true),
             (claim("b", &first, "production/a.yaml"), &head, false),

@@ -26,7 +26,7 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{fetch::Reading, status::Outcome};
+use self::{fetch::Reading, lineage::May, status::Outcome};
 use super::{
     Parts,
     compile::Compiled,
@@ -297,9 +297,21 @@ async fn apply(
 ) -> Result<Outcome, SourceError> {
     let mut problems: Vec<SourceProblem> = compiled.problems.clone();
     let name = source.name_any();
-    let listed = write::write_releases(source, context, &compiled, &mut problems).await?;
+    let (listed, lineage) = write::write_releases(source, context, &compiled, &mut problems).await?;
     context.lead()?;
     let mut existing = write::of_source(&name, &listed);
+    let declared = compiled.declared();
+    // What this commit may not know of is not removed for not being in it.
+    existing.retain(|id, _| match lineage.get(id) {
+        Some(May::Hold) if !declared.contains(id) => {
+            let message = write::held(id, listed.get(id), &commit);
+            let place = String::new();
+            problems.push(SourceProblem { place, message });
+            false
+        }
+        Some(May::Wait) => declared.contains(id),
+        _ => true,
+    });
     let due = context.memory(&name, |memory| memory.swept.is_none_or(|at| at.elapsed() > SWEEP));
     if due {
         existing.extend(remove::left_over(source, context, &compiled, |id| listed.contains_key(id)).await?);
