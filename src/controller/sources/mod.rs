@@ -1,6 +1,8 @@
 //! The source loop, one pass: fetch and read → write what differs → remove what git removed → status.
 
 mod fetch;
+mod lineage;
+mod remove;
 mod status;
 mod write;
 
@@ -8,7 +10,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::StreamExt as _;
@@ -24,13 +26,12 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{fetch::Reading, status::Outcome};
+use self::{fetch::Reading, lineage::May, status::Outcome};
 use super::{
     Parts,
     compile::Compiled,
     guard::{self, Stopped},
     releases::Meta,
-    remove,
 };
 use crate::{
     api::{
@@ -51,6 +52,10 @@ use crate::{
 
 /// How often a repository is asked when the source does not say.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// How soon a removal that is not at its end is taken up again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How often objects without a `Release` are looked for when nothing vanished from git.
+const SWEEP: Duration = Duration::from_secs(600);
 /// One pass, whatever it waits for. A fetch and each request have shorter deadlines of their own.
 const PASS: Duration = Duration::from_secs(600);
 
@@ -117,8 +122,17 @@ pub struct Context {
     metrics: Arc<Metrics>,
     leader: Leader,
     heartbeat: Heartbeat,
-    /// Per source the last commit that was read, so that a pass without news reads nothing.
-    compiled: Mutex<HashMap<String, Arc<Compiled>>>,
+    /// Per source what is known of it between passes.
+    memory: Mutex<HashMap<String, Remembered>>,
+}
+
+/// What is known of a source between passes; losing it costs time and nothing else.
+#[derive(Default)]
+struct Remembered {
+    /// The last commit that was read, so that a pass without news reads nothing.
+    compiled: Option<Arc<Compiled>>,
+    /// When objects without a `Release` were last looked for.
+    swept: Option<Instant>,
 }
 
 impl Context {
@@ -132,13 +146,22 @@ impl Context {
     }
 
     fn remembered(&self, source: &str) -> Option<Arc<Compiled>> {
-        let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        compiled.get(source).cloned()
+        self.memory(source, |memory| memory.compiled.clone())
     }
 
-    fn remember(&self, source: String, read: Arc<Compiled>) {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        compiled.insert(source, read);
+    fn remember(&self, source: &str, read: &Arc<Compiled>) {
+        self.memory(source, |memory| {
+            let before = memory.compiled.replace(Arc::clone(read));
+            let other = before.filter(|before| !Arc::ptr_eq(before, read));
+            if other.is_some_and(|before| !before.declared().is_subset(&read.declared())) {
+                memory.swept = None;
+            }
+        });
+    }
+
+    fn memory<T>(&self, source: &str, act: impl FnOnce(&mut Remembered) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        act(memory.entry(source.to_owned()).or_default())
     }
 }
 
@@ -156,7 +179,7 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
         metrics: Arc::clone(&parts.metrics),
         leader: parts.leader.clone(),
         heartbeat: parts.health.heartbeat("sources", PASS * 2),
-        compiled: Mutex::default(),
+        memory: Mutex::default(),
     });
     let gate = parts.health.gate("the first list of ReleaseSources has not come");
     let controller = Controller::new(Api::<SourceMeta>::all(client.clone()), watcher::Config::default());
@@ -224,16 +247,18 @@ async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Act
         .interval
         .map_or(INTERVAL, crate::api::Duration::to_std)
         .max(Duration::from_secs(1));
+    let mut next = interval;
     if source.spec.suspend != Some(true) {
         let outcome = guard::bounded(PASS, pass(&source, wrong, &context)).await??;
+        if outcome.unfinished {
+            next = interval.min(AGAIN);
+        }
         context.lead()?;
         status::write_status(&source, &context, outcome).await?;
     }
     context.metrics.reconciled("source", "ok", started.elapsed());
     // Jittered, so that many sources do not ask one server in step.
-    Ok(Action::requeue(
-        interval.mul_f64(0.9 + rand::random::<f64>() / 5.0),
-    ))
+    Ok(Action::requeue(next.mul_f64(0.9 + rand::random::<f64>() / 5.0)))
 }
 
 async fn pass(
@@ -271,8 +296,26 @@ async fn apply(
     }: Reading,
 ) -> Result<Outcome, SourceError> {
     let mut problems: Vec<SourceProblem> = compiled.problems.clone();
-    let existing = write::write_releases(source, context, &compiled, &mut problems).await?;
+    let name = source.name_any();
+    let (listed, lineage) = write::write_releases(source, context, &compiled, &mut problems).await?;
     context.lead()?;
+    let mut existing = write::of_source(&name, &listed);
+    let declared = compiled.declared();
+    // What this commit may not know of is not removed for not being in it.
+    existing.retain(|id, _| match lineage.get(id) {
+        Some(May::Hold) if !declared.contains(id) => {
+            let message = write::held(id, listed.get(id), &commit);
+            let place = String::new();
+            problems.push(SourceProblem { place, message });
+            false
+        }
+        Some(May::Wait) => declared.contains(id),
+        _ => true,
+    });
+    let due = context.memory(&name, |memory| memory.swept.is_none_or(|at| at.elapsed() > SWEEP));
+    if due {
+        existing.extend(remove::left_over(source, context, &compiled, |id| listed.contains_key(id)).await?);
+    }
     let status = source.status.as_ref();
     let noted = status.and_then(|status| status.baseline_commit.as_deref()?.parse().ok());
     let before = status
@@ -280,13 +323,17 @@ async fn apply(
         .and_then(|status| Some((status.applied_origin.as_deref()?, noted.as_ref())));
     let baseline = prune::baseline(before, &origin, &commit);
     let standing = Standing::of(baseline.as_ref(), &commit);
-    let removal = remove::removal(source, &context.client, &compiled, &existing, standing).await?;
-    if let Some(held) = &removal.held {
-        problems.push(SourceProblem {
-            place: String::new(),
-            message: held.clone(),
-        });
+    let removal = remove::removal(source, context, &compiled, &existing, standing).await?;
+    if due {
+        // What is held or not at its end is looked for again.
+        let done = removal.said.is_empty() && !removal.unfinished;
+        let swept = done.then(Instant::now);
+        context.memory(&name, |memory| memory.swept = swept);
     }
+    problems.extend(removal.said.into_iter().map(|message| SourceProblem {
+        place: String::new(),
+        message,
+    }));
     Ok(Outcome {
         fetched: Some(commit.clone()),
         releases: compiled.releases.len(),
@@ -300,6 +347,7 @@ async fn apply(
         applied: Some(commit),
         origin: Some(origin),
         baseline,
+        unfinished: removal.unfinished,
         problems,
     })
 }

@@ -10,8 +10,13 @@ use kube::{
 };
 
 use super::{
-    super::{compile, subject::release_id},
-    Context, SourceError,
+    super::{
+        compile,
+        subject::{declared_at, release_id},
+    },
+    Context, SourceError, fetch,
+    lineage::{self, May, Relation},
+    remove::Existing,
 };
 use crate::{
     api::{Release, ReleaseSource, meta, source::SourceProblem},
@@ -19,20 +24,21 @@ use crate::{
         error::ClusterError,
         objects::{found, within},
     },
-    names::ReleaseId,
+    names::{CommitId, ReleaseId},
     spec,
 };
 
 /// A `Release` as it is listed: one that cannot be read is written again, and hides no other.
-type Listed = DeserializeGuard<Release>;
+pub type Listed = DeserializeGuard<Release>;
 
-/// Writes every release whose spec differs from what git says; returns the releases of this source.
+/// Writes every release whose spec differs from what git says; returns all releases as they were before, and what may be
+/// done about those whose commit is not the one that git names.
 pub async fn write_releases(
     source: &ReleaseSource,
     context: &Context,
     compiled: &compile::Compiled,
     problems: &mut Vec<SourceProblem>,
-) -> Result<BTreeMap<ReleaseId, String>, SourceError> {
+) -> Result<(BTreeMap<ReleaseId, Listed>, BTreeMap<ReleaseId, May>), SourceError> {
     let all: Api<Listed> = Api::all(context.client.clone());
     let list = within(|| "list Releases".to_owned(), all.list(&ListParams::default())).await?;
     let name = source.name_any();
@@ -42,6 +48,7 @@ pub async fn write_releases(
             existing.insert(id, release);
         }
     }
+    let lineage = lineage(source, context, compiled, &existing).await;
     let sources: Api<PartialObjectMeta<ReleaseSource>> = Api::all(context.client.clone());
     for (id, merged) in &compiled.releases {
         let before = existing.get(id);
@@ -69,8 +76,19 @@ pub async fn write_releases(
             });
             continue;
         }
+        let may = lineage.get(id).copied().unwrap_or(May::Write);
+        let differs = before.is_none_or(|before| differs(&name, merged, before));
+        if may == May::Hold && differs {
+            problems.push(SourceProblem {
+                place: merged.place.clone(),
+                message: held(id, before, &compiled.commit),
+            });
+        }
+        if matches!(may, May::Hold | May::Wait) || (may == May::Write && !differs) {
+            continue;
+        }
         context.lead()?;
-        if let Err(error) = write_release(&name, context, id, merged, before).await {
+        if let Err(error) = write_release(source, context, id, merged, before).await {
             if error.is_refused() || error.is_not_found() {
                 problems.push(SourceProblem {
                     place: merged.place.clone(),
@@ -81,14 +99,74 @@ pub async fn write_releases(
             }
         }
     }
-    Ok(existing
-        .into_iter()
+    Ok((existing, lineage))
+}
+
+/// What may be done about the releases of this source whose commit is not the one that git names.
+async fn lineage(
+    source: &ReleaseSource,
+    context: &Context,
+    compiled: &compile::Compiled,
+    existing: &BTreeMap<ReleaseId, Listed>,
+) -> BTreeMap<ReleaseId, May> {
+    let name = source.name_any();
+    let others: Vec<(&ReleaseId, &Listed, CommitId)> = existing
+        .iter()
         .filter(|(_, release)| release.labels().get(meta::SOURCE) == Some(&name))
-        .map(|(id, release)| {
-            let file = release.annotations().get(meta::PATH).cloned().unwrap_or_default();
-            (id, file)
+        .filter_map(|(id, release)| {
+            let commit = declared_at(release.meta())?;
+            let declared = compiled.releases.get(id);
+            let known = declared.is_some_and(|declared| declared.provenance.commit == commit);
+            (!known).then_some((id, release, commit))
         })
-        .collect())
+        .collect();
+    let commits = others.iter().map(|(.., commit)| commit.clone()).collect();
+    let relations = lineage::relations(source, context, &compiled.commit, commits).await;
+    let place = fetch::place(source);
+    others
+        .into_iter()
+        .map(|(id, release, commit)| {
+            let relation = relations.get(&commit).copied().unwrap_or(Relation::Missing);
+            let same = release.annotations().get(meta::ORIGIN) == Some(&place);
+            (
+                id.clone(),
+                lineage::may(relation, same && fetch::only_grows(source)),
+            )
+        })
+        .collect()
+}
+
+/// Why a release is left as it is.
+pub fn held(id: &ReleaseId, release: Option<&Listed>, read: &CommitId) -> String {
+    let commit = release.and_then(|release| declared_at(release.meta()));
+    format!(
+        "release {id} was written from commit {}, which is not part of the history of {}: it is left as it is, since it \
+         may be newer. If the branch was rewritten, set git.allowRewrite",
+        commit.as_ref().map_or("?", CommitId::short),
+        read.short()
+    )
+}
+
+/// The releases of a source.
+pub fn of_source(source: &str, listed: &BTreeMap<ReleaseId, Listed>) -> BTreeMap<ReleaseId, Existing> {
+    listed
+        .iter()
+        .filter(|(_, release)| {
+            release
+                .labels()
+                .get(meta::SOURCE)
+                .is_some_and(|label| label == source)
+        })
+        .map(|(id, release)| {
+            let annotations = release.annotations();
+            let existing = Existing {
+                file: annotations.get(meta::PATH).cloned().unwrap_or_default(),
+                seen: release.uid().zip(release.resource_version()),
+                marked: annotations.contains_key(meta::REMOVING),
+            };
+            (id.clone(), existing)
+        })
+        .collect()
 }
 
 fn refusal(id: &ReleaseId, error: &ClusterError) -> String {
@@ -102,25 +180,28 @@ fn refusal(id: &ReleaseId, error: &ClusterError) -> String {
     }
 }
 
+/// Whether a release is not as git declares it.
+fn differs(source: &str, merged: &compile::Declared, before: &Listed) -> bool {
+    let hash = spec::spec_hash(&merged.spec);
+    let written = before.annotations().get(meta::SPEC_HASH) == Some(&hash);
+    let ours = before
+        .labels()
+        .get(meta::SOURCE)
+        .is_some_and(|label| label == source);
+    let stays = !before.annotations().contains_key(meta::REMOVING);
+    let same = |before: &Release| spec::spec_hash(&before.spec) == hash;
+    !(written && ours && stays && before.0.as_ref().is_ok_and(same))
+}
+
 async fn write_release(
-    source: &str,
+    source: &ReleaseSource,
     context: &Context,
     id: &ReleaseId,
     merged: &compile::Declared,
     before: Option<&Listed>,
 ) -> Result<(), ClusterError> {
+    let name = source.name_any();
     let hash = spec::spec_hash(&merged.spec);
-    if let Some(before) = before {
-        let written = before.annotations().get(meta::SPEC_HASH) == Some(&hash);
-        let ours = before
-            .labels()
-            .get(meta::SOURCE)
-            .is_some_and(|label| label == source);
-        let same = |before: &Release| spec::spec_hash(&before.spec) == hash;
-        if written && ours && before.0.as_ref().is_ok_and(same) {
-            return Ok(());
-        }
-    }
     let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let mut object = Release::new(id.name.as_str(), merged.spec.clone());
     object.metadata.namespace = Some(id.namespace.to_string());
@@ -128,12 +209,12 @@ async fn write_release(
         object.metadata = before.meta().clone();
     }
     object.metadata.managed_fields = None;
-    object
-        .labels_mut()
-        .insert(meta::SOURCE.to_owned(), source.to_owned());
+    object.labels_mut().insert(meta::SOURCE.to_owned(), name.clone());
     let annotations = object.annotations_mut();
     let provenance = &merged.provenance;
+    annotations.remove(meta::REMOVING);
     annotations.insert(meta::SPEC_HASH.to_owned(), hash);
+    annotations.insert(meta::ORIGIN.to_owned(), fetch::place(source));
     annotations.insert(meta::COMMIT.to_owned(), provenance.commit.to_string());
     annotations.insert(meta::AUTHOR.to_owned(), provenance.author.clone());
     if merged.spec.version.is_some() || !annotations.contains_key(meta::PATH) {
@@ -157,6 +238,6 @@ async fn write_release(
     } else {
         within(|| format!("create Release {id}"), api.create(&params, &object)).await?;
     }
-    tracing::info!(release = %id, source, commit = %provenance.commit, "release written");
+    tracing::info!(release = %id, source = name, commit = %provenance.commit, "release written");
     Ok(())
 }
