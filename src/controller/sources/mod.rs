@@ -387,6 +387,15 @@ async fn apply(
         let swept = done.then(Instant::now);
         context.memory(&name, |memory| memory.swept = swept);
     }
+    for id in removal.version_removed {
+        let Some((release, found)) = listed.get(&id).zip(existing.get(&id)) else { continue };
+        problems.push(write::version_removed(&id, &found.file));
+        // A document without a version was written above.
+        if !compiled.releases.contains_key(&id) {
+            context.lead()?;
+            write::take_version(context, &id, release).await?;
+        }
+    }
     problems.extend(removal.said.into_iter().map(|message| SourceProblem {
         place: String::new(),
         message,
