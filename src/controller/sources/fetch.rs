@@ -25,6 +25,7 @@ const FETCH: FetchLimits = FetchLimits {
 };
 
 /// What was read.
+#[derive(Clone)]
 pub struct Reading {
     /// What the commit declares.
     pub compiled: Arc<Compiled>,

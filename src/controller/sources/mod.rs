@@ -4,6 +4,7 @@ mod fetch;
 mod lineage;
 mod remove;
 mod status;
+mod wakes;
 mod write;
 
 use std::{
@@ -13,20 +14,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     core::PartialObjectMeta,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt as _,
         controller::{self, Action, Error as LoopError},
         reflector::ObjectRef,
-        watcher,
+        watcher::{self, watcher},
     },
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{fetch::Reading, lineage::May, status::Outcome};
+use self::{fetch::Reading, lineage::May, status::Outcome, wakes::Wakes};
 use super::{
     Parts,
     compile::Compiled,
@@ -131,8 +132,21 @@ pub struct Context {
 struct Remembered {
     /// The last commit that was read, so that a pass without news reads nothing.
     compiled: Option<Arc<Compiled>>,
+    /// What the last fetch brought.
+    last: Option<Last>,
     /// When objects without a `Release` were last looked for.
     swept: Option<Instant>,
+}
+
+/// What the last fetch of a source brought.
+#[derive(Clone)]
+struct Last {
+    /// Of which version of the source.
+    version: (Option<String>, Option<i64>),
+    /// When the next one is due; a pass before it enforces what is known.
+    due: Instant,
+    /// What was read; `None` when nothing could be.
+    read: Option<Reading>,
 }
 
 impl Context {
@@ -187,16 +201,7 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
     let passes = controller
         .with_config(controller::Config::default().concurrency(4))
         // A Release that somebody deleted or changed is written again at once.
-        .watches(
-            Api::<Meta>::all(client),
-            watcher::Config::default().labels(meta::SOURCE),
-            |release: Meta| {
-                release
-                    .labels()
-                    .get(meta::SOURCE)
-                    .map(|source| ObjectRef::<SourceMeta>::new(source))
-            },
-        )
+        .reconcile_on(wakes_of_releases(client, Arc::clone(&parts.metrics)))
         .graceful_shutdown_on(token.cancelled_owned())
         .run(reconcile, error_policy, context)
         .for_each(|result| {
@@ -212,6 +217,31 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
             futures::future::ready(())
         });
     guard::opening(gate, &store, passes).await;
+}
+
+/// The sources of releases that changed, beyond their status.
+fn wakes_of_releases(
+    client: kube::Client,
+    metrics: Arc<Metrics>,
+) -> impl Stream<Item = ObjectRef<SourceMeta>> + Send {
+    let config = watcher::Config::default().labels(meta::SOURCE);
+    let mut wakes = Wakes::default();
+    watcher(Api::<Meta>::all(client), config)
+        .default_backoff()
+        .flat_map(move |event| {
+            let woken = match event {
+                Ok(event) => wakes.of(event),
+                Err(error) => {
+                    metrics.watch_failed("Release");
+                    tracing::warn!(error = %error, "a watch of the source loop failed; it starts again");
+                    Vec::new()
+                }
+            };
+            let woken = woken
+                .into_iter()
+                .map(|source| ObjectRef::<SourceMeta>::new(&source));
+            futures::stream::iter(woken)
+        })
 }
 
 #[allow(
@@ -247,42 +277,69 @@ async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Act
         .interval
         .map_or(INTERVAL, crate::api::Duration::to_std)
         .max(Duration::from_secs(1));
-    let mut next = interval;
+    let mut next = interval.mul_f64(0.9 + rand::random::<f64>() / 5.0);
     if source.spec.suspend != Some(true) {
-        let outcome = guard::bounded(PASS, pass(&source, wrong, &context)).await??;
-        if outcome.unfinished {
-            next = interval.min(AGAIN);
+        // Jittered, so that many sources do not ask one server in step.
+        let due = Instant::now() + next;
+        let (outcome, due) = guard::bounded(PASS, pass(&source, wrong, due, &context)).await??;
+        next = due.saturating_duration_since(Instant::now());
+        if let Some(outcome) = outcome {
+            if outcome.unfinished {
+                next = next.min(AGAIN);
+            }
+            context.lead()?;
+            status::write_status(&source, &context, outcome).await?;
         }
-        context.lead()?;
-        status::write_status(&source, &context, outcome).await?;
     }
     context.metrics.reconciled("source", "ok", started.elapsed());
-    // Jittered, so that many sources do not ask one server in step.
-    Ok(Action::requeue(next.mul_f64(0.9 + rand::random::<f64>() / 5.0)))
+    Ok(Action::requeue(next))
 }
 
 async fn pass(
     source: &ReleaseSource,
     wrong: Option<String>,
+    due: Instant,
     context: &Context,
-) -> Result<Outcome, SourceError> {
-    let read = match wrong {
-        None => fetch::read(source, context).await?,
-        Some(wrong) => Err(Failure::new(
-            "Invalid",
-            format!("the spec cannot be read: {wrong}"),
-        )),
-    };
-    match read {
-        Ok(reading) => apply(source, context, reading).await,
-        Err(failure) => {
-            // What was read last stays in force against hand edits and deletions.
-            if let Some(compiled) = context.remembered(&source.name_any()) {
-                write::write_releases(source, context, &compiled, &mut Vec::new()).await?;
-            }
-            Ok(Outcome::failed(source, failure))
-        }
+) -> Result<(Option<Outcome>, Instant), SourceError> {
+    if let Some(wrong) = wrong {
+        let failure = Failure::new("Invalid", format!("the spec cannot be read: {wrong}"));
+        enforce(source, context).await?;
+        return Ok((Some(Outcome::failed(source, failure)), due));
     }
+    let name = source.name_any();
+    let version = (source.metadata.uid.clone(), source.metadata.generation);
+    let last = context.memory(&name, |memory| memory.last.clone());
+    if let Some(last) = last.filter(|last| last.version == version && Instant::now() < last.due) {
+        // Woken by a change in the cluster: git has nothing new to say.
+        let outcome = match last.read {
+            Some(reading) => Some(apply(source, context, reading).await?),
+            None => enforce(source, context).await.map(|()| None)?,
+        };
+        return Ok((outcome, last.due));
+    }
+    let read = fetch::read(source, context).await?;
+    let last = Last {
+        version,
+        due,
+        read: read.as_ref().ok().cloned(),
+    };
+    context.memory(&name, |memory| memory.last = Some(last));
+    let outcome = match read {
+        Ok(reading) => apply(source, context, reading).await?,
+        Err(failure) => {
+            enforce(source, context).await?;
+            Outcome::failed(source, failure)
+        }
+    };
+    Ok((Some(outcome), due))
+}
+
+/// What was read last stays in force against hand edits and deletions.
+async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), SourceError> {
+    if let Some(compiled) = context.remembered(&source.name_any()) {
+        write::write_releases(source, context, &compiled, &mut Vec::new()).await?;
+    }
+    Ok(())
 }
 
 /// Brings the `Release` objects to what was read.
@@ -329,6 +386,15 @@ async fn apply(
         let done = removal.said.is_empty() && !removal.unfinished;
         let swept = done.then(Instant::now);
         context.memory(&name, |memory| memory.swept = swept);
+    }
+    for id in removal.version_removed {
+        let Some((release, found)) = listed.get(&id).zip(existing.get(&id)) else { continue };
+        problems.push(write::version_removed(&id, &found.file));
+        // A document without a version was written above.
+        if !compiled.releases.contains_key(&id) {
+            context.lead()?;
+            write::take_version(context, &id, release).await?;
+        }
     }
     problems.extend(removal.said.into_iter().map(|message| SourceProblem {
         place: String::new(),

@@ -51,6 +51,8 @@ pub struct Existing {
 pub struct Removal {
     /// What is not, or not yet, removed, and why.
     pub said: Vec<String>,
+    /// Releases whose file is still there and gives them no version any more: they are kept.
+    pub version_removed: Vec<ReleaseId>,
     /// Whether the next pass should come soon.
     pub unfinished: bool,
 }
@@ -100,6 +102,7 @@ pub async fn removal(
         facts,
     );
     removal.said.extend(plan.held);
+    removal.version_removed = plan.version_removed;
     for (id, _) in begun.filter(|(id, _)| !plan.remove.contains(*id)) {
         context.lead()?;
         // It stays after all, so it is served again.

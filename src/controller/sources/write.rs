@@ -180,6 +180,52 @@ fn refusal(id: &ReleaseId, error: &ClusterError) -> String {
     }
 }
 
+/// What is said of a release whose file is still there and gives it no version any more.
+pub fn version_removed(id: &ReleaseId, file: &str) -> SourceProblem {
+    SourceProblem {
+        place: file.to_owned(),
+        message: format!(
+            "VersionRemoved: the file gives release {id} no version any more, so what runs is kept; to remove the release, \
+             remove the file, else give the version again"
+        ),
+    }
+}
+
+/// Takes the version out of a `Release` of which its file says nothing any more, so that its own status says so too.
+pub async fn take_version(context: &Context, id: &ReleaseId, release: &Listed) -> Result<(), ClusterError> {
+    let Some(object) = release.0.as_ref().ok().and_then(without_version) else {
+        return Ok(());
+    };
+    let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let attempted = || format!("write Release {id}");
+    match within(attempted, api.replace(id.name.as_str(), &by_source(), &object)).await {
+        Err(error) if !error.is_conflict() && !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The same without a version, as a source writes it; `None` where it is that already.
+fn without_version(release: &Release) -> Option<Release> {
+    let mut object = release.clone();
+    object.spec.version = None;
+    let hash = spec::spec_hash(&object.spec);
+    let written = release.annotations().get(meta::SPEC_HASH) == Some(&hash);
+    if written && release.spec.version.is_none() {
+        return None;
+    }
+    object.status = None;
+    object.metadata.managed_fields = None;
+    object.annotations_mut().insert(meta::SPEC_HASH.to_owned(), hash);
+    Some(object)
+}
+
+fn by_source() -> PostParams {
+    PostParams {
+        field_manager: Some("slipway-source".to_owned()),
+        ..PostParams::default()
+    }
+}
+
 /// Whether a release is not as git declares it.
 fn differs(source: &str, merged: &compile::Declared, before: &Listed) -> bool {
     let hash = spec::spec_hash(&merged.spec);
@@ -224,10 +270,7 @@ async fn write_release(
         .map(|at| at.to_string())
         .unwrap_or_default();
     annotations.insert(meta::COMMITTED_AT.to_owned(), at);
-    let params = PostParams {
-        field_manager: Some("slipway-source".to_owned()),
-        ..PostParams::default()
-    };
+    let params = by_source();
     // A replace carries the resourceVersion that was listed, and takes away what a hand added to the spec.
     if before.is_some() {
         within(
@@ -240,4 +283,22 @@ async fn write_release(
     }
     tracing::info!(release = %id, source = name, commit = %provenance.commit, "release written");
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_taken_once_and_as_the_source_writes_it() {
+        let mut release = Release::new("a", crate::api::ReleaseSpec::default());
+        release.spec.version = Some("1.0.0".to_owned());
+        release.spec.image = Some("x".to_owned());
+        let taken = without_version(&release).unwrap();
+        assert_eq!((taken.spec.version.clone(), taken.spec.image.clone()), (None, Some("x".to_owned())));
+        let written = taken.annotations().get(meta::SPEC_HASH);
+        assert_eq!(written, Some(&spec::spec_hash(&taken.spec)));
+        assert!(without_version(&taken).is_none());
+    }
 }
