@@ -5,9 +5,13 @@
 pub mod check;
 pub mod controller;
 pub mod crds;
+pub mod explain;
+pub mod history;
 mod layers;
+mod reach;
 pub mod reference;
 pub mod render;
+pub mod status;
 
 use std::process::ExitCode;
 
@@ -33,6 +37,12 @@ pub enum Command {
     Check(check::Args),
     /// Print the objects of releases, without a cluster.
     Render(render::Args),
+    /// Say how every release is, problems first.
+    Status(status::Args),
+    /// Say why a release is as it is, and what to do.
+    Explain(explain::Args),
+    /// List the revisions of a release.
+    History(history::Args),
     /// Print the page of every field, as Markdown.
     Reference,
 }
@@ -50,6 +60,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Crds(args) => crds::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Reference => reference::run(),
     };
     let Err(error) = result else {
