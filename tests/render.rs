@@ -65,6 +65,7 @@ impl Release {
             },
             verify_window: Duration::from_secs(60),
             verify_max_restarts: 0,
+            suspend: None,
             on_secret_change: slipway::api::release::OnSecretChange::Roll,
             on_failure: OnFailure::Rollback,
             retain_revisions: 5,

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use kube::CustomResource;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{Condition, Duration};
@@ -112,6 +112,9 @@ pub struct ReleaseSpec {
     /// What is kept of the past.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retain: Option<Retain>,
+    /// What runs is kept, and nothing new goes out, until a commit removes this or its time has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<Suspend>,
     /// Raise it to try a failed version again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
@@ -265,6 +268,19 @@ pub enum OnSecretChange {
     Roll,
     /// Pods get the new value when they start for another reason.
     Ignore,
+}
+
+/// Why nothing new goes out, and for how long.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Suspend {
+    /// One sentence for those who look at the status.
+    #[schemars(length(max = 400))]
+    pub reason: String,
+    /// When it ends by itself, such as `2026-12-01T08:00:00Z`; with a commit alone when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub until: Option<String>,
 }
 
 /// What is kept of the past. The running and the last Live revision always stay.
@@ -528,7 +544,9 @@ impl JsonSchema for EnvValue {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         // A string or an object: a structural schema has no other word for that.
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true, "maxLength": 32768, "maxProperties": 2, "maxItems": 0
+        })
     }
 }
 
@@ -549,17 +567,32 @@ pub struct Health {
 }
 
 /// The object form of [`Health`], as it is written.
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct HealthObject {
+    /// The path that answers 200 when a pod can serve; TCP alone when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+    /// Another port than `port`.
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    /// Headers of the request.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
+    /// How long a pod may take until it listens; `2m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     startup: Option<Duration>,
+}
+
+/// The object forms that a structural schema cannot hold beside their short forms, by field, for the reference.
+#[must_use]
+pub fn long_forms() -> [(&'static str, Schema); 2] {
+    let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+    let generator = settings.into_generator();
+    [
+        ("health", generator.clone().into_root_schema_for::<HealthObject>()),
+        ("migrate", generator.into_root_schema_for::<MigrateOptions>()),
+    ]
 }
 
 impl From<Health> for HealthObject {
@@ -617,7 +650,9 @@ impl JsonSchema for Health {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true, "maxLength": 1024, "maxProperties": 4, "maxItems": 0
+        })
     }
 }
 
@@ -710,7 +745,9 @@ impl JsonSchema for Migrate {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true, "maxLength": 0, "maxProperties": 16, "maxItems": 64
+        })
     }
 }
 

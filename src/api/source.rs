@@ -97,10 +97,14 @@ pub struct ReleaseSourceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub applied_commit: Option<String>,
-    /// Hash of url, branch and paths at that commit: after a change nothing is removed until a new commit.
+    /// Hash of url, branch and paths at that commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub applied_origin: Option<String>,
+    /// The first commit since the source, or its url, branch or paths, were new: nothing is removed at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub baseline_commit: Option<String>,
     /// How many releases git declares here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub releases: Option<i64>,

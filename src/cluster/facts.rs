@@ -98,7 +98,22 @@ pub fn job(id: &ReleaseId, job: &Job) -> Option<JobSeen> {
         resumed: status.start_time.is_some() || counted || job.metadata.generation.is_some_and(|n| n > 1),
         deleting: job.metadata.deletion_timestamp.is_some(),
         finished: job_end(job),
+        blocked: None,
     })
+}
+
+/// Why no pod of a Job could be made, from the words of its `FailedCreate` event.
+#[must_use]
+pub fn blocked(message: &str) -> String {
+    let kind = if message.contains("quota") {
+        "Quota"
+    } else if message.contains("violates PodSecurity") {
+        "PodSecurity"
+    } else {
+        "Config"
+    };
+    let message: String = message.chars().take(400).collect();
+    format!("{kind}: {message}")
 }
 
 /// The terminal condition: `Complete` or `Failed`, not `FailureTarget`, under which a pod may still run.

@@ -1,6 +1,7 @@
 //! What talks to the Kubernetes API: clients, the lease, reading what a pass needs, writing what it decided.
 
 pub mod connect;
+pub mod custom;
 pub mod error;
 pub mod facts;
 pub mod hash_key;

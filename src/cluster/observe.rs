@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
-    core::v1::{ConfigMap, Namespace as NamespaceObject, Pod, Secret},
+    core::v1::{ConfigMap, Event, Namespace as NamespaceObject, Pod, Secret},
 };
 use kube::{
     Api, Client, ResourceExt as _,
@@ -167,6 +167,25 @@ pub async fn jobs(client: &Client, id: &ReleaseId) -> Result<Vec<JobSeen>, Clust
         .filter(|job| job.name_any().starts_with(&prefix))
         .filter_map(|job| facts::job(id, job))
         .collect())
+}
+
+/// Why there is no pod of a Job that should have one; `None` while nothing is known against it.
+pub async fn blocked(client: &Client, id: &ReleaseId, job: &JobSeen) -> Result<Option<String>, ClusterError> {
+    let api: Api<Event> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let selector = format!("involvedObject.uid={},reason=FailedCreate", job.uid);
+    let params = ListParams::default().fields(&selector);
+    let list = within(
+        || format!("list the events of Job {} of {id}", job.name),
+        api.list(&params),
+    )
+    .await?;
+    let newest = list
+        .items
+        .into_iter()
+        .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+    Ok(newest
+        .and_then(|event| event.message)
+        .map(|message| facts::blocked(&message)))
 }
 
 /// All pods of a release: those of migrations and those of processes. `proof` is looked for in the log of a migration

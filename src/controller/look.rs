@@ -43,8 +43,14 @@ pub async fn look(
     )?;
     let (architectures, boots) = nodes(context).await?;
     // After the ledger: what is absent now was absent when the ledger was read, or is gone since.
-    let jobs = observe::jobs(client, &id).await?;
+    let mut jobs = observe::jobs(client, &id).await?;
     let (mut job_pods, pods) = pods(context, &id, boots, ledger.as_ref(), now).await?;
+    for job in &mut jobs {
+        let waits = job.key.is_some() && job.resumed && !job.suspended && job.finished.is_none();
+        if waits && !job_pods.iter().any(|pod| pod.job == job.uid) {
+            job.blocked = observe::blocked(client, &id, job).await?;
+        }
+    }
     subject.architectures = revisions
         .objects
         .iter()

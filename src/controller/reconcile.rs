@@ -23,18 +23,20 @@ use super::{
     context::Context,
     guard::Stopped,
     look::{ask, ask_tag, look},
-    subject::Subject,
+    releases::Meta,
+    subject::{Subject, release_id},
 };
 use crate::{
-    api::{Release, ReleaseStatus},
+    api::{Release, ReleaseStatus, meta},
     cluster::{
+        custom,
         error::{ClusterError, Intent, backoff},
         objects::{found, within},
     },
     names::ReleaseId,
     plan::{Decision, Observed, Phase, Stage, Step, Wait, decide, observed::ImageSeen, rollout},
     render::ObjectKey,
-    spec::declared::ImagePick,
+    spec::{declared::ImagePick, strict},
     status::release_status,
 };
 
@@ -90,14 +92,9 @@ impl ReconcileError {
 }
 
 /// One pass over a release.
-pub async fn reconcile(release: Arc<Release>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let api: Api<Release> = Api::namespaced(
-        context.client.clone(),
-        release.meta().namespace.as_deref().unwrap_or_default(),
-    );
-    let name = release.meta().name.clone().unwrap_or_default();
+pub async fn reconcile(release: Arc<Meta>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     // The cache that called may be behind; what is acted on is what the API server has now.
-    let Some(object) = found(within(|| format!("get Release {name}"), api.get(&name)).await)? else {
+    let Some(object) = custom::get(&context.client, release.meta(), strict::unreadable).await? else {
         return Ok(Action::await_change());
     };
     let Some(mut subject) = Subject::read(object) else {
@@ -332,7 +329,7 @@ async fn patch_status(
     status: &ReleaseStatus,
 ) -> Result<(), ClusterError> {
     let id = &subject.id;
-    let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let api: Api<Meta> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let params = PatchParams::apply("slipway-status").force();
     let patch = Patch::Apply(json!({
         "apiVersion": Release::api_version(&()),
@@ -414,18 +411,19 @@ async fn tell_refusal(context: &Context, subject: &Subject, error: &ReconcileErr
     clippy::needless_pass_by_value,
     reason = "the signature that kube's Controller asks for"
 )]
-pub fn error_policy(release: Arc<Release>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    let Some(subject) = Subject::read((*release).clone()) else {
+pub fn error_policy(release: Arc<Meta>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let Some(id) = release_id(release.meta()) else {
         return Action::await_change();
     };
-    let id = subject.id.clone();
+    let commit = release.meta().annotations.as_ref();
+    let commit = commit.and_then(|all| all.get(meta::COMMIT)).map_or("none", |c| c);
     let mut failures = 0;
     context.memory.update(&id, |memory| {
         memory.failures = memory.failures.saturating_add(1);
         failures = memory.failures;
     });
     tracing::warn!(
-        release = %id, commit = subject.commit(), category = error.category(), error = %error.sentence(), "pass failed"
+        release = %id, commit, category = error.category(), error = %error.sentence(), "pass failed"
     );
     match error.intent() {
         Intent::Stall => Action::requeue(Duration::from_secs(30)),

@@ -8,9 +8,9 @@ use kube::{
     api::{DeleteParams, Preconditions},
 };
 
-use super::compile::Compiled;
+use super::{compile::Compiled, releases::Meta};
 use crate::{
-    api::{Release, ReleaseSource},
+    api::ReleaseSource,
     cluster::{
         error::ClusterError,
         objects::{self, KINDS, found, within},
@@ -91,7 +91,7 @@ async fn remove(client: &Client, id: &ReleaseId) -> Result<bool, ClusterError> {
     for kind in KINDS.into_iter().filter(|kind| !exposing.contains(kind)).rev() {
         delete_all(client, id, kind).await?;
     }
-    let api: Api<Release> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let api: Api<Meta> = Api::namespaced(client.clone(), id.namespace.as_str());
     let Some(release) = found(within(|| format!("get Release {id}"), api.get(id.name.as_str())).await)?
     else {
         return Ok(true);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use kube::ResourceExt as _;
+use kube::{ResourceExt as _, api::ObjectMeta};
 
 use crate::{
     api::{Release, meta},
+    cluster::custom::Custom,
     names::{Digest, ReleaseId, RevisionNumber},
     plan::observed::Declaration,
     render::{Input, OwnerRef, Provenance},
@@ -33,11 +34,8 @@ pub struct Subject {
 impl Subject {
     /// Reads the object; `None` when its name could never be a release's.
     #[must_use]
-    pub fn read(object: Release) -> Option<Self> {
-        let id = ReleaseId {
-            namespace: object.namespace()?.parse().ok()?,
-            name: object.name_any().parse().ok()?,
-        };
+    pub fn read(Custom { object, wrong }: Custom<Release>) -> Option<Self> {
+        let id = release_id(&object.metadata)?;
         let annotations = object.annotations();
         let source = object.labels().get(meta::SOURCE).cloned();
         let provenance = annotations
@@ -49,11 +47,12 @@ impl Subject {
                 path: annotations.get(meta::PATH).cloned().unwrap_or_default(),
             });
         let written = annotations.get(meta::SPEC_HASH);
-        let edited = source.is_some() && written != Some(&spec::spec_hash(&object.spec));
-        let declaration = if edited {
-            Declaration::Edited
-        } else {
-            declaration(&id, &object)
+        let edited = wrong.is_some() || written != Some(&spec::spec_hash(&object.spec));
+        let declaration = match wrong {
+            // What cannot be read is not what the source wrote.
+            _ if edited && source.is_some() => Declaration::Edited,
+            Some(wrong) => Declaration::Invalid(vec![wrong]),
+            None => declaration(&id, &object),
         };
         let owner = match (&source, object.metadata.uid.as_deref()) {
             (None, Some(uid)) => uid.parse().ok().map(|uid| OwnerRef {
@@ -112,10 +111,50 @@ impl Subject {
     }
 }
 
+/// The release that an object is, if its name can be one.
+#[must_use]
+pub fn release_id(meta: &ObjectMeta) -> Option<ReleaseId> {
+    Some(ReleaseId {
+        namespace: meta.namespace.as_deref()?.parse().ok()?,
+        name: meta.name.as_deref()?.parse().ok()?,
+    })
+}
+
 fn declaration(id: &ReleaseId, object: &Release) -> Declaration {
     match spec::declare(&id.name, &object.spec) {
         Ok(Some(declared)) => Declaration::Valid(Box::new(declared)),
         Ok(None) => Declaration::NoVersion,
         Err(rejections) => Declaration::Invalid(rejections.iter().map(ToString::to_string).collect()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{cluster::custom, spec::strict};
+
+    fn subject(labels: &serde_json::Value, spec: &serde_json::Value) -> Subject {
+        let object = json!({
+            "apiVersion": "slipway.dev/v1alpha1", "kind": "Release",
+            "metadata": {"name": "a", "namespace": "shop", "labels": labels},
+            "spec": spec,
+        });
+        Subject::read(custom::read(
+            serde_json::from_value(object).unwrap(),
+            strict::unreadable,
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_where_a_hand_wrote_it_and_waits_for_its_source_where_it_has_one() {
+        let odd = json!({"image": "x", "version": "1.0.0", "env": {"X": 5}});
+        let by_hand = subject(&json!({}), &odd).declaration;
+        assert!(matches!(by_hand, Declaration::Invalid(why) if why[0].starts_with("`env.X` must be")));
+        let of_source = subject(&json!({meta::SOURCE: "all"}), &odd).declaration;
+        assert!(matches!(of_source, Declaration::Edited));
     }
 }

@@ -14,7 +14,10 @@ use super::{
 use crate::{
     api::{release::OnFailure, revision::Outcome},
     names::{Digest, RevisionNumber},
-    spec::{Declared, declared::ImagePick},
+    spec::{
+        Declared,
+        declared::{ImagePick, Suspension},
+    },
 };
 
 /// How long until a registry or a lock is asked again.
@@ -64,6 +67,11 @@ pub fn decide(o: &Observed) -> Decision {
 }
 
 fn valid(o: &Observed, declared: &Declared) -> Decision {
+    if let Some(suspension) = &declared.suspend
+        && suspension.until.is_none_or(|until| o.now < until)
+    {
+        return suspended(o, declared, suspension);
+    }
     let matches = |revision: &Revision| matches(o, declared, revision);
     match (&o.current, &o.live) {
         (Some(current), _) if matches(current) && current.outcome != Some(Outcome::Superseded) => {
@@ -75,6 +83,32 @@ fn valid(o: &Observed, declared: &Declared) -> Decision {
         }
         (current, Some(live)) if matches(live) => back_to(o, declared, current.as_ref(), live),
         _ => renew(o, declared),
+    }
+}
+
+/// A commit asked for a pause: what runs is kept as it is, and only a migration that has begun comes to its end.
+fn suspended(o: &Observed, declared: &Declared, suspension: &Suspension) -> Decision {
+    if let Some(current) = &o.current
+        && let Some(decision) = wait_for_running(o, declared, current)
+    {
+        return decision;
+    }
+    let until = suspension.until.map_or_else(
+        || "a commit removes `suspend`".to_owned(),
+        |until| until.to_string(),
+    );
+    let runs = o
+        .live
+        .as_ref()
+        .map_or_else(String::new, |live| format!("; {} runs", live.version));
+    let message = format!("suspended until {until}: {}{runs}", suspension.reason);
+    let decision = steady(o, None).saying(Phase::Suspended, message);
+    match suspension.until {
+        None => decision,
+        Some(until) => {
+            let left = Duration::try_from(until.duration_since(o.now)).unwrap_or_default();
+            decision.after(left.clamp(Duration::from_secs(1), Duration::from_secs(600)))
+        }
     }
 }
 

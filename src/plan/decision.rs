@@ -215,6 +215,8 @@ pub enum Phase {
     RolledBack,
     /// Something from outside is missing; its reason.
     Waiting(String),
+    /// A commit asked for a pause.
+    Suspended,
     /// The spec cannot be.
     Rejected,
     /// There is no version here.

@@ -97,6 +97,7 @@ pub fn declared(version: u32) -> Declared {
         verify_window: Span::from_secs(60),
         verify_max_restarts: 0,
         on_failure: OnFailure::Rollback,
+        suspend: None,
         on_secret_change: crate::api::release::OnSecretChange::Roll,
         retain_revisions: 5,
         retain_failed_jobs: 5,
@@ -257,6 +258,7 @@ pub fn job(revision: &Revision, run: u32) -> JobSeen {
         resumed: false,
         deleting: false,
         finished: None,
+        blocked: None,
     }
 }
 

@@ -572,7 +572,8 @@ fn watch(
             over: job.resource_version.clone(),
         });
     }
-    match pods.iter().find_map(|pod| pod.stuck.as_ref()) {
+    let stuck = pods.iter().find_map(|pod| pod.stuck.as_ref());
+    match stuck.or(job.blocked.as_ref().filter(|_| pods.is_empty())) {
         Some(stuck) => {
             let reason = ["ImagePull", "Unschedulable", "PodSecurity", "Quota", "Config"]
                 .into_iter()

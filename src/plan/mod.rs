@@ -31,6 +31,14 @@ pub mod serve;
     clippy::panic,
     clippy::indexing_slicing
 )]
+mod effects;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 mod fixtures;
 #[cfg(test)]
 #[allow(

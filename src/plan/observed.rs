@@ -226,6 +226,8 @@ pub struct JobSeen {
     pub deleting: bool,
     /// Its terminal condition.
     pub finished: Option<JobEnd>,
+    /// Why Kubernetes makes no pod of it: `Quota: …`, `PodSecurity: …`.
+    pub blocked: Option<String>,
 }
 
 /// The terminal condition of a Job.

@@ -83,6 +83,7 @@ impl Fixture {
                 verify_window: Duration::from_secs(60),
                 verify_max_restarts: 0,
                 on_failure: OnFailure::Rollback,
+                suspend: None,
                 on_secret_change: crate::api::release::OnSecretChange::Roll,
                 retain_revisions: 5,
                 retain_failed_jobs: 5,

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use crate::names::ReleaseId;
+use crate::names::{CommitId, ReleaseId};
 
 /// How many releases one commit may remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +67,36 @@ impl MaxDeletions {
 /// How a commit relates to what its source applied before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// The source never applied a commit.
-    FirstCommit,
-    /// Url, branch or paths are others than when the last commit was applied.
-    OriginChanged,
-    /// It follows on a commit of the same origin.
+    /// The first commit of the source, or the first since its url, branch or paths changed, however often it is read.
+    Baseline,
+    /// It follows on such a commit.
     Continued,
+}
+
+impl Standing {
+    /// The standing of a commit under this baseline.
+    #[must_use]
+    pub fn of(baseline: Option<&CommitId>, commit: &CommitId) -> Self {
+        if baseline == Some(commit) {
+            Self::Baseline
+        } else {
+            Self::Continued
+        }
+    }
+}
+
+/// The baseline of a source: the commit at which its origin was new. `before` is what the last pass noted: the origin
+/// that it read from, and its baseline.
+#[must_use]
+pub fn baseline(
+    before: Option<(&str, Option<&CommitId>)>,
+    origin: &str,
+    commit: &CommitId,
+) -> Option<CommitId> {
+    match before {
+        Some((known, baseline)) if known == origin => baseline.cloned(),
+        _ => Some(commit.clone()),
+    }
 }
 
 /// What is known about the commit.
@@ -157,14 +181,10 @@ fn reason_to_hold(gone: &[ReleaseId], existing: usize, facts: PruneFacts) -> Opt
             "{what} is not declared any more and is kept until the commit has no problem"
         ));
     }
-    let why = match standing {
-        Standing::FirstCommit => Some("the source is new"),
-        Standing::OriginChanged => Some("its url, branch or paths changed"),
-        Standing::Continued => None,
-    };
-    if let Some(why) = why {
+    if standing == Standing::Baseline {
         return Some(format!(
-            "{what} is not declared and is kept: {why}; the next commit removes it"
+            "{what} is not declared and is kept: this is the first commit since the source, or its url, branch or \
+             paths, were new; the next commit to its paths removes it"
         ));
     }
     if max_deletions.allows(gone.len(), existing) {
@@ -243,11 +263,7 @@ mod tests {
                 ..FACTS
             },
             PruneFacts {
-                standing: Standing::FirstCommit,
-                ..FACTS
-            },
-            PruneFacts {
-                standing: Standing::OriginChanged,
+                standing: Standing::Baseline,
                 ..FACTS
             },
             PruneFacts {
@@ -315,6 +331,35 @@ mod tests {
     }
 
     #[test]
+    fn a_baseline_stays_through_every_pass_over_its_commit_and_falls_with_the_next_commit() {
+        let [a, b]: [CommitId; 2] = ["a", "b"].map(|c| c.repeat(40).parse().unwrap());
+        let mut noted: Option<(&str, Option<CommitId>)> = None;
+        let mut pass = |origin: &'static str, commit: &CommitId| {
+            let before = noted
+                .as_ref()
+                .map(|(origin, baseline)| (*origin, baseline.as_ref()));
+            let baseline = baseline(before, origin, commit);
+            let standing = Standing::of(baseline.as_ref(), commit);
+            noted = Some((origin, baseline));
+            standing
+        };
+        let seen = [
+            ("x", &a),
+            ("x", &a),
+            ("x", &b),
+            ("y", &b),
+            ("y", &b),
+            ("y", &a),
+            ("y", &a),
+        ];
+        let (held, goes) = (Standing::Baseline, Standing::Continued);
+        assert_eq!(
+            seen.map(|(origin, commit)| pass(origin, commit)),
+            [held, held, goes, held, held, goes, goes]
+        );
+    }
+
+    #[test]
     fn limits_are_read_as_written_in_the_source() {
         assert_eq!("30%".parse(), Ok(MaxDeletions::Percent(30)));
         assert_eq!("5".parse(), Ok(MaxDeletions::Count(5)));
@@ -324,11 +369,7 @@ mod tests {
     }
 
     fn standings() -> impl Strategy<Value = Standing> {
-        prop_oneof![
-            Just(Standing::FirstCommit),
-            Just(Standing::OriginChanged),
-            Just(Standing::Continued)
-        ]
+        prop_oneof![Just(Standing::Baseline), Just(Standing::Continued)]
     }
 
     proptest! {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     check::{self, Problems},
-    declared::{AttemptHash, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec},
+    declared::{
+        AttemptHash, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec, Suspension,
+    },
     document::join,
     firewall, image,
     preset::{self, Preset},
@@ -16,7 +19,7 @@ use super::{
 use crate::{
     api::{
         Duration, ReleaseSpec,
-        release::{EnvValue, Migrate, MigrateOptions, OnFailure, OnSecretChange, Strategy},
+        release::{EnvValue, Migrate, MigrateOptions, OnFailure, OnSecretChange, Strategy, Suspend},
     },
     names::{EnvName, ObjectName, ProcessName, ReleaseName, Version},
 };
@@ -117,6 +120,7 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
             1000,
         ),
         on_failure: spec.on_failure.unwrap_or(OnFailure::Rollback),
+        suspend: suspension(spec, &mut problems),
         on_secret_change: spec.on_secret_change.unwrap_or(OnSecretChange::Roll),
         retain_revisions: problems.number(
             "/retain/revisions",
@@ -179,6 +183,7 @@ fn attempt_hash(spec: &ReleaseSpec, preset: &Preset) -> AttemptHash {
             "verify",
             "onFailure",
             "onSecretChange",
+            "suspend",
             "retain",
         ],
     );
@@ -478,6 +483,29 @@ fn exposure(spec: &ReleaseSpec, port: Option<u16>, problems: &mut Problems) -> O
     })
 }
 
+fn suspension(spec: &ReleaseSpec, problems: &mut Problems) -> Option<Suspension> {
+    let Suspend { reason, until } = spec.suspend.clone()?;
+    if reason.trim().is_empty() {
+        problems.add(
+            "/suspend/reason".into(),
+            "say why: it is what people read who wait".into(),
+        );
+    }
+    let until = match until {
+        None => None,
+        Some(text) => match text.parse::<Timestamp>() {
+            Ok(time) => Some(time),
+            Err(_) => {
+                return problems.none(
+                    "/suspend/until",
+                    "must be a time such as 2026-12-01T08:00:00Z".into(),
+                );
+            }
+        },
+    };
+    Some(Suspension { reason, until })
+}
+
 fn writable(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> BTreeMap<String, String> {
     let mut paths = preset.writable.clone();
     for (path, size) in &spec.writable {
@@ -657,7 +685,7 @@ env:
     }
 
     /// Each field of the schema with a value that must show in what is declared.
-    const FIELDS: [(&str, &str); 22] = [
+    const FIELDS: [(&str, &str); 23] = [
         ("preset", "preset: nextjs@1"),
         ("version", "version: 2.0.0"),
         ("image", "image: ghcr.io/acme/other"),
@@ -679,6 +707,7 @@ env:
         ("verify", "verify: {window: 5s}"),
         ("onFailure", "onFailure: hold"),
         ("onSecretChange", "onSecretChange: ignore"),
+        ("suspend", "suspend: {reason: a freeze}"),
         ("retain", "retain: {revisions: 9}"),
     ];
 
@@ -727,6 +756,7 @@ env:
             "verify: {window: 5s}",
             "onFailure: hold",
             "onSecretChange: ignore",
+            "suspend: {reason: a freeze}",
             "retain: {revisions: 9}",
             "rollout: {deadline: 1m}",
             "migrate: {retries: 2, lock: a, proof: done, serviceAccount: m, timeout: 5m}",
@@ -778,6 +808,8 @@ env:
                 "spec.migrate.serviceAccount",
             ),
             ("health: health", "spec.health"),
+            ("suspend: {until: '2026-12-01T08:00:00Z'}", "spec.suspend.reason"),
+            ("suspend: {reason: a, until: tomorrow}", "spec.suspend.until"),
         ] {
             let problems = refused(&format!("{base}{extra}\n"));
             assert!(

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -48,6 +49,8 @@ pub struct Declared {
     pub on_failure: OnFailure,
     /// What happens when a value changes that a process refers to.
     pub on_secret_change: OnSecretChange,
+    /// While it lasts nothing new goes out.
+    pub suspend: Option<Suspension>,
     /// Revisions that are kept.
     pub retain_revisions: u32,
     /// Failed Jobs that are kept.
@@ -180,6 +183,15 @@ pub struct MigrateSpec {
     pub rerun: u32,
     /// A key (or its first 8 or more digits) whose unknown outcome a person settled as done.
     pub accept: Option<String>,
+}
+
+/// A pause that a commit asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspension {
+    /// Why.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
 }
 
 /// How new pods replace old ones.

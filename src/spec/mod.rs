@@ -10,7 +10,7 @@ pub mod declared;
 pub mod document;
 pub mod file;
 pub mod firewall;
-mod form;
+pub(crate) mod form;
 pub mod image;
 pub mod mask;
 pub mod merge;

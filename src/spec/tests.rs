@@ -390,7 +390,7 @@ fn b16_b34_what_is_too_long_is_refused_by_its_length() {
         ),
         (
             format!("  env: {{A: {}}}", long(33_000)),
-            "5:9: release shop/billing: spec.env.A: the value has more than 32 KiB",
+            "5:9: `env.A` has 33000 characters; at most 32768 are allowed",
         ),
         (
             format!("  args: [{}]", long(5000)),

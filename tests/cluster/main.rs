@@ -12,6 +12,7 @@
 )]
 
 mod drift;
+mod evidence;
 mod failures;
 mod rotation;
 mod settled;

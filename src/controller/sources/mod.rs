@@ -13,7 +13,8 @@ use std::{
 
 use futures::StreamExt as _;
 use kube::{
-    Api, ResourceExt as _,
+    Api, Resource as _, ResourceExt as _,
+    core::PartialObjectMeta,
     runtime::{
         Controller,
         controller::{self, Action, Error as LoopError},
@@ -28,14 +29,23 @@ use super::{
     Parts,
     compile::Compiled,
     guard::{self, Stopped},
+    releases::Meta,
     remove,
 };
 use crate::{
-    api::{Release, ReleaseSource, meta, source::SourceProblem},
-    cluster::{Leader, error::ClusterError},
+    api::{
+        ReleaseSource, meta,
+        source::{ReleaseSourceSpec, SourceProblem},
+    },
+    cluster::{
+        Leader,
+        custom::{self, Custom},
+        error::ClusterError,
+    },
     names::CommitId,
     server::Heartbeat,
-    source::prune::Standing,
+    source::prune::{self, Standing},
+    spec::strict,
     telemetry::Metrics,
 };
 
@@ -132,6 +142,9 @@ impl Context {
     }
 }
 
+/// A `ReleaseSource` as it is watched: a pass reads the object anew, and what cannot be read does not end the watch.
+type SourceMeta = PartialObjectMeta<ReleaseSource>;
+
 /// Runs until `token` is cancelled.
 pub async fn run(parts: &Parts, token: CancellationToken) {
     let client = parts.clients.watch.clone();
@@ -146,22 +159,19 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
         compiled: Mutex::default(),
     });
     let gate = parts.health.gate("the first list of ReleaseSources has not come");
-    let controller = Controller::new(
-        Api::<ReleaseSource>::all(client.clone()),
-        watcher::Config::default(),
-    );
+    let controller = Controller::new(Api::<SourceMeta>::all(client.clone()), watcher::Config::default());
     let store = controller.store();
     let passes = controller
         .with_config(controller::Config::default().concurrency(4))
         // A Release that somebody deleted or changed is written again at once.
         .watches(
-            Api::<Release>::all(client),
+            Api::<Meta>::all(client),
             watcher::Config::default().labels(meta::SOURCE),
-            |release: Release| {
+            |release: Meta| {
                 release
                     .labels()
                     .get(meta::SOURCE)
-                    .map(|source| ObjectRef::<ReleaseSource>::new(source))
+                    .map(|source| ObjectRef::<SourceMeta>::new(source))
             },
         )
         .graceful_shutdown_on(token.cancelled_owned())
@@ -185,7 +195,7 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
     clippy::needless_pass_by_value,
     reason = "the signature that kube's Controller asks for"
 )]
-fn error_policy(source: Arc<ReleaseSource>, error: &SourceError, context: Arc<Context>) -> Action {
+fn error_policy(source: Arc<SourceMeta>, error: &SourceError, context: Arc<Context>) -> Action {
     context
         .metrics
         .reconciled("source", error.category(), Duration::ZERO);
@@ -193,16 +203,29 @@ fn error_policy(source: Arc<ReleaseSource>, error: &SourceError, context: Arc<Co
     Action::requeue(Duration::from_secs(5).mul_f64(0.5 + rand::random::<f64>()))
 }
 
-async fn reconcile(source: Arc<ReleaseSource>, context: Arc<Context>) -> Result<Action, SourceError> {
+async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Action, SourceError> {
     let started = std::time::Instant::now();
     let _working = context.heartbeat.working();
+    let found: Option<Custom<ReleaseSource>> = custom::get(
+        &context.client,
+        source.meta(),
+        strict::unreadable_as::<ReleaseSourceSpec>,
+    )
+    .await?;
+    let Some(Custom {
+        object: source,
+        wrong,
+    }) = found
+    else {
+        return Ok(Action::await_change());
+    };
     let interval = source
         .spec
         .interval
         .map_or(INTERVAL, crate::api::Duration::to_std)
         .max(Duration::from_secs(1));
     if source.spec.suspend != Some(true) {
-        let outcome = guard::bounded(PASS, pass(&source, &context)).await??;
+        let outcome = guard::bounded(PASS, pass(&source, wrong, &context)).await??;
         context.lead()?;
         status::write_status(&source, &context, outcome).await?;
     }
@@ -213,8 +236,19 @@ async fn reconcile(source: Arc<ReleaseSource>, context: Arc<Context>) -> Result<
     ))
 }
 
-async fn pass(source: &ReleaseSource, context: &Context) -> Result<Outcome, SourceError> {
-    match fetch::read(source, context).await? {
+async fn pass(
+    source: &ReleaseSource,
+    wrong: Option<String>,
+    context: &Context,
+) -> Result<Outcome, SourceError> {
+    let read = match wrong {
+        None => fetch::read(source, context).await?,
+        Some(wrong) => Err(Failure::new(
+            "Invalid",
+            format!("the spec cannot be read: {wrong}"),
+        )),
+    };
+    match read {
         Ok(reading) => apply(source, context, reading).await,
         Err(failure) => {
             // What was read last stays in force against hand edits and deletions.
@@ -239,7 +273,13 @@ async fn apply(
     let mut problems: Vec<SourceProblem> = compiled.problems.clone();
     let existing = write::write_releases(source, context, &compiled, &mut problems).await?;
     context.lead()?;
-    let standing = standing(source, &origin);
+    let status = source.status.as_ref();
+    let noted = status.and_then(|status| status.baseline_commit.as_deref()?.parse().ok());
+    let before = status
+        .filter(|status| status.applied_commit.is_some())
+        .and_then(|status| Some((status.applied_origin.as_deref()?, noted.as_ref())));
+    let baseline = prune::baseline(before, &origin, &commit);
+    let standing = Standing::of(baseline.as_ref(), &commit);
     let removal = remove::removal(source, &context.client, &compiled, &existing, standing).await?;
     if let Some(held) = &removal.held {
         problems.push(SourceProblem {
@@ -259,20 +299,9 @@ async fn apply(
         message: sentence(&commit, compiled.releases.len(), &problems),
         applied: Some(commit),
         origin: Some(origin),
+        baseline,
         problems,
     })
-}
-
-/// What a removal may rely on.
-fn standing(source: &ReleaseSource, origin: &str) -> Standing {
-    let status = source.status.as_ref();
-    if status.and_then(|status| status.applied_commit.as_ref()).is_none() {
-        Standing::FirstCommit
-    } else if status.and_then(|status| status.applied_origin.as_deref()) == Some(origin) {
-        Standing::Continued
-    } else {
-        Standing::OriginChanged
-    }
 }
 
 fn sentence(commit: &CommitId, releases: usize, problems: &[SourceProblem]) -> String {

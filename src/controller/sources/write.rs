@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
-    Api, ResourceExt as _,
+    Api, Resource as _, ResourceExt as _,
     api::{ListParams, PostParams},
+    core::{DeserializeGuard, PartialObjectMeta},
 };
 
-use super::{super::compile, Context, SourceError};
+use super::{
+    super::{compile, subject::release_id},
+    Context, SourceError,
+};
 use crate::{
     api::{Release, ReleaseSource, meta, source::SourceProblem},
     cluster::{
@@ -20,6 +23,9 @@ use crate::{
     spec,
 };
 
+/// A `Release` as it is listed: one that cannot be read is written again, and hides no other.
+type Listed = DeserializeGuard<Release>;
+
 /// Writes every release whose spec differs from what git says; returns the releases of this source.
 pub async fn write_releases(
     source: &ReleaseSource,
@@ -27,26 +33,16 @@ pub async fn write_releases(
     compiled: &compile::Compiled,
     problems: &mut Vec<SourceProblem>,
 ) -> Result<BTreeMap<ReleaseId, String>, SourceError> {
-    let all: Api<Release> = Api::all(context.client.clone());
+    let all: Api<Listed> = Api::all(context.client.clone());
     let list = within(|| "list Releases".to_owned(), all.list(&ListParams::default())).await?;
     let name = source.name_any();
-    let mut existing: BTreeMap<ReleaseId, Release> = BTreeMap::new();
+    let mut existing: BTreeMap<ReleaseId, Listed> = BTreeMap::new();
     for release in list.items {
-        let (Some(namespace), Ok(release_name)) = (release.namespace(), release.name_any().parse()) else {
-            continue;
-        };
-        let Ok(namespace) = namespace.parse() else {
-            continue;
-        };
-        existing.insert(
-            ReleaseId {
-                namespace,
-                name: release_name,
-            },
-            release,
-        );
+        if let Some(id) = release_id(release.meta()) {
+            existing.insert(id, release);
+        }
     }
-    let sources: Api<ReleaseSource> = Api::all(context.client.clone());
+    let sources: Api<PartialObjectMeta<ReleaseSource>> = Api::all(context.client.clone());
     for (id, merged) in &compiled.releases {
         let before = existing.get(id);
         if merged.spec.version.is_none() {
@@ -111,7 +107,7 @@ async fn write_release(
     context: &Context,
     id: &ReleaseId,
     merged: &compile::Declared,
-    before: Option<&Release>,
+    before: Option<&Listed>,
 ) -> Result<(), ClusterError> {
     let hash = spec::spec_hash(&merged.spec);
     if let Some(before) = before {
@@ -120,22 +116,17 @@ async fn write_release(
             .labels()
             .get(meta::SOURCE)
             .is_some_and(|label| label == source);
-        if written && ours && spec::spec_hash(&before.spec) == hash {
+        let same = |before: &Release| spec::spec_hash(&before.spec) == hash;
+        if written && ours && before.0.as_ref().is_ok_and(same) {
             return Ok(());
         }
     }
     let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let mut object = before.cloned().unwrap_or_else(|| {
-        let mut release = Release::new(id.name.as_str(), merged.spec.clone());
-        release.metadata = ObjectMeta {
-            name: Some(id.name.to_string()),
-            namespace: Some(id.namespace.to_string()),
-            ..ObjectMeta::default()
-        };
-        release
-    });
-    object.spec = merged.spec.clone();
-    object.status = None;
+    let mut object = Release::new(id.name.as_str(), merged.spec.clone());
+    object.metadata.namespace = Some(id.namespace.to_string());
+    if let Some(before) = before {
+        object.metadata = before.meta().clone();
+    }
     object.metadata.managed_fields = None;
     object
         .labels_mut()

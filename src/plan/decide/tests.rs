@@ -288,3 +288,36 @@ fn without_a_success_in_the_ledger_nothing_is_put_back() {
     o.ledger = Some(ledger([]));
     assert!(decide(&o).steps.is_empty());
 }
+
+#[test]
+fn while_a_release_is_suspended_nothing_new_goes_out_and_what_runs_is_kept() {
+    let mut spec = declared(2);
+    spec.suspend = Some(Suspension {
+        reason: "the fair".into(),
+        until: Some(jiff::Timestamp::from_second(100).unwrap()),
+    });
+    let mut o = live(spec);
+    o.objects
+        .values_mut()
+        .find(|live| live.value["kind"] == "Deployment")
+        .unwrap()
+        .value["spec"]["template"]["spec"]["containers"][0]["image"] = "someone/else:1".into();
+    let decision = decide(&o);
+    assert_eq!(decision.report.phase, Phase::Suspended);
+    assert!(
+        decision.report.message.contains("the fair") && decision.report.message.contains("1.0.0 runs"),
+        "{}",
+        decision.report.message
+    );
+    assert!(
+        decision
+            .steps
+            .iter()
+            .all(|step| matches!(step, Step::Apply { gate, .. } if gate.revision() == RevisionNumber(1))),
+        "{:?}",
+        decision.steps
+    );
+    assert!(!decision.steps.is_empty(), "what others change is put back");
+    o.now = jiff::Timestamp::from_second(100).unwrap();
+    assert_ne!(decide(&o).report.phase, Phase::Suspended);
+}

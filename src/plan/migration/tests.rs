@@ -503,3 +503,18 @@ fn a_named_lock_is_shared_whatever_the_database_and_a_moved_database_is_still_se
     assert_eq!(state, EntryState::Unknown);
     assert!(note.contains("the database"), "{note}");
 }
+
+#[test]
+fn what_keeps_kubernetes_from_making_the_pod_is_named() {
+    for (blocked, reason) in [
+        ("Quota: exceeded quota: compute", "Quota"),
+        ("PodSecurity: violates PodSecurity", "PodSecurity"),
+        ("Config: error looking up service account", "Config"),
+    ] {
+        let (mut o, _) = resumed();
+        o.jobs[0].blocked = Some(blocked.into());
+        let decision = says(&o, blocked);
+        assert_eq!(decision.report.phase, crate::plan::Phase::Waiting(reason.into()));
+        assert!(decision.steps.is_empty());
+    }
+}

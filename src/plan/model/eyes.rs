@@ -176,6 +176,7 @@ fn job_seen(job: &Job, reading: Reading) -> JobSeen {
         resumed: job.start_time || (!reading.start_time_only && job.generation > 1),
         deleting: job.deleting,
         finished: job.finished.clone(),
+        blocked: None,
     }
 }
 
