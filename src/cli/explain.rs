@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod as PodObject, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod as PodObject, Secret};
 use kube::{Api, ResourceExt as _, api::ListParams};
 
 use super::reach::{self, Cluster, Reach, or_say, print, told};
@@ -70,11 +70,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 async fn gather(cluster: &Cluster, id: &ReleaseId, own: &Namespace) -> anyhow::Result<Facts> {
     let client = &cluster.clients.call;
     let now = Timestamp::now();
-    let releases: Api<Release> = Api::namespaced(client.clone(), id.namespace.as_str());
-    let release = match reach::get(&releases, "Release", id.name.as_str()).await {
-        Ok(release) => release,
-        Err(error) => return Err(told(error)),
-    };
+    let release: Option<Release> = reach::get(cluster, Some(id.namespace.as_str()), id.name.as_str())
+        .await
+        .map_err(told)?;
     let mut unread = Vec::new();
     let say = &mut unread;
     let source = source(cluster, release.as_ref(), say).await;
@@ -91,16 +89,10 @@ async fn gather(cluster: &Cluster, id: &ReleaseId, own: &Namespace) -> anyhow::R
         Some((_, entry)) => or_say(say, observe::lock(client, own, &entry.lock).await),
         None => None,
     };
-    let unfinished: BTreeSet<&str> = jobs
-        .iter()
-        .filter(|job| job.finished.is_none())
-        .map(|job| job.name.as_str())
-        .collect();
-    let refused = if unfinished.is_empty() {
-        Vec::new()
-    } else {
-        or_say(say, refusals(cluster, id, &unfinished).await).unwrap_or_default()
-    };
+    let mut refused = Vec::new();
+    for job in jobs.iter().filter(|job| job.finished.is_none() && !job.suspended) {
+        refused.extend(or_say(say, observe::blocked(client, id, job).await).flatten());
+    }
     let missing = match &release {
         Some(release) => missing(cluster, id, release, say).await,
         None => Vec::new(),
@@ -125,19 +117,14 @@ async fn gather(cluster: &Cluster, id: &ReleaseId, own: &Namespace) -> anyhow::R
 }
 
 async fn source(cluster: &Cluster, release: Option<&Release>, unread: &mut Vec<String>) -> SourceSeen {
-    let api: Api<ReleaseSource> = Api::all(cluster.clients.call.clone());
     let Some(release) = release else {
-        let list = within(
-            || "list ReleaseSources".to_owned(),
-            api.list(&ListParams::default()),
-        )
-        .await;
-        return SourceSeen::Any(or_say(unread, list).map(|list| list.items).unwrap_or_default());
+        let list = reach::list::<ReleaseSource>(cluster, None).await;
+        return SourceSeen::Any(or_say(unread, list).unwrap_or_default());
     };
     let Some(name) = release.labels().get(meta::SOURCE) else {
         return SourceSeen::ByHand;
     };
-    match or_say(unread, reach::get(&api, "ReleaseSource", name).await) {
+    match or_say(unread, reach::get(cluster, None, name).await) {
         Some(Some(source)) => SourceSeen::Found(Box::new(source)),
         Some(None) => SourceSeen::Gone(name.clone()),
         None => SourceSeen::NotKnown(name.clone()),
@@ -180,28 +167,7 @@ fn divided(pods: &[PodObject], now: Timestamp) -> (Vec<crate::plan::observed::Jo
     )
 }
 
-/// Why pods of these Jobs are not made, by the events: a quota, Pod Security, a webhook.
-async fn refusals(
-    cluster: &Cluster,
-    id: &ReleaseId,
-    jobs: &BTreeSet<&str>,
-) -> Result<Vec<String>, ClusterError> {
-    let api: Api<Event> = Api::namespaced(cluster.clients.call.clone(), id.namespace.as_str());
-    let params = ListParams::default().fields("involvedObject.kind=Job,reason=FailedCreate");
-    let list = within(|| format!("list the events of {id}"), api.list(&params)).await?;
-    let words: BTreeSet<String> = list
-        .items
-        .into_iter()
-        .filter(|event| {
-            let name = event.involved_object.name.as_deref();
-            name.is_some_and(|name| jobs.contains(name))
-        })
-        .filter_map(|event| event.message)
-        .collect();
-    Ok(words.into_iter().take(3).collect())
-}
-
-/// Secrets and ConfigMaps that the spec names and that are not there. Only metadata is asked for, so that no value
+/// Each Secret and ConfigMap that the spec names and that is not there. Only metadata is asked for, so that no value
 /// comes here; a key that is missing in one is told by the status.
 async fn missing(
     cluster: &Cluster,

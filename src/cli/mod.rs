@@ -2,9 +2,11 @@
 //!
 //! 0 is success, 1 a problem that the message names, 2 a command line that makes no sense.
 
+pub mod audit;
 pub mod check;
 pub mod controller;
 pub mod crds;
+mod declarations;
 pub mod explain;
 pub mod history;
 mod layers;
@@ -43,6 +45,8 @@ pub enum Command {
     Explain(explain::Args),
     /// List the revisions of a release.
     History(history::Args),
+    /// Say what was declared at a date, by whom, and what ran.
+    Audit(audit::Args),
     /// Print the page of every field, as Markdown.
     Reference,
 }
@@ -63,6 +67,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::History(args) => history::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Reference => reference::run(),
     };
     let Err(error) = result else {

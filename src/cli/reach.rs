@@ -4,19 +4,16 @@ use std::{future::Future, path::PathBuf};
 
 use anyhow::Context as _;
 use kube::{
-    Api, Config,
-    api::ListParams,
+    Api, Config, Resource,
+    api::{DynamicObject, ListParams, ObjectMeta},
     config::{KubeConfigOptions, Kubeconfig},
+    core::object::HasStatus,
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
     api::{ReleaseRevision, meta},
-    cluster::{
-        Clients,
-        error::ClusterError,
-        objects::{found, within},
-        observe,
-    },
+    cluster::{Clients, custom, error::ClusterError, objects::within, observe},
     names::ReleaseId,
     plan::Ledger,
 };
@@ -130,12 +127,40 @@ pub async fn ledger(cluster: &Cluster, id: &ReleaseId) -> Result<Option<Ledger>,
     Ok(seen.map(|seen| seen.ledger))
 }
 
-/// One object by name; `None` when it is not there.
-pub async fn get<K>(api: &Api<K>, kind: &str, name: &str) -> Result<Option<K>, ClusterError>
+/// All objects of one of our kinds; one that cannot be read hides no other.
+pub async fn list<K>(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<K>, ClusterError>
 where
-    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K: Resource<DynamicType = ()> + HasStatus + DeserializeOwned + Default,
+    K::Status: DeserializeOwned,
 {
-    found(within(|| format!("get {kind} {name}"), api.get(name)).await)
+    let api = custom::untyped::<K>(&cluster.clients.call, namespace);
+    let attempted = || format!("list {}s", K::kind(&()));
+    let list = within(attempted, api.list(&ListParams::default())).await?;
+    Ok(list.items.into_iter().map(readable).collect())
+}
+
+/// One object of our kinds by name, as far as it can be read; `None` when it is not there.
+pub async fn get<K>(cluster: &Cluster, namespace: Option<&str>, name: &str) -> Result<Option<K>, ClusterError>
+where
+    K: Resource<DynamicType = ()> + HasStatus + DeserializeOwned + Default,
+    K::Status: DeserializeOwned,
+{
+    let meta = ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ObjectMeta::default()
+    };
+    let found = custom::get::<K>(&cluster.clients.call, &meta, |_| None).await?;
+    Ok(found.map(|found| found.object))
+}
+
+/// An object as far as it can be read: what is wrong with its spec is told by its status.
+pub fn readable<K>(object: DynamicObject) -> K
+where
+    K: Resource<DynamicType = ()> + HasStatus + DeserializeOwned + Default,
+    K::Status: DeserializeOwned,
+{
+    custom::read(object, |_| None).object
 }
 
 /// Prints a text whole.

@@ -2,24 +2,32 @@
 
 use std::{io::IsTerminal as _, pin::pin, time::Duration};
 
-use futures::{StreamExt as _, stream};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use jiff::Timestamp;
 use kube::{
-    Api,
-    api::ListParams,
+    Resource,
+    api::{ApiResource, DynamicObject},
+    core::object::HasStatus,
     runtime::{
         WatchStreamExt as _,
-        reflector::{self, Store},
+        reflector::{Store, store::Writer},
         watcher,
     },
 };
+use serde::de::DeserializeOwned;
 
-use super::reach::{Cluster, Format, Reach, or_say, pretty, print, told};
+use super::reach::{self, Cluster, Format, Reach, or_say, pretty, print, told};
 use crate::{
     api::{Release, ReleaseSource},
-    cluster::objects::within,
+    cluster::custom,
     names::Namespace,
-    words::status::{self, Seen},
+    words::{
+        clean,
+        status::{self, Seen},
+    },
 };
 
 /// A burst of changes is one line of news.
@@ -85,13 +93,6 @@ impl Look {
         }
     }
 
-    fn releases(&self, client: &kube::Client) -> Api<Release> {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        }
-    }
-
     fn scope(&self) -> String {
         match &self.namespace {
             Some(namespace) => format!("in namespace {namespace} (-A looks at all)"),
@@ -107,25 +108,14 @@ impl Look {
     }
 
     async fn once(&self) -> anyhow::Result<Seen> {
-        let client = &self.cluster.clients.call;
-        let api = self.releases(client);
-        let list = within(|| "list Releases".to_owned(), api.list(&ListParams::default()))
-            .await
-            .map_err(told)?;
+        let releases = reach::list(&self.cluster, self.namespace.as_deref()).await;
+        let releases = releases.map_err(told)?;
         let mut unread = Vec::new();
-        let sources: Api<ReleaseSource> = Api::all(client.clone());
         // A person who may see one namespace may still be told of that one.
-        let sources = within(
-            || "list ReleaseSources".to_owned(),
-            sources.list(&ListParams::default()),
-        )
-        .await;
-        let sources = or_say(&mut unread, sources)
-            .map(|list| list.items)
-            .unwrap_or_default();
+        let sources = or_say(&mut unread, reach::list(&self.cluster, None).await);
         Ok(Seen {
-            releases: list.items,
-            sources,
+            releases,
+            sources: sources.unwrap_or_default(),
             unread,
         })
     }
@@ -136,30 +126,10 @@ impl Look {
         let first = self.once().await?;
         print(&self.frame(&first)?)?;
         let mut shown = status::json(&first);
-        let client = &self.cluster.clients.watch;
-        let (releases, writer) = reflector::store::<Release>();
-        let events = watcher(self.releases(client), watcher::Config::default())
-            .default_backoff()
-            .reflect(writer)
-            .map(|event| {
-                event
-                    .map(|event| matches!(event, watcher::Event::InitDone))
-                    .map_err(sentence)
-            });
-        let (sources, writer) = reflector::store::<ReleaseSource>();
+        let (releases, events) = self.events::<Release>(self.namespace.as_deref());
+        let (sources, of_sources) = self.events::<ReleaseSource>(None);
         let of_sources = if first.unread.is_empty() {
-            watcher(
-                Api::<ReleaseSource>::all(client.clone()),
-                watcher::Config::default(),
-            )
-            .default_backoff()
-            .reflect(writer)
-            .map(|event| {
-                event
-                    .map(|event| matches!(event, watcher::Event::InitDone))
-                    .map_err(sentence)
-            })
-            .boxed()
+            of_sources
         } else {
             stream::once(async { Ok(true) }).chain(stream::pending()).boxed()
         };
@@ -203,6 +173,29 @@ impl Look {
         }
     }
 
+    /// What is watched of a kind, and its events: whether the first list is whole. Objects are watched without their
+    /// types, so that one that cannot be read does not end the watch.
+    fn events<K>(
+        &self,
+        namespace: Option<&str>,
+    ) -> (Store<DynamicObject>, BoxStream<'static, Result<bool, String>>)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let writer = Writer::new(ApiResource::erase::<K>(&()));
+        let store = writer.as_reader();
+        let api = custom::untyped::<K>(&self.cluster.clients.watch, namespace);
+        let events = watcher(api, watcher::Config::default())
+            .default_backoff()
+            .reflect(writer)
+            .map(|event| {
+                event
+                    .map(|event| matches!(event, watcher::Event::InitDone))
+                    .map_err(|error| sentence(&error))
+            });
+        (store, events.boxed())
+    }
+
     /// On a terminal the newest takes the place of the one before; elsewhere each has its time.
     fn frame(&self, seen: &Seen) -> anyhow::Result<String> {
         let text = self.show(seen)?;
@@ -214,17 +207,18 @@ impl Look {
     }
 }
 
-fn sentence(error: watcher::Error) -> String {
-    crate::words::clean(&crate::telemetry::chain(&error), 500)
+fn sentence(error: &watcher::Error) -> String {
+    clean(&crate::telemetry::chain(error), 500)
 }
 
-fn whole<K>(store: &Store<K>) -> Vec<K>
+fn whole<K>(store: &Store<DynamicObject>) -> Vec<K>
 where
-    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+    K: Resource<DynamicType = ()> + HasStatus + DeserializeOwned + Default,
+    K::Status: DeserializeOwned,
 {
-    store
-        .state()
+    let state = store.state();
+    state
         .iter()
-        .map(|object| object.as_ref().clone())
+        .map(|object| reach::readable(object.as_ref().clone()))
         .collect()
 }

@@ -309,7 +309,7 @@ fn job(facts: &Facts, key: &MigrationKey, entry: &Entry) -> Vec<String> {
             lines.push(format!("the lock {} is held by Job {holder}{over}", entry.lock));
         }
         Some(LockSeen::Absent | LockSeen::Free { .. }) => {
-            lines.push(format!("the lock {} is free", entry.lock))
+            lines.push(format!("the lock {} is free", entry.lock));
         }
         None => {}
     }

@@ -46,7 +46,7 @@ pub struct Facts {
     pub deployments: Vec<LiveObject>,
     /// Pods of its processes.
     pub pods: Vec<Pod>,
-    /// Secrets and ConfigMaps that it refers to and that do not exist; names only.
+    /// Each Secret and ConfigMap that it refers to and that does not exist; names only.
     pub missing: Vec<String>,
     /// What the API server refused of its Jobs and Deployments: the words of events.
     pub refused: Vec<String>,
@@ -360,7 +360,7 @@ fn migration(facts: &Facts, message: &str) -> String {
 /// What to do about something that the API server refuses.
 fn refusal(facts: &Facts, words: &str) -> String {
     let place = |word: &str| filled(facts, known(Place::Waiting, word).unwrap_or_default());
-    if words.contains("exceeded quota") {
+    if words.contains("exceeded quota") || words.starts_with("Quota: ") {
         place("Quota")
     } else if words.contains("PodSecurity") {
         place("PodSecurity")

@@ -11,6 +11,7 @@
 //! - [`history`] revisions → rows
 //! - [`audit`] what was declared when, joined with what ran
 
+pub mod audit;
 mod chain;
 pub mod explain;
 pub mod history;

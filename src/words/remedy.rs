@@ -59,6 +59,11 @@ const REMEDIES: &[(Place, &str, &str)] = &[
     ),
     (
         Phase,
+        "Suspended",
+        "nothing until the pause ends; to end it now, take suspend out of the spec in git",
+    ),
+    (
+        Phase,
         "Rejected",
         "mend the field that the message names, and commit",
     ),

@@ -97,6 +97,8 @@ pub fn row(release: &Release) -> Row {
         (remedy::Place::Waiting, _) => Weight::Waiting,
         (_, "Live") if holds(&status.conditions, "Degraded") => Weight::Waiting,
         (_, "Live") if !details.is_empty() => Weight::Noted,
+        // Somebody meant it to be so.
+        (_, "Suspended") => Weight::Noted,
         (_, "Live" | "NotDeployed") => Weight::Well,
         _ => Weight::Moving,
     };

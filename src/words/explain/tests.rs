@@ -101,6 +101,7 @@ fn job(suspended: bool, finished: Option<JobEnd>) -> JobSeen {
         resumed: !suspended,
         deleting: false,
         finished,
+        blocked: None,
     }
 }
 
@@ -119,168 +120,175 @@ fn has(text: &str, words: &[&str]) {
     }
 }
 
+/// Phase, message, and what the remedy says.
+const CASES: &[(&str, &str, &str)] = &[
+    ("Pending", "1.9.0 waits for its turn", "nothing yet"),
+    (
+        "Resolving",
+        "looking for ghcr.io/acme/billing:1.9.0",
+        "nothing yet",
+    ),
+    (
+        "Preparing",
+        "1.9.0 (v5) is being prepared",
+        "kubectl -n shop describe release billing",
+    ),
+    (
+        "Migrating",
+        "migration abababab is running as Job j",
+        "logs -l slipway.dev/release=billing",
+    ),
+    (
+        "RollingOut",
+        "Deployment billing: 1 of 2 pods available",
+        "rollout.deadline",
+    ),
+    (
+        "Verifying",
+        "1.9.0 (v5) runs and is watched for 1m",
+        "nothing; it lasts verify.window",
+    ),
+    ("Live", "1.9.0 is live (v5)", "nothing."),
+    (
+        "RolledBack",
+        "1.9.0 failed (x) and was rolled back: 1.8.2 runs",
+        "commit a version that works",
+    ),
+    (
+        "Suspended",
+        "suspended until 2026-06-01T00:00:00Z: freeze; 1.8.2 runs",
+        "take suspend out of the spec in git",
+    ),
+    (
+        "Rejected",
+        "the declared spec is refused: spec.port: 0",
+        "mend the field",
+    ),
+    (
+        "NotDeployed",
+        "no version is declared",
+        "give a version in the last layer",
+    ),
+    (
+        "Waiting(NamespaceMissing)",
+        "namespace shop does not exist",
+        "kubectl create namespace shop",
+    ),
+    (
+        "Waiting(NamespaceTerminating)",
+        "namespace shop is being deleted",
+        "find what holds it",
+    ),
+    (
+        "Waiting(WaitingForImage)",
+        "x:1.9.0 does not exist yet",
+        "push the image",
+    ),
+    ("Waiting(RegistryAuth)", "tried no credential", "pullSecret"),
+    (
+        "Waiting(PullSecretInvalid)",
+        "pull Secret p has no key",
+        "kubectl -n shop create secret docker-registry",
+    ),
+    (
+        "Waiting(RegistryUnreachable)",
+        "connection refused",
+        "it is asked again",
+    ),
+    ("Waiting(RegistryTimeout)", "no answer", "it is asked again"),
+    ("Waiting(ImageInvalid)", "not usable", "push the image anew"),
+    (
+        "Waiting(PlatformMismatch)",
+        "linux/arm64, but nodes are linux/amd64",
+        "push an image for the processor",
+    ),
+    (
+        "Waiting(SecretMissing)",
+        "Secret billing-db with key url does not exist",
+        "create it in namespace shop",
+    ),
+    (
+        "Waiting(NameTaken)",
+        "Deployment billing was made by Helm",
+        "rename the release",
+    ),
+    (
+        "Waiting(VersionRemoved)",
+        "the spec no longer gives a version",
+        "give the version in git again",
+    ),
+    (
+        "Waiting(Drifted)",
+        "somebody changed this object",
+        "make changes in git",
+    ),
+    (
+        "Waiting(DatabaseLocked)",
+        "Job a/b is migrating the same database",
+        "when that migration has ended",
+    ),
+    (
+        "Waiting(DatabaseMoved)",
+        "the database changed",
+        "a new revision takes over",
+    ),
+    (
+        "Waiting(ImagePull)",
+        "its pod has not started: ImagePull",
+        "let the node pull",
+    ),
+    ("Waiting(Unschedulable)", "0/1 nodes are available", "add room"),
+    (
+        "Waiting(PodSecurity)",
+        "violates PodSecurity",
+        "kubectl get namespace shop --show-labels",
+    ),
+    (
+        "Waiting(Quota)",
+        "exceeded quota",
+        "kubectl -n shop describe resourcequota",
+    ),
+    (
+        "Waiting(Config)",
+        "CreateContainerConfigError",
+        "security.runAsUser",
+    ),
+    ("Waiting(NotStarted)", "has not started", "the node's words"),
+    (
+        "Waiting(Retrying)",
+        "migration failed; it runs again in 9 s",
+        "it runs again by itself",
+    ),
+    (
+        "Waiting(LogUnreadable)",
+        "its log cannot be read now",
+        "migrate.proof",
+    ),
+    (
+        "Failed(RollingOut)",
+        "1.9.0, no earlier version: x",
+        "commit a version that works",
+    ),
+    (
+        "Failed(RollingBack)",
+        "1.8.2 does not come back either",
+        "see to the cluster first",
+    ),
+    (
+        "Failed(Migrating)",
+        "migration abababab failed: exit code 1",
+        "a version whose migration is mended",
+    ),
+    (
+        "Failed(Applying)",
+        "the API server would refuse Deployment billing",
+        "admission policy",
+    ),
+];
+
 #[test]
 fn the_first_line_names_state_age_cause_and_remedy_for_every_word() {
-    let cases = [
-        ("Pending", "1.9.0 waits for its turn", "nothing yet"),
-        (
-            "Resolving",
-            "looking for ghcr.io/acme/billing:1.9.0",
-            "nothing yet",
-        ),
-        (
-            "Preparing",
-            "1.9.0 (v5) is being prepared",
-            "kubectl -n shop describe release billing",
-        ),
-        (
-            "Migrating",
-            "migration abababab is running as Job j",
-            "logs -l slipway.dev/release=billing",
-        ),
-        (
-            "RollingOut",
-            "Deployment billing: 1 of 2 pods available",
-            "rollout.deadline",
-        ),
-        (
-            "Verifying",
-            "1.9.0 (v5) runs and is watched for 1m",
-            "nothing; it lasts verify.window",
-        ),
-        ("Live", "1.9.0 is live (v5)", "nothing."),
-        (
-            "RolledBack",
-            "1.9.0 failed (x) and was rolled back: 1.8.2 runs",
-            "commit a version that works",
-        ),
-        (
-            "Rejected",
-            "the declared spec is refused: spec.port: 0",
-            "mend the field",
-        ),
-        (
-            "NotDeployed",
-            "no version is declared",
-            "give a version in the last layer",
-        ),
-        (
-            "Waiting(NamespaceMissing)",
-            "namespace shop does not exist",
-            "kubectl create namespace shop",
-        ),
-        (
-            "Waiting(NamespaceTerminating)",
-            "namespace shop is being deleted",
-            "find what holds it",
-        ),
-        (
-            "Waiting(WaitingForImage)",
-            "x:1.9.0 does not exist yet",
-            "push the image",
-        ),
-        ("Waiting(RegistryAuth)", "tried no credential", "pullSecret"),
-        (
-            "Waiting(PullSecretInvalid)",
-            "pull Secret p has no key",
-            "kubectl -n shop create secret docker-registry",
-        ),
-        (
-            "Waiting(RegistryUnreachable)",
-            "connection refused",
-            "it is asked again",
-        ),
-        ("Waiting(RegistryTimeout)", "no answer", "it is asked again"),
-        ("Waiting(ImageInvalid)", "not usable", "push the image anew"),
-        (
-            "Waiting(PlatformMismatch)",
-            "linux/arm64, but nodes are linux/amd64",
-            "push an image for the processor",
-        ),
-        (
-            "Waiting(SecretMissing)",
-            "Secret billing-db with key url does not exist",
-            "create it in namespace shop",
-        ),
-        (
-            "Waiting(NameTaken)",
-            "Deployment billing was made by Helm",
-            "rename the release",
-        ),
-        (
-            "Waiting(VersionRemoved)",
-            "the spec no longer gives a version",
-            "give the version in git again",
-        ),
-        (
-            "Waiting(Drifted)",
-            "somebody changed this object",
-            "make changes in git",
-        ),
-        (
-            "Waiting(DatabaseLocked)",
-            "Job a/b is migrating the same database",
-            "when that migration has ended",
-        ),
-        (
-            "Waiting(DatabaseMoved)",
-            "the database changed",
-            "a new revision takes over",
-        ),
-        (
-            "Waiting(ImagePull)",
-            "its pod has not started: ImagePull",
-            "let the node pull",
-        ),
-        ("Waiting(Unschedulable)", "0/1 nodes are available", "add room"),
-        (
-            "Waiting(PodSecurity)",
-            "violates PodSecurity",
-            "kubectl get namespace shop --show-labels",
-        ),
-        (
-            "Waiting(Quota)",
-            "exceeded quota",
-            "kubectl -n shop describe resourcequota",
-        ),
-        (
-            "Waiting(Config)",
-            "CreateContainerConfigError",
-            "security.runAsUser",
-        ),
-        ("Waiting(NotStarted)", "has not started", "the node's words"),
-        (
-            "Waiting(Retrying)",
-            "migration failed; it runs again in 9 s",
-            "it runs again by itself",
-        ),
-        (
-            "Waiting(LogUnreadable)",
-            "its log cannot be read now",
-            "migrate.proof",
-        ),
-        (
-            "Failed(RollingOut)",
-            "1.9.0, no earlier version: x",
-            "commit a version that works",
-        ),
-        (
-            "Failed(RollingBack)",
-            "1.8.2 does not come back either",
-            "see to the cluster first",
-        ),
-        (
-            "Failed(Migrating)",
-            "migration abababab failed: exit code 1",
-            "a version whose migration is mended",
-        ),
-        (
-            "Failed(Applying)",
-            "the API server would refuse Deployment billing",
-            "admission policy",
-        ),
-    ];
-    for (phase, message, remedy) in cases {
+    for (phase, message, remedy) in CASES {
         let line = first(&facts(phase, message));
         assert!(line.starts_with(&format!("{phase} for ")), "{line}");
         has(&line, &[message, "To do: ", remedy]);
@@ -302,7 +310,7 @@ fn the_first_line_names_state_age_cause_and_remedy_for_every_word() {
                 "JobDeleting",
                 "ImageNotFound",
             ];
-            let case = cases
+            let case = CASES
                 .iter()
                 .any(|(phase, ..)| *phase == format!("{word}{found})"));
             assert!(case || moments.contains(&found), "{word}{found})");

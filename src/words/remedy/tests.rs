@@ -61,7 +61,7 @@ fn files(path: &Path, out: &mut Vec<(String, String)>) {
         return;
     }
     let name = path.display().to_string();
-    let tests = ["tests.rs", "fixtures.rs", "mutant.rs"]
+    let tests = ["tests.rs", "fixtures.rs", "effects.rs", "mutant.rs"]
         .iter()
         .any(|end| name.ends_with(end));
     if path.extension().is_some_and(|end| end == "rs") && !tests && !name.contains("/model/") {
