@@ -6,7 +6,7 @@
 //! cluster ─observe→ Observed ─decide→ Decision ─render→ objects ─apply→ status         (release loop)
 //! ```
 //!
-//! `spec`, `plan`, `render`, `status` and `names` are pure: they name no client, runtime, git or clock, and
+//! `spec`, `plan`, `render`, `words`, `status` and `names` are pure: they name no client, runtime, git or clock, and
 //! a test (`tests/purity.rs`) holds them to it. The other rooms carry values in and out of them.
 
 pub mod api;
@@ -22,3 +22,4 @@ pub mod source;
 pub mod spec;
 pub mod status;
 pub mod telemetry;
+pub mod words;

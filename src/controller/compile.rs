@@ -12,7 +12,7 @@ use crate::{
     spec::{
         document::Problem,
         file::File,
-        reading::{self, Named},
+        reading::{self, Named, Reading},
     },
 };
 
@@ -33,6 +33,13 @@ pub struct Compiled {
     pub clean: bool,
     /// Every file that was read.
     pub files: BTreeSet<String>,
+    /// For the next commit.
+    known: Known,
+}
+
+/// What is kept of a commit for reading the next one.
+#[derive(Debug, Default)]
+pub struct Known {
     /// Parsed files by blob: a commit that touches one file parses one file.
     parsed: HashMap<(ObjectId, String), Arc<File>>,
     /// The releases that each file named when it was last read well: they are held when it breaks.
@@ -97,34 +104,10 @@ pub fn compile(
     key: String,
     before: Option<&Compiled>,
 ) -> Result<Compiled, ReadError> {
-    let known = |blob: &ObjectId| before.is_some_and(|before| before.blobs.contains(blob));
-    let read = reader.read_layers(head, paths, &ReadLimits::default(), &known)?;
-    let mut parsed = HashMap::new();
-    let mut blobs = HashSet::new();
-    let mut files = BTreeSet::new();
-    let mut layers: Vec<Vec<Arc<File>>> = Vec::new();
-    for layer in read.layers {
-        let mut all: Vec<Arc<File>> = unread(&layer.path, paths, &read.problems);
-        for file in layer.files {
-            let id = (file.blob_id, file.path.clone());
-            let read = match (before.and_then(|before| before.parsed.get(&id)), &file.bytes) {
-                (Some(read), _) => Arc::clone(read),
-                (None, Some(bytes)) => Arc::new(File::read(&file.path, bytes)),
-                // The same content under a new name: read again, now that its bytes are asked for.
-                (None, None) => Arc::new(File::read(&file.path, &reader.blob(file.blob_id)?)),
-            };
-            blobs.insert(file.blob_id);
-            files.insert(file.path);
-            all.push(Arc::clone(&read));
-            parsed.insert(id, read);
-        }
-        layers.push(all);
-    }
-    let none = Named::new();
-    let named = before.map_or(&none, |before| &before.named);
-    let reading = reading::read(&layers, named, &|namespace| {
-        reading::forbidden(namespace, allowed, own)
-    });
+    let none = Known::default();
+    let before = before.map_or(&none, |before| &before.known);
+    let forbidden = |namespace: &Namespace| reading::forbidden(namespace, allowed, own);
+    let (reading, known, files) = read(reader, head, paths, &forbidden, before)?;
     let groups: BTreeMap<ReleaseId, Vec<String>> = reading
         .releases
         .iter()
@@ -165,11 +148,47 @@ pub fn compile(
         mentioned: reading.mentioned,
         clean: errors.is_empty() && reading.held.is_empty(),
         problems: errors.into_iter().map(shown).collect(),
-        named: reading.named,
-        parsed,
-        blobs,
+        known,
         files,
     })
+}
+
+/// Reads, merges and judges the specs of a commit, as the controller and the audit do; with them the names of all files.
+///
+/// # Errors
+/// When the commit, or a directory of it, cannot be read as a whole.
+pub fn read(
+    reader: &Reader,
+    head: &CommitId,
+    paths: &[String],
+    forbidden: &dyn Fn(&Namespace) -> Option<String>,
+    before: &Known,
+) -> Result<(Reading, Known, BTreeSet<String>), ReadError> {
+    let known = |blob: &ObjectId| before.blobs.contains(blob);
+    let read = reader.read_layers(head, paths, &ReadLimits::default(), &known)?;
+    let mut next = Known::default();
+    let mut files = BTreeSet::new();
+    let mut layers: Vec<Vec<Arc<File>>> = Vec::new();
+    for layer in read.layers {
+        let mut all: Vec<Arc<File>> = unread(&layer.path, paths, &read.problems);
+        for file in layer.files {
+            let id = (file.blob_id, file.path.clone());
+            let read = match (before.parsed.get(&id), &file.bytes) {
+                (Some(read), _) => Arc::clone(read),
+                (None, Some(bytes)) => Arc::new(File::read(&file.path, bytes)),
+                // The same content under a new name: read again, now that its bytes are asked for.
+                (None, None) => Arc::new(File::read(&file.path, &reader.blob(file.blob_id)?)),
+            };
+            next.blobs.insert(file.blob_id);
+            files.insert(file.path);
+            all.push(Arc::clone(&read));
+            next.parsed.insert(id, read);
+        }
+        layers.push(all);
+    }
+    let mut reading = reading::read(&layers, &before.named, forbidden);
+    next.named = std::mem::take(&mut reading.named);
+    Ok((reading, next, files))
 }
 
 /// What was found in a directory and is not read, such as symbolic links: there may be a spec behind each.

@@ -7,7 +7,7 @@
 //! ```
 
 pub mod act;
-mod compile;
+pub mod compile;
 pub mod context;
 mod generate;
 mod guard;

@@ -150,10 +150,11 @@ impl ReadError {
     }
 }
 
-/// A mirror opened for reading. May move between threads; open one per thread.
+/// A mirror, or somebody's clone, opened for reading. May move between threads; open one per thread.
 pub struct Reader {
     pub(super) repository: Repository,
-    _lock: ReadLock,
+    /// None for a clone, which nobody here changes.
+    pub(super) _lock: Option<ReadLock>,
 }
 
 impl fmt::Debug for Reader {
@@ -175,7 +176,7 @@ impl Reader {
         let (repository, lock) = store.read().map_err(|error| damaged("the mirror", &error))?;
         Ok(Self {
             repository,
-            _lock: lock,
+            _lock: Some(lock),
         })
     }
 
@@ -281,7 +282,7 @@ impl Reader {
             })
     }
 
-    fn root(&self, commit: &CommitId) -> Result<Tree<'_>, ReadError> {
+    pub(super) fn root(&self, commit: &CommitId) -> Result<Tree<'_>, ReadError> {
         let tree = self.commit(commit)?.tree_id();
         self.tree(tree, commit.short())
     }
