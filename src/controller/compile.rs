@@ -55,6 +55,8 @@ pub struct Declared {
     pub spec: ReleaseSpec,
     /// The commit that last changed its files.
     pub provenance: Provenance,
+    /// All files that speak of it.
+    files: Vec<String>,
     /// The file that gave the version; where there is none, the first.
     pub path: String,
     /// `path:line:column` of the release, for problems about it as a whole.
@@ -105,15 +107,15 @@ pub fn compile(
     before: Option<&Compiled>,
 ) -> Result<Compiled, ReadError> {
     let none = Known::default();
-    let before = before.map_or(&none, |before| &before.known);
+    let seen = before.map_or(&none, |before| &before.known);
     let forbidden = |namespace: &Namespace| reading::forbidden(namespace, allowed, own);
-    let (reading, known, files) = read(reader, head, paths, &forbidden, before)?;
+    let (reading, known, files) = read(reader, head, paths, &forbidden, seen)?;
     let groups: BTreeMap<ReleaseId, Vec<String>> = reading
         .releases
         .iter()
         .map(|(id, release)| (id.clone(), release.merged.files.clone()))
         .collect();
-    let mut changes = reader.last_changes(head, &groups, None)?;
+    let mut changes = last_changes(reader, head, &groups, before)?;
     let releases = reading
         .releases
         .into_iter()
@@ -123,13 +125,14 @@ pub fn compile(
             let place = merged.place("");
             let path = merged
                 .version_file
-                .or_else(|| merged.files.into_iter().next())
+                .or_else(|| merged.files.first().cloned())
                 .unwrap_or_default();
             Some((
                 id,
                 Declared {
                     spec: merged.spec,
                     provenance,
+                    files: merged.files,
                     path,
                     place,
                 },
@@ -189,6 +192,40 @@ pub fn read(
     let mut reading = reading::read(&layers, &before.named, forbidden);
     next.named = std::mem::take(&mut reading.named);
     Ok((reading, next, files))
+}
+
+/// The commit that last changed each release. Of those that no commit since `before` touched it is known already, so that
+/// a commit costs its own size and not that of the history.
+fn last_changes(
+    reader: &Reader,
+    head: &CommitId,
+    groups: &BTreeMap<ReleaseId, Vec<String>>,
+    before: Option<&Compiled>,
+) -> Result<BTreeMap<ReleaseId, Provenance>, ReadError> {
+    let Some(before) = before.filter(|before| reader.is_ancestor(&before.commit, head).unwrap_or(false))
+    else {
+        return reader.last_changes(head, groups, None);
+    };
+    let mut changes = reader.last_changes(head, groups, Some(&before.commit))?;
+    let mut unknown = BTreeMap::new();
+    for (id, files) in groups {
+        if changes.contains_key(id) {
+            continue;
+        }
+        // Files that came or went make it another question.
+        match before.releases.get(id).filter(|known| known.files == *files) {
+            Some(known) => {
+                changes.insert(id.clone(), known.provenance.clone());
+            }
+            None => {
+                unknown.insert(id.clone(), files.clone());
+            }
+        }
+    }
+    if !unknown.is_empty() {
+        changes.extend(reader.last_changes(head, &unknown, None)?);
+    }
+    Ok(changes)
 }
 
 /// What was found in a directory and is not read, such as symbolic links: there may be a spec behind each.
@@ -290,6 +327,43 @@ mod tests {
             Some(&still),
         );
         assert!(mended.clean && mended.releases.len() == 3);
+    }
+
+    #[test]
+    fn what_is_known_of_the_history_is_what_the_whole_history_says() {
+        let upstream = Upstream::new();
+        let (a, b) = (base("a"), base("b"));
+        let commits = [
+            vec![
+                ("base/a.yaml", a.clone()),
+                ("base/b.yaml", b.clone()),
+                ("production/a.yaml", spec("a", "{replicas: 2}")),
+            ],
+            vec![("base/a.yaml", a.replace("1.0.0", "1.1.0"))],
+            vec![
+                ("other/x.yaml", String::new()),
+                ("production/b.yaml", spec("b", "{replicas: 3}")),
+            ],
+            vec![("production/b.yaml", String::new())],
+            vec![("base/c.yaml", base("c"))],
+        ];
+        let mut before: Option<Compiled> = None;
+        for files in commits {
+            let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+            let commit = upstream.commit(&files);
+            let (known, whole) = (
+                read(&upstream, &commit, before.as_ref()),
+                read(&upstream, &commit, None),
+            );
+            let commits = |compiled: &Compiled| -> Vec<(ReleaseId, CommitId)> {
+                let all = compiled.releases.iter();
+                all.map(|(id, release)| (id.clone(), release.provenance.commit.clone()))
+                    .collect()
+            };
+            assert_eq!(commits(&known), commits(&whole));
+            before = Some(known);
+        }
+        assert_eq!(before.unwrap().releases.len(), 3);
     }
 
     #[test]

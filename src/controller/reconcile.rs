@@ -100,6 +100,7 @@ pub async fn reconcile(release: Arc<Meta>, context: Arc<Context>) -> Result<Acti
     let Some(mut subject) = Subject::read(object) else {
         return Ok(Action::await_change());
     };
+    subject.seek_source(&context.client).await?;
     let id = subject.id.clone();
     match pass(&context, &mut subject).await {
         Ok(action) => {

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use kube::{ResourceExt as _, api::ObjectMeta};
+use kube::{Api, Client, ResourceExt as _, api::ObjectMeta, core::PartialObjectMeta};
 
 use crate::{
-    api::{Release, meta},
-    cluster::custom::Custom,
+    api::{Release, ReleaseSource, meta},
+    cluster::{
+        custom::Custom,
+        error::ClusterError,
+        objects::{found, within},
+    },
     names::{CommitId, Digest, ReleaseId, RevisionNumber},
     plan::observed::Declaration,
     render::{Input, OwnerRef, Provenance},
@@ -68,6 +72,19 @@ impl Subject {
             owner,
             architectures: BTreeMap::new(),
         })
+    }
+
+    /// An edited release waits for its source; where that is gone, there is nothing to wait for.
+    pub async fn seek_source(&mut self, client: &Client) -> Result<(), ClusterError> {
+        let (Declaration::Edited, Some(source)) = (&self.declaration, &self.source) else {
+            return Ok(());
+        };
+        let api: Api<PartialObjectMeta<ReleaseSource>> = Api::all(client.clone());
+        let asked = within(|| format!("get ReleaseSource {source}"), api.get(source)).await;
+        if found(asked)?.is_none() {
+            self.declaration = Declaration::SourceGone(source.clone());
+        }
+        Ok(())
     }
 
     /// The complete spec, if it is one.

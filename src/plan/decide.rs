@@ -54,6 +54,14 @@ pub fn decide(o: &Observed) -> Decision {
             let first = problems.first().map_or("the spec cannot be used", String::as_str);
             steady(o, None).saying(Phase::Rejected, format!("the declared spec is refused: {first}{more}"))
         }
+        Declaration::SourceGone(source) => steady(o, None).saying(
+            Phase::Waiting("SourceGone".into()),
+            format!(
+                "somebody changed this object, and ReleaseSource {source}, which would put it back, is gone; what runs is \
+                 kept. Another ReleaseSource that declares it takes it over; without the label slipway.dev/source it is \
+                 followed as it is"
+            ),
+        ),
         // Nothing is put back: it would come between the steps of the removal.
         Declaration::Removing => idle(
             o,

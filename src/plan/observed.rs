@@ -96,6 +96,8 @@ pub enum Declaration {
     Invalid(Vec<String>),
     /// Somebody changed the object; git will put it back.
     Edited,
+    /// Somebody changed the object, and the source of this name, which would put it back, is gone.
+    SourceGone(String),
     /// Git removed it, and the source loop is taking it away.
     Removing,
 }

@@ -273,6 +273,16 @@ fn a_namespace_that_is_missing_or_going_is_waited_for() {
 }
 
 #[test]
+fn an_edited_release_whose_source_is_gone_says_so_and_what_runs_is_kept() {
+    let mut o = live(declared(2));
+    o.declaration = Declaration::SourceGone("all".into());
+    waits(&o, "SourceGone");
+    assert!(decide(&o).report.message.contains("ReleaseSource all"));
+    o.objects.clear();
+    assert_eq!(applied(&decide(&o)).len(), 1);
+}
+
+#[test]
 fn what_is_being_removed_is_let_go_of() {
     let mut o = live(declared(2));
     o.declaration = Declaration::Removing;
