@@ -6,8 +6,8 @@
 //! cluster ─observe→ Observed ─decide→ Decision ─render→ objects ─apply→ status         (release loop)
 //! ```
 //!
-//! `spec`, `plan`, `render`, `trace`, `status` and `names` are pure: they name no client, runtime, git or clock, and
-//! a test (`tests/purity.rs`) holds them to it. The other rooms carry values in and out of them.
+//! `spec`, `plan`, `render`, `trace`, `words`, `status` and `names` are pure: they name no client, runtime, git or
+//! clock, and a test (`tests/purity.rs`) holds them to it. The other rooms carry values in and out of them.
 
 pub mod api;
 pub mod cli;
@@ -23,3 +23,4 @@ pub mod spec;
 pub mod status;
 pub mod telemetry;
 pub mod trace;
+pub mod words;

@@ -43,7 +43,7 @@ pub fn release_status(
         report.phase,
         Phase::Failed(_) | Phase::Rejected | Phase::RolledBack
     );
-    let reconciling = !ready && !stalled && report.phase != Phase::NotDeployed;
+    let reconciling = !ready && !stalled && !matches!(report.phase, Phase::NotDeployed | Phase::Suspended);
     let mut conditions = vec![
         condition("Ready", ready, &reason, &report.message),
         condition("Reconciling", reconciling, &reason, &report.message),
@@ -100,6 +100,7 @@ fn words(phase: &Phase) -> (String, String) {
         Phase::Live => same("Live"),
         Phase::RolledBack => same("RolledBack"),
         Phase::Rejected => same("Rejected"),
+        Phase::Suspended => same("Suspended"),
         Phase::NotDeployed => same("NotDeployed"),
         Phase::Failed(stage) => (format!("Failed({stage})"), format!("{stage}Failed")),
         Phase::Waiting(reason) => (format!("Waiting({reason})"), reason.clone()),
@@ -115,7 +116,7 @@ fn progress(phase: &Phase) -> Option<usize> {
         Phase::RollingOut | Phase::Failed("RollingOut") | Phase::RolledBack => Some(3),
         Phase::Verifying => Some(4),
         Phase::Live => Some(5),
-        Phase::Failed(_) | Phase::Waiting(_) => None,
+        Phase::Failed(_) | Phase::Waiting(_) | Phase::Suspended => None,
     }
 }
 

@@ -12,6 +12,8 @@ pub const SOURCE: &str = "slipway.dev/source";
 pub const OBJECT: &str = "slipway.dev/object";
 /// Annotation on objects and pod templates: the number of the revision that they were rendered for.
 pub const REVISION: &str = "slipway.dev/revision";
+/// Annotation on objects without a revision: hash of what was rendered.
+pub const RENDERED: &str = "slipway.dev/rendered";
 /// Annotation: the commit that last changed the files of this release.
 pub const COMMIT: &str = "slipway.dev/commit";
 /// Annotation: author of that commit, `Name <mail>`.
@@ -22,15 +24,12 @@ pub const COMMITTED_AT: &str = "slipway.dev/committed-at";
 pub const PATH: &str = "slipway.dev/path";
 /// Annotation on a `Release`: hash of the spec that the source wrote; any other spec is a hand edit.
 pub const SPEC_HASH: &str = "slipway.dev/spec-hash";
+/// Annotation on a `Release`: hash of the repository and reference that it was read from; commits of others are not
+/// compared.
+pub const ORIGIN: &str = "slipway.dev/origin";
+/// Annotation on a `Release` that git removed: the release loop lets go of it.
+pub const REMOVING: &str = "slipway.dev/removing";
 /// Annotation on Jobs: the whole migration key.
 pub const MIGRATION_KEY: &str = "slipway.dev/migration-key";
-/// Annotation on revisions: hash of all that pods and database see; equal hashes are one attempt.
-pub const ATTEMPT: &str = "slipway.dev/attempt";
-/// Annotation on revisions: the declared version, the requested image reference and its digest.
-pub const VERSION: &str = "slipway.dev/version";
-/// Annotation on revisions: the image reference that was resolved.
-pub const IMAGE: &str = "slipway.dev/image";
-/// Annotation on revisions: the digest that the reference had.
-pub const DIGEST: &str = "slipway.dev/digest";
 /// Annotation on a lock: `<namespace>/<job>` of its holder.
 pub const LOCK_HOLDER: &str = "slipway.dev/holder";

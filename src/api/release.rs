@@ -6,7 +6,7 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use kube::CustomResource;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{Condition, Duration};
@@ -30,6 +30,10 @@ use crate::names::ObjectName;
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     validation = ("size(self.metadata.name) <= 40", "a release name has at most 40 characters"),
+    validation = (
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "a release name consists of lower-case letters, digits and '-', begins with a letter and has no dots: it is the name of a Service"
+    ),
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReleaseSpec {
@@ -106,9 +110,15 @@ pub struct ReleaseSpec {
     /// What happens when rollout or verification fails; `rollback` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+    /// What happens when a value changes that a process refers to; `roll` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_secret_change: Option<OnSecretChange>,
     /// What is kept of the past.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retain: Option<Retain>,
+    /// What runs is kept, and nothing new goes out, until a commit removes this or its time has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<Suspend>,
     /// Raise it to try a failed version again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
@@ -252,6 +262,29 @@ pub enum OnFailure {
     Rollback,
     /// Everything stays as it is until a commit.
     Hold,
+}
+
+/// What happens when a value changes that a process refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnSecretChange {
+    /// Pods are rolled, as by a new version.
+    Roll,
+    /// Pods get the new value when they start for another reason.
+    Ignore,
+}
+
+/// Why nothing new goes out, and for how long.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Suspend {
+    /// One sentence for those who look at the status.
+    #[schemars(length(max = 400))]
+    pub reason: String,
+    /// When it ends by itself, such as `2026-12-01T08:00:00Z`; with a commit alone when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub until: Option<String>,
 }
 
 /// What is kept of the past. The running and the last Live revision always stay.
@@ -515,7 +548,9 @@ impl JsonSchema for EnvValue {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         // A string or an object: a structural schema has no other word for that.
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true, "maxLength": 32768, "maxProperties": 2, "maxItems": 0
+        })
     }
 }
 
@@ -536,17 +571,32 @@ pub struct Health {
 }
 
 /// The object form of [`Health`], as it is written.
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct HealthObject {
+    /// The path that answers 200 when a pod can serve; TCP alone when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+    /// Another port than `port`.
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    /// Headers of the request.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
+    /// How long a pod may take until it listens; `2m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     startup: Option<Duration>,
+}
+
+/// The object forms that a structural schema cannot hold beside their short forms, by field, for the reference.
+#[must_use]
+pub fn long_forms() -> [(&'static str, Schema); 2] {
+    let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+    let generator = settings.into_generator();
+    [
+        ("health", generator.clone().into_root_schema_for::<HealthObject>()),
+        ("migrate", generator.into_root_schema_for::<MigrateOptions>()),
+    ]
 }
 
 impl From<Health> for HealthObject {
@@ -604,7 +654,9 @@ impl JsonSchema for Health {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true, "maxLength": 1024, "maxProperties": 4, "maxItems": 0
+        })
     }
 }
 
@@ -637,6 +689,19 @@ pub struct MigrateOptions {
     /// How long it may run, from the start of the container; `30m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// How many times one that ended with an exit code other than 0 is run again by itself; 0 when absent. An unknown
+    /// outcome is never run again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// A name that migrations share which must not run beside each other; the database when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// An existing ServiceAccount for the Job alone; that of the release when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// A text that must be in the log of a migration that counts as done, whatever its exit code says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// The variable that names the database; `DATABASE_URL` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
@@ -660,7 +725,7 @@ impl<'de> Deserialize<'de> for Migrate {
                 .map(Self::Options)
                 .map_err(D::Error::custom),
             _ => Err(D::Error::custom(
-                "must be a command list, an object {command, args, env, timeout, database, rerun, accept}, or false",
+                "must be a command list, an object {command, args, env, timeout, retries, lock, serviceAccount, database, proof, rerun, accept}, or false",
             )),
         }
     }
@@ -684,7 +749,9 @@ impl JsonSchema for Migrate {
         true
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+        json_schema!({
+            "x-kubernetes-preserve-unknown-fields": true, "maxLength": 0, "maxProperties": 16, "maxItems": 64
+        })
     }
 }
 

@@ -1,10 +1,12 @@
 //! `ReleaseRevision`: one numbered attempt, with everything that drift repair and rollback need.
 
+use std::collections::BTreeMap;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Condition;
+use super::{Condition, release::ShortText};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// What an attempt is. Written once: a CEL rule refuses every change.
@@ -64,6 +66,9 @@ pub struct ReleaseRevisionSpec {
     /// The migration that must have succeeded before the Deployments of this revision are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migration: Option<RevisionMigration>,
+    /// Fingerprints of the values that its pods see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<ValueFingerprints>,
     /// The rendered objects as one JSON list; what drift repair and rollback apply.
     #[schemars(length(max = 262_144))]
     pub objects: String,
@@ -102,6 +107,18 @@ pub struct RevisionMigration {
     pub lock: String,
 }
 
+/// Keyed hashes of values that pods see: equal hashes are equal values, and nobody learns a value from them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ValueFingerprints {
+    /// Which key they were made with.
+    #[schemars(length(max = 64))]
+    pub key_id: String,
+    /// `Secret app-db/url` → hash.
+    #[schemars(extend("maxProperties" = 400))]
+    pub hashes: BTreeMap<String, ShortText>,
+}
+
 /// What became of a revision.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -121,6 +138,9 @@ pub struct ReleaseRevisionStatus {
     /// The migration as the ledger has it, for people and for rebuilding the ledger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migration: Option<MigrationRecord>,
+    /// As in the spec, recorded later: the key of the fingerprints in the spec is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<ValueFingerprints>,
     /// The end of the log of what failed, redacted, at most 4 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]

@@ -24,6 +24,10 @@ use super::{Condition, Duration};
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     validation = (
+        "size(self.metadata.name) <= 63",
+        "the name of a source has at most 63 characters: it is a label of its releases"
+    ),
+    validation = (
         "(has(self.spec.git.branch) ? 1 : 0) + (has(self.spec.git.tag) ? 1 : 0) + (has(self.spec.git.commit) ? 1 : 0) <= 1",
         "give at most one of branch, tag and commit"
     ),
@@ -97,10 +101,14 @@ pub struct ReleaseSourceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub applied_commit: Option<String>,
-    /// Hash of url, branch and paths at that commit: after a change nothing is removed until a new commit.
+    /// Hash of url, branch and paths at that commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub applied_origin: Option<String>,
+    /// The first commit since the source, or its url, branch or paths, were new: nothing is removed at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub baseline_commit: Option<String>,
     /// How many releases git declares here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub releases: Option<i64>,

@@ -107,6 +107,7 @@ fn file(path: &Path, texts: &mut BTreeMap<String, String>) -> anyhow::Result<Arc
     } else {
         File::read(&name, &bytes)
     };
-    texts.insert(name, String::from_utf8_lossy(&bytes).replace("\r\n", "\n"));
+    let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
+    texts.insert(name, text.trim_start_matches('\u{feff}').to_owned());
     Ok(Arc::new(read))
 }

@@ -2,11 +2,18 @@
 //!
 //! 0 is success, 1 a problem that the message names, 2 a command line that makes no sense.
 
+pub mod audit;
+pub mod check;
 pub mod controller;
 pub mod crds;
+mod declarations;
+pub mod explain;
+pub mod history;
 mod layers;
+mod reach;
 pub mod reference;
 pub mod render;
+pub mod status;
 
 use std::process::ExitCode;
 
@@ -28,8 +35,18 @@ pub enum Command {
     Controller(controller::Args),
     /// Print the definitions of Slipway's kinds.
     Crds(crds::Args),
+    /// Check specs, without a cluster.
+    Check(check::Args),
     /// Print the objects of releases, without a cluster.
     Render(render::Args),
+    /// Say how every release is, problems first.
+    Status(status::Args),
+    /// Say why a release is as it is, and what to do.
+    Explain(explain::Args),
+    /// List the revisions of a release.
+    History(history::Args),
+    /// Say what was declared at a date, by whom, and what ran.
+    Audit(audit::Args),
     /// Print the page of every field, as Markdown.
     Reference,
 }
@@ -45,7 +62,12 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Controller(args) => controller::run(args),
         Command::Crds(args) => crds::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::History(args) => history::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Reference => reference::run(),
     };
     let Err(error) = result else {

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io::Write as _};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::api::crds::crds;
+use crate::api::{crds::crds, release::long_forms};
 
 /// Prints the page.
 pub fn run() -> anyhow::Result<()> {
@@ -66,6 +66,9 @@ fn rows(schema: &Value, prefix: &str, text: &mut String) {
             words(field).replace('|', "\\|")
         );
         rows(field, &path, text);
+        for (_, form) in long_forms().iter().filter(|(field, _)| *field == path) {
+            rows(form.as_value(), &path, text);
+        }
         if let Some(inner) = field.get("additionalProperties") {
             rows(inner, &format!("{path}.*"), text);
         }
@@ -84,7 +87,18 @@ fn words(schema: &Value) -> String {
 }
 
 fn type_of(schema: &Value) -> String {
-    let text = |name: &str| schema.get(name).and_then(Value::as_str);
+    let optional = |list: &Value| -> Option<Value> {
+        let schemas = list.as_array()?;
+        schemas.iter().find(|one| one["type"] != "null").cloned()
+    };
+    if let Some(inner) = schema.get("anyOf").and_then(optional) {
+        return type_of(&inner);
+    }
+    // Of `[string, null]` the first says it.
+    let text = |name: &str| {
+        let value = schema.get(name)?;
+        value.as_str().or_else(|| value.get(0)?.as_str())
+    };
     let number = |name: &str| schema.get(name).and_then(Value::as_f64);
     match text("type") {
         Some("object") => match schema.get("additionalProperties") {

@@ -16,7 +16,7 @@ use crate::{
     names::{ReleaseId, RevisionNumber},
     plan::{
         MigrationKey,
-        observed::{JobEnd, JobPodSeen, JobSeen, Migration, PodSeen, Revision},
+        observed::{Fingerprints, JobEnd, JobPodSeen, JobSeen, Migration, PodSeen, Revision},
     },
     render,
     spec::declared::AttemptHash,
@@ -51,6 +51,18 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
             .parse()
             .map_err(|e| unreadable(format!("its digest {e}")))?,
         migration,
+        cause: spec.cause.clone(),
+        fingerprints: status
+            .values
+            .or_else(|| spec.values.clone())
+            .map(|values| Fingerprints {
+                key_id: values.key_id,
+                values: values
+                    .hashes
+                    .into_iter()
+                    .map(|(name, hash)| (name, hash.0))
+                    .collect(),
+            }),
         objects: render::restore(&spec.objects).map_err(|e| unreadable(e.to_string()))?,
         outcome: status.outcome,
         message: status.message,
@@ -86,7 +98,22 @@ pub fn job(id: &ReleaseId, job: &Job) -> Option<JobSeen> {
         resumed: status.start_time.is_some() || counted || job.metadata.generation.is_some_and(|n| n > 1),
         deleting: job.metadata.deletion_timestamp.is_some(),
         finished: job_end(job),
+        blocked: None,
     })
+}
+
+/// Why no pod of a Job could be made, from the words of its `FailedCreate` event.
+#[must_use]
+pub fn blocked(message: &str) -> String {
+    let kind = if message.contains("quota") {
+        "Quota"
+    } else if message.contains("violates PodSecurity") {
+        "PodSecurity"
+    } else {
+        "Config"
+    };
+    let message: String = message.chars().take(400).collect();
+    format!("{kind}: {message}")
 }
 
 /// The terminal condition: `Complete` or `Failed`, not `FailureTarget`, under which a pod may still run.
@@ -185,6 +212,7 @@ pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> O
         running_for: running
             .and_then(|running| running.started_at.as_ref())
             .and_then(|started| Duration::try_from(now.duration_since(started.0)).ok()),
+        proven: None,
         tail: terminated.and_then(|end| end.message.clone()).unwrap_or_default(),
     })
 }

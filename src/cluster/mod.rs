@@ -1,8 +1,10 @@
 //! What talks to the Kubernetes API: clients, the lease, reading what a pass needs, writing what it decided.
 
 pub mod connect;
+pub mod custom;
 pub mod error;
 pub mod facts;
+pub mod hash_key;
 pub mod lease;
 pub mod objects;
 pub mod observe;

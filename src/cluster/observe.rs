@@ -7,16 +7,19 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
-    core::v1::{ConfigMap, Namespace as NamespaceObject, Pod, Secret},
+    core::v1::{ConfigMap, Event, Namespace as NamespaceObject, Pod, Secret},
 };
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ListParams, LogParams},
 };
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::{
     error::ClusterError,
     facts,
+    hash_key::HashKey,
     objects::{self, KINDS, found, within},
 };
 use crate::{
@@ -29,12 +32,12 @@ use crate::{
     plan::{
         Ledger,
         observed::{
-            DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen, PodSeen,
-            Revision,
+            DatabaseSeen, Fingerprints, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen,
+            PodSeen, Revision,
         },
     },
     render::ObjectKey,
-    spec::Declared,
+    spec::{Declared, redact::redact},
 };
 
 /// The revisions of a release.
@@ -124,6 +127,15 @@ pub async fn ledger(client: &Client, id: &ReleaseId) -> Result<Option<LedgerSeen
     let Some(map) = found(within(|| format!("get the ledger of {id}"), api.get(&name)).await)? else {
         return Ok(None);
     };
+    if map.labels().get(meta::RELEASE).map(String::as_str) != Some(id.name.as_str()) {
+        return Err(ClusterError::Unreadable(format!(
+            "ConfigMap {name} in {} stands where the record of migrations belongs, and was not made by Slipway: it has no \
+             label {}={}; rename or remove it",
+            id.namespace,
+            meta::RELEASE,
+            id.name
+        )));
+    }
     let ledger = Ledger::parse(&map.data.unwrap_or_default()).map_err(|error| {
         ClusterError::Unreadable(format!("ConfigMap {name} in {}: {error}", id.namespace))
     })?;
@@ -157,12 +169,33 @@ pub async fn jobs(client: &Client, id: &ReleaseId) -> Result<Vec<JobSeen>, Clust
         .collect())
 }
 
-/// All pods of a release: those of migrations and those of processes.
+/// Why there is no pod of a Job that should have one; `None` while nothing is known against it.
+pub async fn blocked(client: &Client, id: &ReleaseId, job: &JobSeen) -> Result<Option<String>, ClusterError> {
+    let api: Api<Event> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let selector = format!("involvedObject.uid={},reason=FailedCreate", job.uid);
+    let params = ListParams::default().fields(&selector);
+    let list = within(
+        || format!("list the events of Job {} of {id}", job.name),
+        api.list(&params),
+    )
+    .await?;
+    let newest = list
+        .items
+        .into_iter()
+        .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+    Ok(newest
+        .and_then(|event| event.message)
+        .map(|message| facts::blocked(&message)))
+}
+
+/// All pods of a release: those of migrations and those of processes. `proof` is looked for in the log of a migration
+/// that ended well.
 pub async fn pods(
     client: &Client,
     id: &ReleaseId,
     boots: &BTreeMap<String, String>,
     now: Timestamp,
+    proof: Option<&str>,
 ) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
     let api: Api<Pod> = Api::namespaced(client.clone(), id.namespace.as_str());
     let params = ListParams::default().labels(&format!("{}={}", meta::RELEASE, id.name));
@@ -179,9 +212,26 @@ pub async fn pods(
         if seen.terminal && seen.exit_code != Some(0) && seen.started {
             seen.tail = log_tail(&api, &pod.name_any()).await;
         }
+        if let Some(proof) = proof
+            && seen.terminal
+            && seen.exit_code == Some(0)
+        {
+            seen.proven = log_holds(&api, &pod.name_any(), proof).await;
+        }
         of_jobs.push(seen);
     }
     Ok((of_jobs, processes.into_iter().map(facts::pod).collect()))
+}
+
+/// Whether a log holds a text, in its last 4 MiB; `None` when it cannot be had.
+async fn log_holds(api: &Api<Pod>, name: &str, text: &str) -> Option<bool> {
+    let params = LogParams {
+        limit_bytes: Some(4 << 20),
+        tail_lines: Some(2_000),
+        ..LogParams::default()
+    };
+    let log = within(|| format!("read the log of pod {name}"), api.logs(name, &params)).await;
+    log.ok().map(|log| log.contains(text))
 }
 
 /// The end of a log; empty when it cannot be had (it is a courtesy, not a fact).
@@ -286,14 +336,58 @@ pub struct References {
     pub ungenerated: Vec<EnvName>,
     /// The database.
     pub database: DatabaseSeen,
+    /// What processes refer to, as far as it is there; `None` where nothing is declared.
+    pub fingerprints: Option<Fingerprints>,
+    /// The values of Secrets, to be taken out of logs and then dropped.
+    pub values: Vec<SecretString>,
 }
 
-/// Looks up what a spec refers to. Values are read by name, used for the database's identity, and dropped.
+impl References {
+    /// Of a release that declares nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            missing: Vec::new(),
+            ungenerated: Vec::new(),
+            database: DatabaseSeen::NotNeeded,
+            fingerprints: None,
+            values: Vec::new(),
+        }
+    }
+
+    /// A text that some program of the release printed, without its secrets.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        let values: Vec<&str> = self.values.iter().map(ExposeSecret::expose_secret).collect();
+        redact(text, &values)
+    }
+}
+
+/// Looks up what a spec refers to. Values are read by name, hashed, used for the database's identity, and dropped.
 pub async fn references(
     client: &Client,
     id: &ReleaseId,
     declared: &Declared,
+    key: &HashKey,
 ) -> Result<References, ClusterError> {
+    let of_processes = declared.process_keys(&generated_name(id));
+    let mut fingerprints = Fingerprints {
+        key_id: key.id().to_owned(),
+        ..Fingerprints::default()
+    };
+    let mut values = Vec::new();
+    let mut record = |kind: &str, name: &str, field: &str, value: &[u8]| {
+        if kind == "Secret"
+            && let Ok(text) = std::str::from_utf8(value)
+        {
+            values.push(SecretString::from(text));
+        }
+        let reference = format!("{kind} {name}/{field}");
+        if of_processes.contains(&reference) {
+            let print = key.fingerprint(id, &reference, value);
+            fingerprints.values.insert(reference, print);
+        }
+    };
     let mut secrets = Secrets {
         client,
         namespace: &id.namespace,
@@ -301,15 +395,10 @@ pub async fn references(
     };
     let mut missing = Vec::new();
     for key in declared.secret_keys() {
-        let there = match secrets.get(&key.name).await? {
-            Some(secret) => secret
-                .data
-                .as_ref()
-                .is_some_and(|data| data.contains_key(&key.key)),
-            None => false,
-        };
-        if !there {
-            missing.push(format!("Secret {} with key {}", key.name, key.key));
+        let secret = secrets.get(&key.name).await?;
+        match secret.and_then(|secret| secret.data.as_ref()?.get(&key.key)) {
+            Some(value) => record("Secret", key.name.as_str(), &key.key, &value.0),
+            None => missing.push(format!("Secret {} with key {}", key.name, key.key)),
         }
     }
     if let Some(name) = &declared.pull_secret
@@ -326,8 +415,9 @@ pub async fn references(
             )
             .await,
         )?;
-        if !map.is_some_and(|map| map.data.is_some_and(|data| data.contains_key(&key.key))) {
-            missing.push(format!("ConfigMap {} with key {}", key.name, key.key));
+        match map.as_ref().and_then(|map| map.data.as_ref()?.get(&key.key)) {
+            Some(value) => record("ConfigMap", key.name.as_str(), &key.key, value.as_bytes()),
+            None => missing.push(format!("ConfigMap {} with key {}", key.name, key.key)),
         }
     }
     let wanted = declared.generated();
@@ -341,6 +431,9 @@ pub async fn references(
             .await?
             .and_then(|secret| secret.data.clone())
             .unwrap_or_default();
+        for (field, value) in &data {
+            record("Secret", name.as_str(), field, &value.0);
+        }
         ungenerated = wanted
             .into_keys()
             .filter(|name| !data.contains_key(name.as_str()))
@@ -351,6 +444,8 @@ pub async fn references(
         missing,
         ungenerated,
         database,
+        fingerprints: Some(fingerprints),
+        values,
     })
 }
 

@@ -10,14 +10,14 @@ use serde_json::{Map, Value, json};
 
 use super::{context::Context, generate, migrate, subject::Subject};
 use crate::{
-    api::{FIELD_MANAGER, ReleaseRevision, ReleaseRevisionSpec, meta, revision},
+    api::{FIELD_MANAGER, ReleaseRevision, ReleaseRevisionSpec, meta, release::ShortText, revision},
     cluster::{
         error::ClusterError,
         objects::{self, found, within},
         observe::generated_name,
     },
     names::{ReleaseId, RevisionNumber},
-    plan::{Observed, Step, cause, decision::Draft},
+    plan::{Observed, Step, cause, decision::Draft, observed::Fingerprints},
     render,
 };
 
@@ -84,17 +84,34 @@ pub async fn act(
             }
             conclude(context, observed, *revision, &status).await
         }
+        Step::Record {
+            revision,
+            fingerprints,
+        } => {
+            let status = Map::from_iter([("values".to_owned(), json!(recorded(fingerprints)))]);
+            conclude(context, observed, *revision, &status).await
+        }
         Step::Generate => Ok(generate::generate(context, id, observed).await?),
         Step::Prepare { objects } | Step::Apply { objects, .. } => {
+            let revision = match step {
+                Step::Apply { gate, .. } => Some(gate.revision()),
+                _ => observed.current.as_ref().map(|current| current.number),
+            };
             for (object, over) in objects {
                 objects::apply(&context.client, id, object, over.as_deref(), false).await?;
-                tracing::info!(release = %id, object = %object.key, "applied");
+                tracing::info!(
+                    release = %id, commit = subject.commit(), revision = revision.map(|number| number.0),
+                    object = %object.key, "applied"
+                );
             }
             Ok(())
         }
         Step::Migrate(step) => migrate::migrate(context, subject, observed, step).await,
         Step::Delete { key, uid } => {
-            tracing::info!(release = %id, object = %key, "deleting what no revision wants any more");
+            tracing::info!(
+                release = %id, commit = subject.commit(), revision = observed.current.as_ref().map(|r| r.number.0),
+                object = %key, "deleting what no revision wants any more"
+            );
             Ok(objects::delete(&context.client, id, key, uid, None).await?)
         }
         Step::Forget(number) => {
@@ -177,6 +194,7 @@ async fn create_revision(
             platforms: draft.platforms.clone(),
         },
         preset: declared.preset.clone(),
+        values: observed.fingerprints.as_ref().map(recorded),
         migration: draft
             .migration
             .as_ref()
@@ -205,6 +223,18 @@ async fn create_revision(
         commit = subject.commit(), cause = %object.spec.cause, "revision created"
     );
     Ok(())
+}
+
+/// Fingerprints as a revision holds them.
+fn recorded(fingerprints: &Fingerprints) -> revision::ValueFingerprints {
+    revision::ValueFingerprints {
+        key_id: fingerprints.key_id.clone(),
+        hashes: fingerprints
+            .values
+            .iter()
+            .map(|(name, hash)| (name.clone(), ShortText(hash.clone())))
+            .collect(),
+    }
 }
 
 /// `linux/amd64` → `amd64`.

@@ -12,7 +12,7 @@ use crate::{
     spec::{
         document::Problem,
         file::File,
-        reading::{self, Named},
+        reading::{self, Named, Reading},
     },
 };
 
@@ -33,6 +33,13 @@ pub struct Compiled {
     pub clean: bool,
     /// Every file that was read.
     pub files: BTreeSet<String>,
+    /// For the next commit.
+    known: Known,
+}
+
+/// What is kept of a commit for reading the next one.
+#[derive(Debug, Default)]
+pub struct Known {
     /// Parsed files by blob: a commit that touches one file parses one file.
     parsed: HashMap<(ObjectId, String), Arc<File>>,
     /// The releases that each file named when it was last read well: they are held when it breaks.
@@ -48,6 +55,8 @@ pub struct Declared {
     pub spec: ReleaseSpec,
     /// The commit that last changed its files.
     pub provenance: Provenance,
+    /// All files that speak of it.
+    files: Vec<String>,
     /// The file that gave the version; where there is none, the first.
     pub path: String,
     /// `path:line:column` of the release, for problems about it as a whole.
@@ -73,9 +82,11 @@ impl Compiled {
 
     /// Releases whose file is still there but gives no version any more.
     #[must_use]
-    pub fn without_version(&self, existing: &BTreeMap<ReleaseId, String>) -> BTreeSet<ReleaseId> {
+    pub fn without_version<'a>(
+        &self,
+        existing: impl Iterator<Item = (&'a ReleaseId, &'a str)>,
+    ) -> BTreeSet<ReleaseId> {
         existing
-            .iter()
             .filter(|(_, file)| self.files.contains(*file))
             .map(|(id, _)| id.clone())
             .collect()
@@ -95,40 +106,16 @@ pub fn compile(
     key: String,
     before: Option<&Compiled>,
 ) -> Result<Compiled, ReadError> {
-    let known = |blob: &ObjectId| before.is_some_and(|before| before.blobs.contains(blob));
-    let read = reader.read_layers(head, paths, &ReadLimits::default(), &known)?;
-    let mut parsed = HashMap::new();
-    let mut blobs = HashSet::new();
-    let mut files = BTreeSet::new();
-    let mut layers: Vec<Vec<Arc<File>>> = Vec::new();
-    for layer in read.layers {
-        let mut all: Vec<Arc<File>> = unread(&layer.path, paths, &read.problems);
-        for file in layer.files {
-            let id = (file.blob_id, file.path.clone());
-            let read = match (before.and_then(|before| before.parsed.get(&id)), &file.bytes) {
-                (Some(read), _) => Arc::clone(read),
-                (None, Some(bytes)) => Arc::new(File::read(&file.path, bytes)),
-                // The same content under a new name: read again, now that its bytes are asked for.
-                (None, None) => Arc::new(File::read(&file.path, &reader.blob(file.blob_id)?)),
-            };
-            blobs.insert(file.blob_id);
-            files.insert(file.path);
-            all.push(Arc::clone(&read));
-            parsed.insert(id, read);
-        }
-        layers.push(all);
-    }
-    let none = Named::new();
-    let named = before.map_or(&none, |before| &before.named);
-    let reading = reading::read(&layers, named, &|namespace| {
-        reading::forbidden(namespace, allowed, own)
-    });
+    let none = Known::default();
+    let seen = before.map_or(&none, |before| &before.known);
+    let forbidden = |namespace: &Namespace| reading::forbidden(namespace, allowed, own);
+    let (reading, known, files) = read(reader, head, paths, &forbidden, seen)?;
     let groups: BTreeMap<ReleaseId, Vec<String>> = reading
         .releases
         .iter()
         .map(|(id, release)| (id.clone(), release.merged.files.clone()))
         .collect();
-    let mut changes = reader.last_changes(head, &groups, None)?;
+    let mut changes = last_changes(reader, head, &groups, before)?;
     let releases = reading
         .releases
         .into_iter()
@@ -138,13 +125,14 @@ pub fn compile(
             let place = merged.place("");
             let path = merged
                 .version_file
-                .or_else(|| merged.files.into_iter().next())
+                .or_else(|| merged.files.first().cloned())
                 .unwrap_or_default();
             Some((
                 id,
                 Declared {
                     spec: merged.spec,
                     provenance,
+                    files: merged.files,
                     path,
                     place,
                 },
@@ -163,11 +151,81 @@ pub fn compile(
         mentioned: reading.mentioned,
         clean: errors.is_empty() && reading.held.is_empty(),
         problems: errors.into_iter().map(shown).collect(),
-        named: reading.named,
-        parsed,
-        blobs,
+        known,
         files,
     })
+}
+
+/// Reads, merges and judges the specs of a commit, as the controller and the audit do; with them the names of all files.
+///
+/// # Errors
+/// When the commit, or a directory of it, cannot be read as a whole.
+pub fn read(
+    reader: &Reader,
+    head: &CommitId,
+    paths: &[String],
+    forbidden: &dyn Fn(&Namespace) -> Option<String>,
+    before: &Known,
+) -> Result<(Reading, Known, BTreeSet<String>), ReadError> {
+    let known = |blob: &ObjectId| before.blobs.contains(blob);
+    let read = reader.read_layers(head, paths, &ReadLimits::default(), &known)?;
+    let mut next = Known::default();
+    let mut files = BTreeSet::new();
+    let mut layers: Vec<Vec<Arc<File>>> = Vec::new();
+    for layer in read.layers {
+        let mut all: Vec<Arc<File>> = unread(&layer.path, paths, &read.problems);
+        for file in layer.files {
+            let id = (file.blob_id, file.path.clone());
+            let read = match (before.parsed.get(&id), &file.bytes) {
+                (Some(read), _) => Arc::clone(read),
+                (None, Some(bytes)) => Arc::new(File::read(&file.path, bytes)),
+                // The same content under a new name: read again, now that its bytes are asked for.
+                (None, None) => Arc::new(File::read(&file.path, &reader.blob(file.blob_id)?)),
+            };
+            next.blobs.insert(file.blob_id);
+            files.insert(file.path);
+            all.push(Arc::clone(&read));
+            next.parsed.insert(id, read);
+        }
+        layers.push(all);
+    }
+    let mut reading = reading::read(&layers, &before.named, forbidden);
+    next.named = std::mem::take(&mut reading.named);
+    Ok((reading, next, files))
+}
+
+/// The commit that last changed each release. Of those that no commit since `before` touched it is known already, so that
+/// a commit costs its own size and not that of the history.
+fn last_changes(
+    reader: &Reader,
+    head: &CommitId,
+    groups: &BTreeMap<ReleaseId, Vec<String>>,
+    before: Option<&Compiled>,
+) -> Result<BTreeMap<ReleaseId, Provenance>, ReadError> {
+    let Some(before) = before.filter(|before| reader.is_ancestor(&before.commit, head).unwrap_or(false))
+    else {
+        return reader.last_changes(head, groups, None);
+    };
+    let mut changes = reader.last_changes(head, groups, Some(&before.commit))?;
+    let mut unknown = BTreeMap::new();
+    for (id, files) in groups {
+        if changes.contains_key(id) {
+            continue;
+        }
+        // Files that came or went make it another question.
+        match before.releases.get(id).filter(|known| known.files == *files) {
+            Some(known) => {
+                changes.insert(id.clone(), known.provenance.clone());
+            }
+            None => {
+                unknown.insert(id.clone(), files.clone());
+            }
+        }
+    }
+    if !unknown.is_empty() {
+        changes.extend(reader.last_changes(head, &unknown, None)?);
+    }
+    Ok(changes)
 }
 
 /// What was found in a directory and is not read, such as symbolic links: there may be a spec behind each.
@@ -269,6 +327,43 @@ mod tests {
             Some(&still),
         );
         assert!(mended.clean && mended.releases.len() == 3);
+    }
+
+    #[test]
+    fn what_is_known_of_the_history_is_what_the_whole_history_says() {
+        let upstream = Upstream::new();
+        let (a, b) = (base("a"), base("b"));
+        let commits = [
+            vec![
+                ("base/a.yaml", a.clone()),
+                ("base/b.yaml", b.clone()),
+                ("production/a.yaml", spec("a", "{replicas: 2}")),
+            ],
+            vec![("base/a.yaml", a.replace("1.0.0", "1.1.0"))],
+            vec![
+                ("other/x.yaml", String::new()),
+                ("production/b.yaml", spec("b", "{replicas: 3}")),
+            ],
+            vec![("production/b.yaml", String::new())],
+            vec![("base/c.yaml", base("c"))],
+        ];
+        let mut before: Option<Compiled> = None;
+        for files in commits {
+            let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+            let commit = upstream.commit(&files);
+            let (known, whole) = (
+                read(&upstream, &commit, before.as_ref()),
+                read(&upstream, &commit, None),
+            );
+            let commits = |compiled: &Compiled| -> Vec<(ReleaseId, CommitId)> {
+                let all = compiled.releases.iter();
+                all.map(|(id, release)| (id.clone(), release.provenance.commit.clone()))
+                    .collect()
+            };
+            assert_eq!(commits(&known), commits(&whole));
+            before = Some(known);
+        }
+        assert_eq!(before.unwrap().releases.len(), 3);
     }
 
     #[test]

@@ -12,12 +12,18 @@ use kube::{
     runtime::events::{Recorder, Reporter},
 };
 
+use tokio::sync::OnceCell;
+
 use super::Parts;
 use crate::{
-    cluster::Leader,
+    cluster::{
+        Leader,
+        error::ClusterError,
+        hash_key::{self, HashKey},
+    },
     image::Registry,
-    names::{Digest, Namespace, ReleaseId},
-    plan::Stage,
+    names::{Digest, Namespace, ReleaseId, RevisionNumber},
+    plan::{Stage, observed::Fingerprints},
     server::Heartbeat,
     telemetry::Metrics,
 };
@@ -38,6 +44,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// To be asked before a pass writes: a leader that was paused may have been replaced.
     pub leader: Leader,
+    /// The key of fingerprints, read when it is first needed.
+    hash_key: OnceCell<HashKey>,
     /// Whether passes end.
     pub heartbeat: Heartbeat,
     /// What is remembered per release.
@@ -62,8 +70,18 @@ impl Context {
             metrics: Arc::clone(&parts.metrics),
             leader: parts.leader.clone(),
             heartbeat: parts.health.heartbeat("releases", Duration::from_secs(300)),
+            hash_key: OnceCell::new(),
             memory: Memory::default(),
         }
+    }
+}
+
+impl Context {
+    /// The key of fingerprints.
+    pub async fn hash_key(&self) -> Result<&HashKey, ClusterError> {
+        self.hash_key
+            .get_or_try_init(|| hash_key::load(&self.client, &self.own))
+            .await
     }
 }
 
@@ -76,10 +94,20 @@ pub struct Memory(Mutex<HashMap<ReleaseId, Remembered>>);
 pub struct Remembered {
     /// The stage that the last pass left it in, and since when (monotonic: wall clocks jump).
     pub stage: Option<(Stage, Instant)>,
+    /// The revision that is on its way, and since when.
+    pub rolling: Option<(RevisionNumber, Instant)>,
+    /// Restarts that its pods had when verification began.
+    pub restarts_before: u32,
     /// The generation of the last pass that settled.
     pub settled: Option<i64>,
-    /// When the tag was last compared, for which reference, and the digest it had.
-    pub tag: Option<(Instant, String, Digest)>,
+    /// When the tag was last asked for, of which reference, and the digest it had; `None` when there was no answer.
+    pub tag: Option<(Instant, String, Option<Digest>)>,
+    /// The fingerprints of the last look, and since when they have been the same.
+    pub values: Option<(Fingerprints, Instant)>,
+    /// How often others changed what was put right, and until when it is let be.
+    pub fights: u32,
+    /// See `fights`.
+    pub truce: Option<Instant>,
     /// Errors in a row.
     pub failures: u32,
 }
@@ -105,6 +133,17 @@ impl Memory {
                 .entry(id.clone())
                 .or_default(),
         );
+    }
+
+    /// For how long the fingerprints that were just seen have been the same.
+    pub fn same_values(&self, id: &ReleaseId, now: Option<&Fingerprints>) -> Duration {
+        let Some(now) = now else { return Duration::ZERO };
+        let mut since = Instant::now();
+        self.update(id, |memory| match &memory.values {
+            Some((before, start)) if before == now => since = *start,
+            _ => memory.values = Some((now.clone(), since)),
+        });
+        since.elapsed()
     }
 
     /// Forgets a release that is gone.

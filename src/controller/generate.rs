@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::{
+    ResourceExt as _,
+    api::{Patch, PatchParams, PostParams},
+};
 use rand::RngCore as _;
 use serde_json::json;
 
@@ -58,6 +61,12 @@ pub async fn generate(context: &Context, id: &ReleaseId, observed: &Observed) ->
                 api.create(&PostParams::default(), &secret),
             )
             .await?;
+        }
+        Some(secret) if secret.labels().get(meta::RELEASE).map(String::as_str) != Some(id.name.as_str()) => {
+            return Err(ClusterError::Unreadable(format!(
+                "Secret {name} in {} stands where generated values belong, and was not made by Slipway; rename or remove it",
+                id.namespace
+            )));
         }
         Some(secret) => {
             // Only over what was seen: a value that somebody else made in between is not replaced.

@@ -18,11 +18,11 @@ use crate::{
         observe,
     },
     image::{DockerConfig, ResolveError},
-    names::ReleaseId,
+    names::{Digest, ReleaseId},
     plan::{
         Observed,
         decide::lock_name,
-        observed::{DatabaseSeen, ImageSeen, LockSeen},
+        observed::{ImageSeen, JobPodSeen, LedgerSeen, LockSeen, PodSeen, Revision},
     },
     render::{self, Kind},
     spec::{Declared, declared::ImagePick},
@@ -41,21 +41,16 @@ pub async fn look(
         observe::revisions(client, &id),
         observe::ledger(client, &id),
     )?;
-    let (architectures, mut boots) = nodes(context).await?;
+    let (architectures, boots) = nodes(context).await?;
     // After the ledger: what is absent now was absent when the ledger was read, or is gone since.
-    let jobs = observe::jobs(client, &id).await?;
-    let (job_pods, pods) = loop {
-        let (job_pods, pods) = observe::pods(client, &id, &boots, now).await?;
-        if job_pods.is_empty() {
-            break (job_pods, pods);
+    let mut jobs = observe::jobs(client, &id).await?;
+    let (mut job_pods, pods) = pods(context, &id, boots, ledger.as_ref(), now).await?;
+    for job in &mut jobs {
+        let waits = job.key.is_some() && job.resumed && !job.suspended && job.finished.is_none();
+        if waits && !job_pods.iter().any(|pod| pod.job == job.uid) {
+            job.blocked = observe::blocked(client, &id, job).await?;
         }
-        // A node that was booted while its pods were listed would make a pod that was killed look like one that runs.
-        let (_, again) = nodes(context).await?;
-        if again == boots {
-            break (job_pods, pods);
-        }
-        boots = again;
-    };
+    }
     subject.architectures = revisions
         .objects
         .iter()
@@ -65,13 +60,14 @@ pub async fn look(
         })
         .collect();
     let references = match subject.declared() {
-        Some(declared) => observe::references(client, &id, declared).await?,
-        None => observe::References {
-            missing: Vec::new(),
-            ungenerated: Vec::new(),
-            database: DatabaseSeen::NotNeeded,
-        },
+        Some(declared) => observe::references(client, &id, declared, context.hash_key().await?).await?,
+        None => observe::References::none(),
     };
+    let fingerprints_for = context.memory.same_values(&id, references.fingerprints.as_ref());
+    // What a program printed ends in status, events, ledger and revision.
+    for pod in &mut job_pods {
+        pod.tail = references.redact(&pod.tail);
+    }
     let exposure = exposure(subject, &revisions);
     let wanted: BTreeSet<_> = revisions
         .current()
@@ -100,6 +96,8 @@ pub async fn look(
         missing: references.missing,
         ungenerated: references.ungenerated,
         database: references.database,
+        fingerprints: references.fingerprints,
+        fingerprints_for,
         ledger,
         jobs,
         job_pods,
@@ -109,6 +107,9 @@ pub async fn look(
         exposure,
         seen_before: memory.settled.is_some() && memory.settled == generation,
         stage: memory.stage.map(|(stage, since)| (stage, since.elapsed())),
+        rolling: memory.rolling.map(|(number, since)| (number, since.elapsed())),
+        restarts_before: memory.restarts_before,
+        owner: subject.owner.clone(),
         id,
         now,
     };
@@ -130,8 +131,34 @@ pub async fn look(
     } else {
         observed.lock.0 = lock;
     }
-    observed.tag_moved = moved_tag(context, subject, &observed).await;
+    observed.tag_moved = moved_tag(context, subject, &observed);
     Ok(observed)
+}
+
+/// The pods of migrations and of processes, the former with the boot that their nodes have.
+async fn pods(
+    context: &Context,
+    id: &ReleaseId,
+    mut boots: BTreeMap<String, String>,
+    ledger: Option<&LedgerSeen>,
+    now: Timestamp,
+) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
+    // The proof of the claim, not of the spec: a commit must not change what a running migration has to show.
+    let proof = ledger
+        .and_then(|seen| seen.ledger.claimed())
+        .and_then(|(_, entry)| entry.proof.as_deref());
+    loop {
+        let (of_jobs, pods) = observe::pods(&context.client, id, &boots, now, proof).await?;
+        if of_jobs.is_empty() {
+            return Ok((of_jobs, pods));
+        }
+        // A node that was booted while its pods were listed would make a pod that was killed look like one that runs.
+        let (_, again) = nodes(context).await?;
+        if again == boots {
+            return Ok((of_jobs, pods));
+        }
+        boots = again;
+    }
 }
 
 /// The exposing objects as the declared spec renders them, for the revision that it matches.
@@ -244,32 +271,40 @@ async fn pull_config(
         .map_err(|error| format!("pull Secret {name}: {error}"))
 }
 
-/// Whether the tag of what runs points elsewhere now. Asked rarely; no answer is no news.
-async fn moved_tag(
-    context: &Context,
-    subject: &Subject,
-    observed: &Observed,
-) -> Option<crate::names::Digest> {
+/// The digest that the tag of what runs had when it was last asked, where that is another one.
+fn moved_tag(context: &Context, subject: &Subject, observed: &Observed) -> Option<Digest> {
+    let live = tagged(subject, observed)?;
+    let (_, reference, digest) = context.memory.get(&subject.id).tag?;
+    digest.filter(|digest| reference == live.reference && *digest != live.digest)
+}
+
+/// The serving revision, if it is the one whose tag is declared.
+fn tagged<'a>(subject: &Subject, observed: &'a Observed) -> Option<&'a Revision> {
     let declared = subject.declared()?;
     let live = observed.live.as_ref()?;
-    if !matches!(declared.image.pick, ImagePick::Tag(_)) || live.reference != declared.image.reference() {
-        return None;
-    }
-    let memory = context.memory.get(&subject.id);
-    let known = memory
-        .tag
-        .filter(|(at, reference, _)| at.elapsed() < context.tag_interval && *reference == live.reference);
-    let digest = if let Some((_, _, digest)) = known {
-        digest
-    } else {
-        let ImageSeen::Found { digest, .. } = ask(context, &subject.id, declared).await else {
-            return None;
-        };
-        let reference = live.reference.clone();
-        context.memory.update(&subject.id, |memory| {
-            memory.tag = Some((Instant::now(), reference, digest.clone()));
-        });
-        digest
+    (matches!(declared.image.pick, ImagePick::Tag(_)) && live.reference == declared.image.reference())
+        .then_some(live)
+}
+
+/// Asks for the tag of what runs, if that is due; whether it was asked. Only when nothing else is to be done: a registry
+/// that hangs must not keep a repair waiting. No answer is no news, and is not asked for again before its time.
+pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) -> bool {
+    let (Some(live), Some(declared)) = (tagged(subject, observed), subject.declared()) else {
+        return false;
     };
-    (digest != live.digest).then_some(digest)
+    let asked = context.memory.get(&subject.id).tag;
+    if asked
+        .is_some_and(|(at, reference, _)| at.elapsed() < context.tag_interval && reference == live.reference)
+    {
+        return false;
+    }
+    let digest = match ask(context, &subject.id, declared).await {
+        ImageSeen::Found { digest, .. } => Some(digest),
+        _ => None,
+    };
+    let reference = live.reference.clone();
+    context.memory.update(&subject.id, |memory| {
+        memory.tag = Some((Instant::now(), reference, digest));
+    });
+    true
 }

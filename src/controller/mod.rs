@@ -7,7 +7,7 @@
 //! ```
 
 pub mod act;
-mod compile;
+pub mod compile;
 pub mod context;
 mod generate;
 mod guard;
@@ -15,7 +15,6 @@ mod look;
 mod migrate;
 pub mod reconcile;
 mod releases;
-mod remove;
 mod sources;
 pub mod subject;
 

@@ -2,6 +2,7 @@
 //! write).
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,17 +22,21 @@ use super::{
     act::{self, ActError},
     context::Context,
     guard::Stopped,
-    look::{ask, look},
-    subject::Subject,
+    look::{ask, ask_tag, look},
+    releases::Meta,
+    subject::{Subject, release_id},
 };
 use crate::{
-    api::{Release, ReleaseStatus},
+    api::{Release, ReleaseStatus, meta},
     cluster::{
+        custom,
         error::{ClusterError, Intent, backoff},
         objects::{found, within},
     },
-    plan::{Decision, Phase, Wait, decide, observed::ImageSeen},
-    spec::declared::ImagePick,
+    names::ReleaseId,
+    plan::{Decision, Observed, Phase, Stage, Step, Wait, decide, observed::ImageSeen, rollout},
+    render::ObjectKey,
+    spec::{declared::ImagePick, strict},
     status::release_status,
 };
 
@@ -87,29 +92,22 @@ impl ReconcileError {
 }
 
 /// One pass over a release.
-pub async fn reconcile(release: Arc<Release>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let api: Api<Release> = Api::namespaced(
-        context.client.clone(),
-        release.meta().namespace.as_deref().unwrap_or_default(),
-    );
-    let name = release.meta().name.clone().unwrap_or_default();
+pub async fn reconcile(release: Arc<Meta>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     // The cache that called may be behind; what is acted on is what the API server has now.
-    let Some(object) = found(within(|| format!("get Release {name}"), api.get(&name)).await)? else {
+    let Some(object) = custom::get(&context.client, release.meta(), strict::unreadable).await? else {
         return Ok(Action::await_change());
     };
     let Some(mut subject) = Subject::read(object) else {
         return Ok(Action::await_change());
     };
+    subject.seek_source(&context.client).await?;
     let id = subject.id.clone();
     match pass(&context, &mut subject).await {
         Ok(action) => {
             context.memory.update(&id, |memory| memory.failures = 0);
             Ok(action)
         }
-        Err(error) if error.intent() == Intent::LookAgain => {
-            tracing::debug!(release = %id, error = %error.sentence(), "somebody else wrote first");
-            Ok(Action::requeue(Duration::from_millis(200)))
-        }
+        Err(error) if error.intent() == Intent::LookAgain => Ok(look_again(&context, &subject, &error).await),
         Err(error) => {
             if error.intent() == Intent::Stall {
                 tell_refusal(&context, &subject, &error).await;
@@ -123,10 +121,14 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
     let id = subject.id.clone();
     let mut image = ImageSeen::NotAsked;
     let mut repairs = 0;
+    let mut written = Written::default();
     for _ in 0..LOOKS {
         let observed = look(context, subject, image.clone()).await?; // client
         let mut decision = decide(&observed); // no client
-        if decision.steps.contains(&crate::plan::Step::AskRegistry)
+        if let Some(wait) = written.fight(context, &id, &decision) {
+            return fought(context, subject, &observed, decision, wait).await;
+        }
+        if decision.steps.contains(&Step::AskRegistry)
             && let Some(declared) = subject.declared()
         {
             image = ask(context, &id, declared).await; // client
@@ -135,16 +137,110 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
             lead(context)?;
             act::act(context, subject, &observed, step).await?; // client, renders inside
         }
-        remember(context, subject, &decision);
+        remember(context, subject, &observed, &decision);
         repairs += decision.report.repairs;
         decision.report.repairs = repairs;
         if decision.wait != Wait::Again {
+            if decision.steps.is_empty() && ask_tag(context, subject, &observed).await {
+                continue; // with what the registry said
+            }
             lead(context)?;
             write_status(context, subject, &decision, observed.now).await?; // client, status is pure
             return Ok(next_look(&decision, tag_interval(context, subject)));
         }
     }
     Ok(Action::requeue(Duration::from_secs(1)))
+}
+
+/// Conflicts in a row that are everyday: controllers, kubelets and people write at the same time.
+const CONFLICTS: u32 = 5;
+
+/// Somebody else wrote first. Where that does not end it is said, and not tried five times a second.
+async fn look_again(context: &Context, subject: &Subject, error: &ReconcileError) -> Action {
+    let mut conflicts = 0;
+    context.memory.update(&subject.id, |memory| {
+        memory.failures = memory.failures.saturating_add(1);
+        conflicts = memory.failures;
+    });
+    tracing::debug!(release = %subject.id, error = %error.sentence(), "somebody else wrote first");
+    if conflicts <= CONFLICTS {
+        return Action::requeue(Duration::from_millis(200));
+    }
+    tracing::warn!(release = %subject.id, error = %error.sentence(), conflicts, "conflicts do not end");
+    tell_refusal(context, subject, error).await;
+    Action::requeue(backoff(conflicts - CONFLICTS, rand::random()).min(Duration::from_secs(60)))
+}
+
+/// How often one object may be put right in a pass before somebody must be changing it as it is written.
+const AT_MOST: u32 = 3;
+
+/// What a pass has applied so far.
+#[derive(Default)]
+struct Written(BTreeMap<ObjectKey, u32>);
+
+impl Written {
+    /// For how long nothing is to be applied, since others change an object as soon as it is put right: an admission
+    /// webhook, another controller. A fight that nobody can win is not fought by the second.
+    fn fight(&mut self, context: &Context, id: &ReleaseId, decision: &Decision) -> Option<Duration> {
+        let mut again = false;
+        let objects = decision.steps.iter().filter_map(|step| match step {
+            Step::Apply { objects, .. } => Some(objects),
+            _ => None,
+        });
+        let mut applies = false;
+        for (object, _) in objects.flatten() {
+            applies = true;
+            let count = self.0.entry(object.key.clone()).or_default();
+            *count += 1;
+            again |= *count > AT_MOST;
+        }
+        let now = Instant::now();
+        let mut wait = None;
+        context.memory.update(id, |memory| {
+            if again {
+                memory.fights = memory.fights.saturating_add(1);
+                let pause = Duration::from_secs(10 << memory.fights.min(5)).min(Duration::from_secs(300));
+                memory.truce = Some(now + pause);
+            }
+            let left = memory.truce.map(|until| until.saturating_duration_since(now));
+            wait = left.filter(|left| applies && !left.is_zero());
+            if !applies && memory.truce.is_some_and(|until| until <= now) {
+                (memory.fights, memory.truce) = (0, None);
+            }
+        });
+        wait
+    }
+}
+
+/// Says that others change what is put right, and lets it be for a while.
+async fn fought(
+    context: &Context,
+    subject: &Subject,
+    observed: &Observed,
+    mut decision: Decision,
+    wait: Duration,
+) -> Result<Action, ReconcileError> {
+    let names: BTreeSet<String> = decision
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Apply { objects, .. } => Some(objects),
+            _ => None,
+        })
+        .flatten()
+        .map(|(object, _)| object.key.to_string())
+        .collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    tracing::warn!(release = %subject.id, objects = names, "others change what is put right");
+    let sentence = format!(
+        "{names} is changed by somebody else as soon as it is put right, perhaps by an admission webhook; it is tried \
+         again from time to time. kubectl get … --show-managed-fields tells who it is"
+    );
+    decision.report.message = format!("{}; {sentence}", decision.report.message);
+    decision.report.details.push(("Drifted", sentence));
+    lead(context)?;
+    write_status(context, subject, &decision, observed.now).await?;
+    Ok(Action::requeue(wait))
 }
 
 /// A process that was paused for long may have been replaced; it is asked before each write.
@@ -156,12 +252,22 @@ fn lead(context: &Context) -> Result<(), ReconcileError> {
     }
 }
 
-fn remember(context: &Context, subject: &Subject, decision: &Decision) {
+fn remember(context: &Context, subject: &Subject, observed: &Observed, decision: &Decision) {
     let stage = decision.report.stage;
     let generation = subject.object.metadata.generation;
     context.memory.update(&subject.id, |memory| {
         if memory.stage.is_none_or(|(before, _)| before != stage) {
             memory.stage = Some((stage, Instant::now()));
+            if let Stage::Verifying(number) = stage {
+                memory.restarts_before = rollout::restarts(&observed.pods, number);
+            }
+        }
+        let rolling = match stage {
+            Stage::RollingOut(number) | Stage::Verifying(number) => Some(number),
+            _ => None,
+        };
+        if memory.rolling.map(|(number, _)| number) != rolling {
+            memory.rolling = rolling.map(|number| (number, Instant::now()));
         }
         if decision.is_settled() && decision.report.phase == Phase::Live {
             memory.settled = generation;
@@ -224,7 +330,7 @@ async fn patch_status(
     status: &ReleaseStatus,
 ) -> Result<(), ClusterError> {
     let id = &subject.id;
-    let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let api: Api<Meta> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let params = PatchParams::apply("slipway-status").force();
     let patch = Patch::Apply(json!({
         "apiVersion": Release::api_version(&()),
@@ -306,16 +412,20 @@ async fn tell_refusal(context: &Context, subject: &Subject, error: &ReconcileErr
     clippy::needless_pass_by_value,
     reason = "the signature that kube's Controller asks for"
 )]
-pub fn error_policy(release: Arc<Release>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    let Some(id) = Subject::read((*release).clone()).map(|subject| subject.id) else {
+pub fn error_policy(release: Arc<Meta>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let Some(id) = release_id(release.meta()) else {
         return Action::await_change();
     };
+    let commit = release.meta().annotations.as_ref();
+    let commit = commit.and_then(|all| all.get(meta::COMMIT)).map_or("none", |c| c);
     let mut failures = 0;
     context.memory.update(&id, |memory| {
         memory.failures = memory.failures.saturating_add(1);
         failures = memory.failures;
     });
-    tracing::warn!(release = %id, category = error.category(), error = %error.sentence(), "pass failed");
+    tracing::warn!(
+        release = %id, commit, category = error.category(), error = %error.sentence(), "pass failed"
+    );
     match error.intent() {
         Intent::Stall => Action::requeue(Duration::from_secs(30)),
         _ => {

@@ -39,12 +39,16 @@ const CONCURRENCY: u16 = 16;
 /// One pass, whatever it waits for. Each request has a shorter deadline of its own.
 const PASS: Duration = Duration::from_secs(240);
 
+/// A `Release` as it is watched.
+pub type Meta = PartialObjectMeta<Release>;
+
 /// Runs until `token` is cancelled.
 pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken) {
     let client = parts.clients.watch.clone();
     let ours = || watcher::Config::default().labels(meta::RELEASE).any_semantic();
     let gate = parts.health.gate("the first list of Releases has not come");
-    let controller = Controller::new(Api::<Release>::all(client.clone()), watcher::Config::default());
+    // Its metadata alone: a pass reads the object anew, and what cannot be read does not end the watch.
+    let controller = Controller::new(metas::<Release>(&client), watcher::Config::default());
     let releases = controller.store();
     let store = releases.clone();
     let stream = controller
@@ -87,7 +91,7 @@ pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken)
 }
 
 /// One pass, bounded and measured.
-async fn guarded(release: Arc<Release>, context: Arc<Context>) -> Result<controller::Action, ReconcileError> {
+async fn guarded(release: Arc<Meta>, context: Arc<Context>) -> Result<controller::Action, ReconcileError> {
     let started = std::time::Instant::now();
     let _working = context.heartbeat.working();
     let pass = Box::pin(reconcile::reconcile(release, Arc::clone(&context)));
@@ -115,13 +119,13 @@ where
     clippy::needless_pass_by_value,
     reason = "the signature that kube's Controller asks for"
 )]
-fn by_label<K>(object: PartialObjectMeta<K>) -> Option<ObjectRef<Release>> {
+fn by_label<K>(object: PartialObjectMeta<K>) -> Option<ObjectRef<Meta>> {
     let name = object.metadata.labels.as_ref()?.get(meta::RELEASE)?;
     Some(ObjectRef::new(name).within(object.metadata.namespace.as_deref()?))
 }
 
 /// Every release of the namespace: it may refer to this Secret or ConfigMap.
-fn in_namespace<K>(releases: Store<Release>) -> impl Fn(PartialObjectMeta<K>) -> Vec<ObjectRef<Release>> {
+fn in_namespace<K>(releases: Store<Meta>) -> impl Fn(PartialObjectMeta<K>) -> Vec<ObjectRef<Meta>> {
     move |object| {
         let Some(namespace) = object.metadata.namespace else {
             return Vec::new();

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use kube::ResourceExt as _;
+use kube::{Api, Client, ResourceExt as _, api::ObjectMeta, core::PartialObjectMeta};
 
 use crate::{
-    api::{Release, meta},
-    names::{Digest, ReleaseId, RevisionNumber},
+    api::{Release, ReleaseSource, meta},
+    cluster::{
+        custom::Custom,
+        error::ClusterError,
+        objects::{found, within},
+    },
+    names::{CommitId, Digest, ReleaseId, RevisionNumber},
     plan::observed::Declaration,
     render::{Input, OwnerRef, Provenance},
     spec::{self, Declared},
@@ -33,27 +38,23 @@ pub struct Subject {
 impl Subject {
     /// Reads the object; `None` when its name could never be a release's.
     #[must_use]
-    pub fn read(object: Release) -> Option<Self> {
-        let id = ReleaseId {
-            namespace: object.namespace()?.parse().ok()?,
-            name: object.name_any().parse().ok()?,
-        };
+    pub fn read(Custom { object, wrong }: Custom<Release>) -> Option<Self> {
+        let id = release_id(&object.metadata)?;
         let annotations = object.annotations();
         let source = object.labels().get(meta::SOURCE).cloned();
-        let provenance = annotations
-            .get(meta::COMMIT)
-            .and_then(|commit| commit.parse().ok())
-            .map(|commit| Provenance {
-                commit,
-                author: annotations.get(meta::AUTHOR).cloned().unwrap_or_default(),
-                path: annotations.get(meta::PATH).cloned().unwrap_or_default(),
-            });
+        let provenance = declared_at(&object.metadata).map(|commit| Provenance {
+            commit,
+            author: annotations.get(meta::AUTHOR).cloned().unwrap_or_default(),
+            path: annotations.get(meta::PATH).cloned().unwrap_or_default(),
+        });
         let written = annotations.get(meta::SPEC_HASH);
-        let edited = source.is_some() && written != Some(&spec::spec_hash(&object.spec));
-        let declaration = if edited {
-            Declaration::Edited
-        } else {
-            declaration(&id, &object)
+        let edited = wrong.is_some() || written != Some(&spec::spec_hash(&object.spec));
+        let declaration = match wrong {
+            _ if source.is_some() && annotations.contains_key(meta::REMOVING) => Declaration::Removing,
+            // What cannot be read is not what the source wrote.
+            _ if edited && source.is_some() => Declaration::Edited,
+            Some(wrong) => Declaration::Invalid(vec![wrong]),
+            None => declaration(&id, &object),
         };
         let owner = match (&source, object.metadata.uid.as_deref()) {
             (None, Some(uid)) => uid.parse().ok().map(|uid| OwnerRef {
@@ -71,6 +72,19 @@ impl Subject {
             owner,
             architectures: BTreeMap::new(),
         })
+    }
+
+    /// An edited release waits for its source; where that is gone, there is nothing to wait for.
+    pub async fn seek_source(&mut self, client: &Client) -> Result<(), ClusterError> {
+        let (Declaration::Edited, Some(source)) = (&self.declaration, &self.source) else {
+            return Ok(());
+        };
+        let api: Api<PartialObjectMeta<ReleaseSource>> = Api::all(client.clone());
+        let asked = within(|| format!("get ReleaseSource {source}"), api.get(source)).await;
+        if found(asked)?.is_none() {
+            self.declaration = Declaration::SourceGone(source.clone());
+        }
+        Ok(())
     }
 
     /// The complete spec, if it is one.
@@ -112,10 +126,69 @@ impl Subject {
     }
 }
 
+/// The release that an object is, if its name can be one.
+#[must_use]
+pub fn release_id(meta: &ObjectMeta) -> Option<ReleaseId> {
+    Some(ReleaseId {
+        namespace: meta.namespace.as_deref()?.parse().ok()?,
+        name: meta.name.as_deref()?.parse().ok()?,
+    })
+}
+
+/// The commit that declared an object.
+#[must_use]
+pub fn declared_at(meta: &ObjectMeta) -> Option<CommitId> {
+    meta.annotations.as_ref()?.get(meta::COMMIT)?.parse().ok()
+}
+
 fn declaration(id: &ReleaseId, object: &Release) -> Declaration {
     match spec::declare(&id.name, &object.spec) {
         Ok(Some(declared)) => Declaration::Valid(Box::new(declared)),
         Ok(None) => Declaration::NoVersion,
         Err(rejections) => Declaration::Invalid(rejections.iter().map(ToString::to_string).collect()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{cluster::custom, spec::strict};
+
+    fn subject(labels: &serde_json::Value, spec: &serde_json::Value) -> Subject {
+        let object = json!({
+            "apiVersion": "slipway.dev/v1alpha1", "kind": "Release",
+            "metadata": {"name": "a", "namespace": "shop", "labels": labels},
+            "spec": spec,
+        });
+        Subject::read(custom::read(
+            serde_json::from_value(object).unwrap(),
+            strict::unreadable,
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_where_a_hand_wrote_it_and_waits_for_its_source_where_it_has_one() {
+        let odd = json!({"image": "x", "version": "1.0.0", "env": {"X": 5}});
+        let by_hand = subject(&json!({}), &odd).declaration;
+        assert!(matches!(by_hand, Declaration::Invalid(why) if why[0].starts_with("`env.X` must be")));
+        let of_source = subject(&json!({meta::SOURCE: "all"}), &odd).declaration;
+        assert!(matches!(of_source, Declaration::Edited));
+    }
+
+    #[test]
+    fn only_a_release_of_a_source_can_be_under_removal() {
+        let spec = json!({});
+        let mut object = subject(&json!({meta::SOURCE: "all"}), &spec).object;
+        object
+            .annotations_mut()
+            .insert(meta::REMOVING.to_owned(), String::new());
+        let read = |object| Subject::read(Custom { object, wrong: None }).unwrap().declaration;
+        assert!(matches!(read(object.clone()), Declaration::Removing));
+        object.labels_mut().clear();
+        assert!(matches!(read(object), Declaration::NoVersion));
     }
 }

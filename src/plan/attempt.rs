@@ -10,7 +10,7 @@ use super::{
     migration::{self, Migrated, Next},
     observed::{Observed, Revision},
     rollout::{self, Progress},
-    serve,
+    rotation, serve,
 };
 use crate::{
     api::revision::Outcome,
@@ -22,12 +22,8 @@ use crate::{
 /// The next steps of a revision that is declared and has not failed.
 pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) -> Decision {
     let wanted = serve::wanted(o, revision, Some(declared));
-    if let Some((key, manager)) = serve::foreign(o, &wanted) {
-        let message = format!(
-            "{key} in namespace {} was made by {manager}, not by Slipway, and is left alone; rename the release, or remove it",
-            o.id.namespace
-        );
-        return idle(o, Phase::Waiting("NameTaken".into()), message);
+    if let Some(decision) = name_taken(o, &wanted) {
+        return decision;
     }
     if revision.was_live {
         return match migration::booked(revision, o.ledger.as_ref()) {
@@ -63,6 +59,17 @@ pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) ->
         }
         Next::Failed { entry, message } => not_migrated(o, declared, revision, entry.as_deref(), message),
     }
+}
+
+/// Nothing is written while one of the names that are wanted belongs to somebody else; `None` where none does.
+pub(super) fn name_taken(o: &Observed, wanted: &[Object]) -> Option<Decision> {
+    let (key, manager) = serve::foreign(o, wanted)?;
+    let message = format!(
+        "{key} in namespace {} was made by {manager}, not by Slipway, and is left alone; rename the release, or remove it",
+        o.id.namespace
+    );
+    // A stranger's object carries no label of ours, so nothing tells when it goes.
+    Some(idle(o, Phase::Waiting("NameTaken".into()), message).after(POLL))
 }
 
 /// Identity, references and generated values; `None` when all is there.
@@ -164,7 +171,7 @@ fn roll_out(
         Progress::Broken(why) => fail(why),
         Progress::Moving(how) => {
             let deadline = declared.rollout.deadline.to_std();
-            if elapsed(o, stage) > deadline {
+            if rolling_for(o, revision) > deadline {
                 return fail(format!(
                     "not complete within {}: {how}",
                     declared.rollout.deadline
@@ -175,7 +182,9 @@ fn roll_out(
         }
         Progress::Complete => {
             let stage = Stage::Verifying(revision.number);
-            let restarts = rollout::restarts(&o.pods, revision.number);
+            let verifying = matches!(o.stage, Some((seen, _)) if seen == stage);
+            let before = if verifying { o.restarts_before } else { u32::MAX };
+            let restarts = rollout::restarts(&o.pods, revision.number).saturating_sub(before);
             if restarts > declared.verify_max_restarts {
                 return fail(format!(
                     "{restarts} restarts while it was verified, {} allowed",
@@ -216,14 +225,7 @@ fn settled(
     gate: Migrated,
 ) -> Decision {
     let objects = serve::differing(o, wanted);
-    let mut decision = idle(
-        o,
-        Phase::Live,
-        format!("{} is live ({})", revision.version, revision.number),
-    );
-    decision.report.live = Some(revision.number);
-    decision.report.live_version = Some(revision.version.clone());
-    decision.report.details.extend(schema_ahead(o, revision));
+    let mut decision = as_live(o, revision);
     if let Some(step) = serve::gated(gate, objects) {
         if let Step::Apply { objects, .. } = &step
             && o.seen_before
@@ -232,6 +234,9 @@ fn settled(
         }
         decision.steps.push(step);
         decision.wait = Wait::Again;
+        return decision;
+    }
+    if let Some(decision) = rotation::follow(o, declared, revision) {
         return decision;
     }
     match rollout::judge(&serve::deployments(o, wanted), &o.pods, revision.number) {
@@ -250,11 +255,27 @@ fn settled(
     }
 }
 
+/// The report on a revision that was verified.
+pub(super) fn as_live(o: &Observed, revision: &Revision) -> Decision {
+    let mut decision = idle(
+        o,
+        Phase::Live,
+        format!("{} is live ({})", revision.version, revision.number),
+    );
+    decision.report.live = Some(revision.number);
+    decision.report.live_version = Some(revision.version.clone());
+    decision.report.details.extend(schema_ahead(o, revision));
+    decision
+}
+
 /// A failed attempt without a way back: its objects stay, and are kept as they are.
 pub(super) fn hold(o: &Observed, declared: &Declared, revision: &Revision) -> Decision {
     let mut decision = idle(o, Phase::Failed("RollingOut"), String::new());
     if let Some(gate) = migration::booked(revision, o.ledger.as_ref()) {
         let wanted = serve::wanted(o, revision, Some(declared));
+        if let Some(taken) = name_taken(o, &wanted) {
+            return taken;
+        }
         decision
             .steps
             .extend(serve::gated(gate, serve::differing(o, &wanted)));
@@ -285,6 +306,9 @@ pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
             revision: live.number.0,
             digest: live.digest.to_string(),
             lock: migration.lock.clone(),
+            tries: 0,
+            database: None,
+            proof: None,
             at: o.now,
             started: None,
             exit_code: None,
@@ -313,7 +337,7 @@ pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted
         .map(|(key, uid)| Step::Delete { key, uid })
         .collect();
     steps.extend(leftovers(o, declared, serving));
-    let jobs = history::finished_jobs(&o.jobs, o.ledger.as_ref(), declared.retain_failed_jobs.max(1));
+    let jobs = history::finished_jobs(&o.jobs, o.ledger.as_ref(), declared.retain_failed_jobs);
     steps.extend(jobs.into_iter().map(Step::Migrate));
     let current = o.current.as_ref().map(|revision| revision.number);
     let live = o.live.as_ref().map(|revision| revision.number);
@@ -327,6 +351,14 @@ fn leftovers(o: &Observed, declared: &Declared, revision: &Revision) -> Vec<Step
         .into_iter()
         .map(Step::Migrate)
         .collect()
+}
+
+/// How long a revision has been on its way, whatever became of it in between.
+fn rolling_for(o: &Observed, revision: &Revision) -> Duration {
+    match o.rolling {
+        Some((number, time)) if number == revision.number => time,
+        _ => Duration::ZERO,
+    }
 }
 
 /// How long the release has been in this stage.

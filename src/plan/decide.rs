@@ -9,12 +9,15 @@ use super::{
     migration::{self, Facts, Next},
     observed::{DatabaseSeen, Declaration, ImageSeen, Migration, NamespaceSeen, Observed, Revision},
     rollout::{self, Progress},
-    serve,
+    rotation, serve,
 };
 use crate::{
     api::{release::OnFailure, revision::Outcome},
     names::{Digest, RevisionNumber},
-    spec::{Declared, declared::ImagePick},
+    spec::{
+        Declared,
+        declared::{ImagePick, Suspension},
+    },
 };
 
 /// How long until a registry or a lock is asked again.
@@ -51,6 +54,20 @@ pub fn decide(o: &Observed) -> Decision {
             let first = problems.first().map_or("the spec cannot be used", String::as_str);
             steady(o, None).saying(Phase::Rejected, format!("the declared spec is refused: {first}{more}"))
         }
+        Declaration::SourceGone(source) => steady(o, None).saying(
+            Phase::Waiting("SourceGone".into()),
+            format!(
+                "somebody changed this object, and ReleaseSource {source}, which would put it back, is gone; what runs is \
+                 kept. Another ReleaseSource that declares it takes it over; without the label slipway.dev/source it is \
+                 followed as it is"
+            ),
+        ),
+        // Nothing is put back: it would come between the steps of the removal.
+        Declaration::Removing => idle(
+            o,
+            Phase::Waiting("Removing".into()),
+            "git removed it: exposure goes first, then what runs, then this object".into(),
+        ),
         Declaration::Edited => steady(o, None).saying(
             Phase::Waiting("Drifted".into()),
             "somebody changed this object; it waits for its source to put it back, and nothing is done about it".into(),
@@ -64,6 +81,11 @@ pub fn decide(o: &Observed) -> Decision {
 }
 
 fn valid(o: &Observed, declared: &Declared) -> Decision {
+    if let Some(suspension) = &declared.suspend
+        && suspension.until.is_none_or(|until| o.now < until)
+    {
+        return suspended(o, declared, suspension);
+    }
     let matches = |revision: &Revision| matches(o, declared, revision);
     match (&o.current, &o.live) {
         (Some(current), _) if matches(current) && current.outcome != Some(Outcome::Superseded) => {
@@ -75,6 +97,32 @@ fn valid(o: &Observed, declared: &Declared) -> Decision {
         }
         (current, Some(live)) if matches(live) => back_to(o, declared, current.as_ref(), live),
         _ => renew(o, declared),
+    }
+}
+
+/// A commit asked for a pause: what runs is kept as it is, and only a migration that has begun comes to its end.
+fn suspended(o: &Observed, declared: &Declared, suspension: &Suspension) -> Decision {
+    if let Some(current) = &o.current
+        && let Some(decision) = wait_for_running(o, declared, current)
+    {
+        return decision;
+    }
+    let until = suspension.until.map_or_else(
+        || "a commit removes `suspend`".to_owned(),
+        |until| until.to_string(),
+    );
+    let runs = o
+        .live
+        .as_ref()
+        .map_or_else(String::new, |live| format!("; {} runs", live.version));
+    let message = format!("suspended until {until}: {}{runs}", suspension.reason);
+    let decision = steady(o, None).saying(Phase::Suspended, message);
+    match suspension.until {
+        None => decision,
+        Some(until) => {
+            let left = Duration::try_from(until.duration_since(o.now)).unwrap_or_default();
+            decision.after(left.clamp(Duration::from_secs(1), Duration::from_secs(600)))
+        }
     }
 }
 
@@ -129,6 +177,11 @@ pub(super) fn facts<'a>(
             .migrate
             .as_ref()
             .map_or(Duration::from_secs(1800), |migrate| migrate.timeout.to_std()),
+        retries: declared.migrate.as_ref().map_or(0, |migrate| migrate.retries),
+        proof: declared
+            .migrate
+            .as_ref()
+            .and_then(|migrate| migrate.proof.as_deref()),
         ledger: o.ledger.as_ref(),
         history_lost: o.ledger.is_none() && had_ledger(o),
         jobs: &o.jobs,
@@ -147,7 +200,17 @@ fn had_ledger(o: &Observed) -> bool {
         || o.current
             .as_ref()
             .is_some_and(|current| current.outcome == Some(Outcome::MigrationFailed))
-        || (o.live.is_none() && !serve::running_revisions(o).is_empty())
+        || (o.live.is_none()
+            && serve::running_revisions(o)
+                .values()
+                .any(|number| unexplained(o, *number)))
+}
+
+/// Whether pods of a revision run of which no record is left, or one that must have been migrated for.
+fn unexplained(o: &Observed, number: u64) -> bool {
+    let number = RevisionNumber(number);
+    let current = o.current.as_ref().filter(|current| current.number == number);
+    !o.retained.contains(&number) || current.is_some_and(|current| current.migration.is_some())
 }
 
 // === a new attempt ===
@@ -279,13 +342,22 @@ fn platform_mismatch(o: &Observed, platforms: &[String]) -> Option<String> {
     })
 }
 
-/// The lock of the database: by its identity where it is known, so that releases that share it exclude each other.
+/// The lock: the one that the spec names, else that of the database by its identity where it is known, so that
+/// releases that share it exclude each other.
 #[must_use]
 pub fn lock_name(o: &Observed) -> String {
     use sha2::{Digest as _, Sha256};
-    let identity = match &o.database {
-        DatabaseSeen::Known(identity) => format!("database {identity}"),
-        _ => format!("release {}", o.id),
+    let named = match &o.declaration {
+        Declaration::Valid(declared) => declared
+            .migrate
+            .as_ref()
+            .and_then(|migrate| migrate.lock.as_ref()),
+        _ => None,
+    };
+    let identity = match (named, &o.database) {
+        (Some(lock), _) => format!("named {lock}"),
+        (None, DatabaseSeen::Known(identity)) => format!("database {identity}"),
+        (None, _) => format!("release {}", o.id),
     };
     let hash = super::ledger::hex(&Sha256::digest(identity.as_bytes()));
     format!("slipway-lock-{}", hash.get(..16).unwrap_or(&hash))
@@ -358,6 +430,9 @@ fn back_to(o: &Observed, declared: &Declared, current: Option<&Revision>, live: 
 
 /// The attempt that git declares has failed; the last Live revision runs, unless it shall be held.
 fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
+    if let Some(decision) = rotation::after_failure(o, declared, current) {
+        return decision;
+    }
     let back = o
         .live
         .as_ref()
@@ -379,13 +454,18 @@ fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
         return attempt::rebuild_ledger(o, live);
     };
     let wanted = serve::wanted_as_stored(o, live, Some(declared));
+    if let Some(taken) = attempt::name_taken(o, &wanted) {
+        return taken;
+    }
     let steps: Vec<Step> = serve::gated(gate, serve::differing(o, &wanted))
         .into_iter()
         .collect();
-    let sentence = format!(
-        "{} failed ({}) and was rolled back: {} runs; git still declares {}",
-        current.version, current.message, live.version, current.version
-    );
+    let sentence = rotation::held(current, live).unwrap_or_else(|| {
+        format!(
+            "{} failed ({}) and was rolled back: {} runs; git still declares {}",
+            current.version, current.message, live.version, current.version
+        )
+    });
     let mut decision = Decision {
         steps,
         report: report(o, Phase::RolledBack, sentence),
@@ -463,11 +543,13 @@ pub(super) fn booked_entry(
 pub(super) fn steady(o: &Observed, declared: Option<&Declared>) -> Decision {
     let running = serve::running_revisions(o);
     let shown = |revision: &&Revision| running.values().any(|number| *number == revision.number.0);
+    let whole = |revision: &Revision| running.values().all(|number| *number == revision.number.0);
     let serving = o
         .current
         .as_ref()
         .filter(shown)
-        .filter(|current| current.outcome.is_none() || o.live.is_none())
+        // One that failed is held where it is whole, and on its way back where it is not.
+        .filter(|current| current.outcome.is_none() || o.live.is_none() || whole(current))
         .or(o.live.as_ref());
     let mut decision = idle(o, Phase::Pending, String::new());
     if let Some(revision) = serving

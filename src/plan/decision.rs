@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     ledger::{Entry, MigrationKey},
     migration::Migrated,
-    observed::Migration,
+    observed::{Fingerprints, Migration},
 };
 use crate::{
     api::revision::Outcome,
@@ -43,6 +43,13 @@ pub enum Step {
         migration: Option<Box<(MigrationKey, Entry)>>,
         /// The end of the log.
         tail: String,
+    },
+    /// Record what values a revision's pods see, where nothing comparable was recorded.
+    Record {
+        /// Which.
+        revision: RevisionNumber,
+        /// The fingerprints.
+        fingerprints: Fingerprints,
     },
     /// Make the generated values that do not exist yet.
     Generate,
@@ -208,6 +215,8 @@ pub enum Phase {
     RolledBack,
     /// Something from outside is missing; its reason.
     Waiting(String),
+    /// A commit asked for a pause.
+    Suspended,
     /// The spec cannot be.
     Rejected,
     /// There is no version here.

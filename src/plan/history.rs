@@ -29,25 +29,33 @@ pub fn forgettable(
         .collect()
 }
 
-/// Finished migration Jobs to delete: all but the newest `keep`. Only Jobs whose outcome is booked: until then the
-/// Job is the evidence.
+/// Finished migration Jobs to delete: those that succeeded, but the newest, and all but the newest `keep` of the others.
+/// Only Jobs whose outcome is booked: until then the Job is the evidence.
 #[must_use]
 pub fn finished_jobs(jobs: &[JobSeen], ledger: Option<&LedgerSeen>, keep: u32) -> Vec<MigrationStep> {
     let Some(seen) = ledger else { return Vec::new() };
-    let mut booked: Vec<(u64, &JobSeen)> = jobs
+    let mut booked: Vec<(u64, bool, &JobSeen)> = jobs
         .iter()
         .filter(|job| job.finished.is_some() && !job.deleting)
         .filter_map(|job| {
             let entry = seen.ledger.entries.values().find(|entry| entry.uid == job.uid)?;
-            (entry.state != EntryState::Claimed).then_some((entry.revision, job))
+            let done = entry.state == EntryState::Succeeded;
+            (entry.state != EntryState::Claimed).then_some((entry.revision, done, job))
         })
         .collect();
-    booked.sort_by_key(|(revision, job)| (*revision, job.name.clone()));
-    let excess = booked.len().saturating_sub(keep as usize);
-    booked
-        .into_iter()
-        .take(excess)
-        .map(|(_, job)| MigrationStep::DeleteJob {
+    booked.sort_by_key(|(revision, _, job)| (*revision, job.name.clone()));
+    let excess = |wanted: bool, keep: usize| {
+        let all: Vec<&JobSeen> = booked
+            .iter()
+            .filter(|(_, done, _)| *done == wanted)
+            .map(|(.., job)| *job)
+            .collect();
+        let excess = all.len().saturating_sub(keep);
+        all.into_iter().take(excess)
+    };
+    excess(true, 1)
+        .chain(excess(false, keep as usize))
+        .map(|job| MigrationStep::DeleteJob {
             job: job.name.clone(),
             uid: job.uid.clone(),
             over: job.resource_version.clone(),

@@ -128,12 +128,21 @@ pub struct Entry {
     pub run: u32,
     /// The `attempt` of the spec under which it ran; a failed one runs again only under a higher one.
     pub attempt: u64,
+    /// Which run under that attempt it is, from 1; `migrate.retries` allows more of them.
+    #[serde(default)]
+    pub tries: u32,
     /// The revision.
     pub revision: u64,
     /// The image.
     pub digest: String,
     /// The lock that its Job needs.
     pub lock: String,
+    /// The database that it was made for, empty where none is named; absent in entries of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// A text that must be in its log, from `migrate.proof` at the time of the claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// When this entry was last written.
     pub at: Timestamp,
     /// Where the container was first seen running: a reboot between then and the end shows in the boot id.
@@ -294,6 +303,9 @@ mod tests {
             revision: 3,
             digest: digest('a').to_string(),
             lock: "slipway-lock-x".into(),
+            tries: 1,
+            database: Some("db".into()),
+            proof: None,
             at: Timestamp::UNIX_EPOCH,
             started: Some(Started {
                 node: "node1".into(),

@@ -55,6 +55,10 @@ pub struct Facts<'a> {
     pub database: (&'a DatabaseSeen, String),
     /// How long a migration may run.
     pub timeout: Duration,
+    /// How many times a failed one is run again by itself.
+    pub retries: u32,
+    /// The text that the log of a success must hold.
+    pub proof: Option<&'a str>,
     /// The ledger.
     pub ledger: Option<&'a LedgerSeen>,
     /// There is no ledger although there must have been one.
@@ -143,13 +147,16 @@ pub fn gate(facts: &Facts<'_>) -> Next {
                 ..blank(facts, migration)
             },
         ),
-        None => start(facts, migration, 1),
+        None => start(facts, migration, 1, 1),
         Some(entry) => match entry.state {
             EntryState::Succeeded | EntryState::Accepted => Next::Open(Migrated {
                 revision: facts.revision.number,
             }),
             EntryState::Failed if facts.attempt > entry.attempt => {
-                start(facts, migration, entry.run.saturating_add(1))
+                start(facts, migration, entry.run.saturating_add(1), 1)
+            }
+            EntryState::Failed if entry.tries > 0 && entry.tries <= facts.retries => {
+                again(facts, migration, entry)
             }
             EntryState::Unknown if facts.accept.is_some_and(|accepted| accepts(accepted, key)) => write(
                 facts,
@@ -239,8 +246,33 @@ fn abandoned<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a JobSeen> {
 
 // === the moves ===
 
+/// One of the retries that the spec allows, after a pause that doubles from 10 s to 5 min.
+fn again(facts: &Facts<'_>, migration: &Migration, entry: &Entry) -> Next {
+    let pause = Duration::from_secs((10 << entry.tries.min(5).saturating_sub(1)).min(300));
+    let passed = Duration::try_from(facts.now.duration_since(entry.at)).unwrap_or_default();
+    if passed < pause {
+        return Next::Wait {
+            reason: "Retrying",
+            message: format!(
+                "migration {} failed: {}; it runs again in {} s, retry {} of {}",
+                migration.key,
+                entry.note,
+                pause.saturating_sub(passed).as_secs().max(1),
+                entry.tries,
+                facts.retries
+            ),
+        };
+    }
+    start(
+        facts,
+        migration,
+        entry.run.saturating_add(1),
+        entry.tries.saturating_add(1),
+    )
+}
+
 /// No outcome and no claim yet: create the Job, then claim it.
-fn start(facts: &Facts<'_>, migration: &Migration, run: u32) -> Next {
+fn start(facts: &Facts<'_>, migration: &Migration, run: u32, tries: u32) -> Next {
     let key = &migration.key;
     if facts.key_now.is_some_and(|now| now != key) {
         return Next::Wait {
@@ -274,6 +306,8 @@ fn start(facts: &Facts<'_>, migration: &Migration, run: u32) -> Next {
             }
             let entry = Entry {
                 run,
+                tries,
+                proof: facts.proof.map(str::to_owned),
                 job: name.clone(),
                 uid: job.uid.clone(),
                 ..blank(facts, migration)
@@ -336,6 +370,17 @@ fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
                 message: format!("a pod of Job {} has not ended yet", job.name),
             };
         }
+        if entry.proof.is_some()
+            && matches!(pods[..], [pod] if pod.exit_code == Some(0) && pod.proven.is_none())
+        {
+            return Next::Wait {
+                reason: "LogUnreadable",
+                message: format!(
+                    "Job {} ended, and its log, which must hold the proof, cannot be read now",
+                    job.name
+                ),
+            };
+        }
         let (state, exit_code, note) = judge(entry, end, &pods);
         if state == EntryState::Succeeded {
             // A database that was exchanged meanwhile has perhaps not seen any of it, whoever asked for it.
@@ -396,6 +441,10 @@ fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &J
         // It would run on another database than it was made for. It never ran, and once it is gone it never will.
         Some(false) => return Next::Step(delete(job)),
     }
+    // Git took it back before it ran. Once its Job is gone, as it was seen, it never will.
+    if facts.superseded {
+        return Next::Step(delete(job));
+    }
     // What is left of earlier migrations holds the lock, or would run beside this one on another database.
     if let Some(step) = abandoned(facts).map(delete).next() {
         return Next::Step(step);
@@ -450,14 +499,20 @@ fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &J
     }
 }
 
-/// Whether the spec still names the database of a claimed migration; `None` while that cannot be read. The lock is
-/// compared, since it is made of the database and stands in the ledger.
+/// Whether the spec still names the database of a claimed migration; `None` while that cannot be read.
 fn same_database(facts: &Facts<'_>, entry: &Entry) -> Option<bool> {
-    match &facts.database {
-        (DatabaseSeen::Unreadable, _) => None,
-        (DatabaseSeen::NotNeeded, _) => Some(false),
-        (DatabaseSeen::Known(_) | DatabaseSeen::Unnamed, lock) => Some(*lock == entry.lock),
-    }
+    let (seen, lock) = &facts.database;
+    let named = match seen {
+        DatabaseSeen::Unreadable => return None,
+        DatabaseSeen::NotNeeded => return Some(false),
+        DatabaseSeen::Known(identity) => identity.as_str(),
+        DatabaseSeen::Unnamed => "",
+    };
+    Some(match &entry.database {
+        Some(database) => database == named,
+        // An older entry says it by its lock alone, which was made of the database.
+        None => *lock == entry.lock,
+    })
 }
 
 fn database_unreadable(key: &MigrationKey) -> Next {
@@ -517,7 +572,8 @@ fn watch(
             over: job.resource_version.clone(),
         });
     }
-    match pods.iter().find_map(|pod| pod.stuck.as_ref()) {
+    let stuck = pods.iter().find_map(|pod| pod.stuck.as_ref());
+    match stuck.or(job.blocked.as_ref().filter(|_| pods.is_empty())) {
         Some(stuck) => {
             let reason = ["ImagePull", "Unschedulable", "PodSecurity", "Quota", "Config"]
                 .into_iter()
@@ -560,6 +616,12 @@ fn judge(entry: &Entry, end: &JobEnd, pods: &[&JobPodSeen]) -> (EntryState, Opti
             if !same_boot {
                 return unknown(format!(
                     "the node of Job {} was started anew while it ran",
+                    entry.job
+                ));
+            }
+            if entry.proof.is_some() && pod.proven != Some(true) {
+                return unknown(format!(
+                    "Job {} ended with exit code 0, but its log does not hold the text of migrate.proof",
                     entry.job
                 ));
             }
@@ -608,6 +670,13 @@ fn blank(facts: &Facts<'_>, migration: &Migration) -> Entry {
         job: String::new(),
         uid: crate::names::Uid::none(),
         run: 0,
+        tries: 0,
+        database: match &facts.database.0 {
+            DatabaseSeen::Known(identity) => Some(identity.clone()),
+            DatabaseSeen::Unnamed => Some(String::new()),
+            DatabaseSeen::NotNeeded | DatabaseSeen::Unreadable => None,
+        },
+        proof: None,
         attempt: facts.attempt,
         revision: facts.revision.number.0,
         digest: facts.revision.digest.to_string(),

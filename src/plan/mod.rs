@@ -21,8 +21,17 @@ pub mod ledger;
 pub mod migration;
 pub mod observed;
 pub mod rollout;
+pub mod rotation;
 pub mod serve;
 
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod effects;
 #[cfg(test)]
 #[allow(
     clippy::unwrap_used,

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::revision::Outcome,
     names::{Digest, EnvName, ReleaseId, RevisionNumber, Uid},
-    render::{Object, ObjectKey},
+    render::{Object, ObjectKey, OwnerRef},
     spec::{Declared, declared::AttemptHash},
 };
 
@@ -29,6 +29,8 @@ pub struct Observed {
     pub now: Timestamp,
     /// What git (or the hand that wrote it) declares.
     pub declaration: Declaration,
+    /// Who owns the objects: the `Release` of now where it was written by hand, else nobody.
+    pub owner: Option<OwnerRef>,
     /// The namespace.
     pub namespace: NamespaceSeen,
     /// The highest revision number ever seen.
@@ -53,6 +55,10 @@ pub struct Observed {
     pub ungenerated: Vec<EnvName>,
     /// The database, where there is a migration.
     pub database: DatabaseSeen,
+    /// Fingerprints of the values that processes refer to, as they are now; `None` where nothing is declared.
+    pub fingerprints: Option<Fingerprints>,
+    /// For how long they have been the same.
+    pub fingerprints_for: Duration,
     /// The ledger and its resourceVersion; `None` when there is no such ConfigMap.
     pub ledger: Option<LedgerSeen>,
     /// Jobs of this release.
@@ -72,6 +78,11 @@ pub struct Observed {
     pub seen_before: bool,
     /// In which stage the last pass left this release, and for how long it has been in it.
     pub stage: Option<(Stage, Duration)>,
+    /// The revision that is being rolled out or verified, and for how long: this clock is not wound up again when
+    /// pods become unready while they are watched.
+    pub rolling: Option<(RevisionNumber, Duration)>,
+    /// Restarts that the pods of that revision had when its verification began.
+    pub restarts_before: u32,
 }
 
 /// What is declared.
@@ -85,6 +96,10 @@ pub enum Declaration {
     Invalid(Vec<String>),
     /// Somebody changed the object; git will put it back.
     Edited,
+    /// Somebody changed the object, and the source of this name, which would put it back, is gone.
+    SourceGone(String),
+    /// Git removed it, and the source loop is taking it away.
+    Removing,
 }
 
 /// The namespace of the release.
@@ -113,6 +128,10 @@ pub struct Revision {
     pub digest: Digest,
     /// The migration that must have succeeded.
     pub migration: Option<Migration>,
+    /// Why it was made, in words.
+    pub cause: String,
+    /// Fingerprints of the values that its pods were started with; `None` where nothing was recorded.
+    pub fingerprints: Option<Fingerprints>,
     /// What was rendered.
     pub objects: Vec<Object>,
     /// How it ended, if it did.
@@ -123,6 +142,15 @@ pub struct Revision {
     pub was_live: bool,
     /// Its resourceVersion as it was seen: an outcome is written over this one only.
     pub resource_version: String,
+}
+
+/// Keyed hashes of values that pods see: equal hashes are equal values, and nobody learns a value from them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fingerprints {
+    /// Which key they were made with.
+    pub key_id: String,
+    /// `Secret app-db/url` → hash.
+    pub values: BTreeMap<String, String>,
 }
 
 /// The migration of a revision.
@@ -202,6 +230,8 @@ pub struct JobSeen {
     pub deleting: bool,
     /// Its terminal condition.
     pub finished: Option<JobEnd>,
+    /// Why Kubernetes makes no pod of it: `Quota: …`, `PodSecurity: …`.
+    pub blocked: Option<String>,
 }
 
 /// The terminal condition of a Job.
@@ -242,6 +272,8 @@ pub struct JobPodSeen {
     pub node: Option<(String, String)>,
     /// How long its container has been running.
     pub running_for: Option<Duration>,
+    /// Whether its log holds the proof that was asked for; `None` while nothing was asked or the log cannot be read.
+    pub proven: Option<bool>,
     /// The end of its log or its termination message, redacted.
     pub tail: String,
 }

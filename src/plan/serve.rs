@@ -9,9 +9,9 @@ use super::{
     observed::{LiveObject, Observed, Revision},
 };
 use crate::{
-    api::meta,
+    api::{GROUP, meta},
     names::{ProcessName, Uid},
-    render::{Kind, Object, ObjectKey, Ownership, drift, ours, with_replicas},
+    render::{self, Kind, Object, ObjectKey, Ownership, drift, ours, with_replicas},
     spec::Declared,
 };
 
@@ -27,6 +27,7 @@ pub fn wanted(o: &Observed, revision: &Revision, declared: Option<&Declared>) ->
         .filter(|object| o.exposure.is_empty() || runs(object))
         .map(|object| scaled(o, object, declared))
         .chain(o.exposure.iter().cloned())
+        .map(|object| owned(o, object))
         .collect();
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     objects
@@ -39,10 +40,44 @@ pub fn wanted_as_stored(o: &Observed, revision: &Revision, declared: Option<&Dec
     let mut objects: Vec<Object> = revision
         .objects
         .iter()
-        .map(|object| scaled(o, object, declared))
+        .map(|object| owned(o, scaled(o, object, declared)))
         .collect();
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     objects
+}
+
+/// The object with the owner of now. A revision outlives its `Release`: an owner that is gone would have Kubernetes
+/// collect what is applied, and one from before a source took over would take the application with it.
+fn owned(o: &Observed, mut object: Object) -> Object {
+    if let Some(metadata) = object.value.get_mut("metadata").and_then(Value::as_object_mut) {
+        match &o.owner {
+            Some(owner) => metadata.insert("ownerReferences".to_owned(), render::owner_references(owner)),
+            None => metadata.remove("ownerReferences"),
+        };
+    }
+    object
+}
+
+/// Whether an object has a `Release` for an owner that it should not have.
+fn stray_owner(wanted: &Object, live: &LiveObject) -> bool {
+    let owners = |value: &Value| -> Vec<Value> {
+        let list = value
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array);
+        let ours = |owner: &&Value| {
+            owner["kind"] == "Release"
+                && owner["apiVersion"]
+                    .as_str()
+                    .is_some_and(|version| version.starts_with(GROUP))
+        };
+        list.into_iter()
+            .flatten()
+            .filter(ours)
+            .map(|owner| owner["uid"].clone())
+            .collect()
+    };
+    let wanted = owners(&wanted.value);
+    owners(&live.value).iter().any(|owner| !wanted.contains(owner))
 }
 
 /// Whether the object carries or identifies pods; the others expose or guard them.
@@ -81,7 +116,7 @@ pub fn differing(o: &Observed, wanted: &[Object]) -> Vec<Write> {
         .iter()
         .filter_map(|object| match o.objects.get(&object.key) {
             None => Some((object.clone(), None)),
-            Some(live) if drift(&object.value, &live.value).is_empty() => None,
+            Some(live) if drift(&object.value, &live.value).is_empty() && !stray_owner(object, live) => None,
             Some(live) => Some((object.clone(), Some(live.resource_version.clone()))),
         })
         .collect()

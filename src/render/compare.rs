@@ -1,8 +1,9 @@
 //! What of an object is not as it should be.
 //!
 //! Only fields that `desired` names are looked at: what others added is theirs. The reverse, a field of ours that is
-//! no longer wanted, is not seen here and need not be: each attempt and each commit changes an annotation, so such an
-//! object is applied, and server-side apply removes what its manager no longer names.
+//! no longer wanted, is not seen here and need not be: a Deployment carries the number of its revision and the others a
+//! hash of what was rendered, so such an object is applied, and server-side apply removes what its manager no longer
+//! names.
 
 use serde_json::{Map, Value};
 

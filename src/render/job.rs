@@ -41,7 +41,10 @@ pub fn migrate_job(input: &Input<'_>, key: &str, attempt: u32) -> Option<Object>
         env: &migrate.env,
         resources: resources(input),
     };
-    let extra = json!({ "restartPolicy": "Never" });
+    let mut extra = json!({ "restartPolicy": "Never" });
+    if let (Some(account), Some(fields)) = (&migrate.service_account, extra.as_object_mut()) {
+        fields.insert("serviceAccountName".to_owned(), json!(account));
+    }
     let mut labels = metadata::labels(input);
     labels.extend(task());
     let body = json!({ "spec": {
@@ -163,6 +166,20 @@ mod tests {
         assert_eq!(labels["slipway.dev/task"], "migrate");
         assert_eq!(labels["slipway.dev/release"], "billing");
         assert_eq!(labels.get("slipway.dev/process"), None);
+    }
+
+    #[test]
+    fn it_may_have_an_account_of_its_own() {
+        let mut fixture = Fixture::web();
+        fixture.declared.migrate.as_mut().unwrap().service_account = Some("migrator".parse().unwrap());
+        let job = migrate_job(&fixture.input(), KEY, 1).unwrap().value;
+        assert_eq!(job["spec"]["template"]["spec"]["serviceAccountName"], "migrator");
+        assert!(
+            render(&fixture.input())
+                .iter()
+                .all(|object| object.value["spec"]["template"]["spec"]["serviceAccountName"] != "migrator"),
+            "the application keeps its own"
+        );
     }
 
     #[test]

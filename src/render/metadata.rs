@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Input, Kind, Object, ObjectKey, object_annotation};
+use sha2::{Digest as _, Sha256};
+
+use super::{Input, Kind, Object, ObjectKey, OwnerRef, object_annotation};
 use crate::{
     api::{GROUP, meta},
     names::ProcessName,
@@ -47,16 +49,7 @@ pub(super) fn object(
             annotations.insert(meta::PATH.to_owned(), provenance.path.clone());
         }
     }
-    // `controller` but no `blockOwnerDeletion`: that one needs rights on finalizers of Release.
-    let owners = input.owner.filter(|_| !ownerless).map(|owner| {
-        json!([{
-            "apiVersion": format!("{GROUP}/v1alpha1"),
-            "kind": "Release",
-            "name": owner.name,
-            "uid": owner.uid,
-            "controller": true,
-        }])
-    });
+    let owners = input.owner.filter(|_| !ownerless).map(owner_references);
     let value = merged(
         json!({
             "apiVersion": kind.api_version(),
@@ -71,10 +64,41 @@ pub(super) fn object(
         }),
         body,
     );
-    Object {
-        key,
-        value: without_nulls(value),
+    let value = without_nulls(value);
+    let value = if matches!(kind, Kind::Deployment | Kind::Job) {
+        value
+    } else {
+        with_hash(value)
+    };
+    Object { key, value }
+}
+
+/// What makes a `Release` the owner of an object.
+#[must_use]
+pub fn owner_references(owner: &OwnerRef) -> Value {
+    // `controller` but no `blockOwnerDeletion`: that one needs rights on finalizers of Release.
+    json!([{
+        "apiVersion": format!("{GROUP}/v1alpha1"),
+        "kind": "Release",
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": true,
+    }])
+}
+
+/// The annotation by which a field that is no longer wanted is noticed: only fields that are wanted are compared, and
+/// an object that differs is applied, upon which server-side apply takes away what its manager no longer names.
+fn with_hash(mut value: Value) -> Value {
+    let hash = Sha256::digest(value.to_string().as_bytes());
+    let start = hash.first_chunk::<8>().copied().unwrap_or_default();
+    if let Some(annotations) = value
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut)
+    {
+        let short = format!("{:016x}", u64::from_be_bytes(start));
+        annotations.insert(meta::RENDERED.to_owned(), short.into());
     }
+    value
 }
 
 /// Labels of every object and every pod; none of them changes while the release lives.

@@ -39,6 +39,7 @@ mod surroundings;
 pub use compare::drift;
 pub use env::env;
 pub use job::{job_name, migrate_guard, migrate_job};
+pub use metadata::owner_references;
 pub use object::{Kind, Object, ObjectKey};
 pub use ownership::{Ownership, object_annotation, ours};
 pub use stored::{NotStored, Split, TooLarge, exposure, restore, store, with_replicas};

@@ -82,10 +82,13 @@ impl Quantity {
             self.family == Family::Binary && self.nanos % NANOS == 0 && self.nanos.abs() >= 1024 * NANOS;
         if binary {
             let (mantissa, steps) = reduced(self.nanos / NANOS, 1024, 6);
-            return format!(
-                "{mantissa}{}",
-                suffix_of(&["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"], steps)
-            );
+            // Without a suffix it would be read as a decimal one the next time, and written otherwise.
+            if steps > 0 {
+                return format!(
+                    "{mantissa}{}",
+                    suffix_of(&["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"], steps)
+                );
+            }
         }
         let (mantissa, steps) = reduced(self.nanos, 1000, 9);
         if self.family == Family::Exponent {

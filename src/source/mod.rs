@@ -5,6 +5,7 @@
 //! GitUrl::parse · GitRef::from_fields · Credentials::from_secret         border: text → types
 //! Mirror::open(root, url) ─fetch(ref, credentials, limits)→ Fetched{commit}       the only network
 //! Mirror::reader() → Reader ─is_ancestor · tree_ids · read_layers · last_changes→ values
+//! Reader::open_clone(path) ─resolve · trunk · file→ the same of a repository that others keep
 //! plan_prune(existing, declared, facts) → Prune{remove, held}                     pure
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! what a file means, which objects exist in a cluster and when to ask again is known elsewhere. No client of
 //! a cluster and no async runtime may enter, and outside this room nothing names libgit2.
 
+pub mod clone;
 pub mod credentials;
 pub mod error;
 pub mod history;
@@ -28,6 +30,7 @@ pub(crate) mod test_support;
 pub mod tree;
 pub mod url;
 
+pub use clone::{CloneError, Step};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{FetchError, Intent};
 pub use history::Provenance;

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use crate::names::ReleaseId;
+use crate::names::{CommitId, ReleaseId};
 
 /// How many releases one commit may remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +67,36 @@ impl MaxDeletions {
 /// How a commit relates to what its source applied before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// The source never applied a commit.
-    FirstCommit,
-    /// Url, branch or paths are others than when the last commit was applied.
-    OriginChanged,
-    /// It follows on a commit of the same origin.
+    /// The first commit of the source, or the first since its url, branch or paths changed, however often it is read.
+    Baseline,
+    /// It follows on such a commit.
     Continued,
+}
+
+impl Standing {
+    /// The standing of a commit under this baseline.
+    #[must_use]
+    pub fn of(baseline: Option<&CommitId>, commit: &CommitId) -> Self {
+        if baseline == Some(commit) {
+            Self::Baseline
+        } else {
+            Self::Continued
+        }
+    }
+}
+
+/// The baseline of a source: the commit at which its origin was new. `before` is what the last pass noted: the origin
+/// that it read from, and its baseline.
+#[must_use]
+pub fn baseline(
+    before: Option<(&str, Option<&CommitId>)>,
+    origin: &str,
+    commit: &CommitId,
+) -> Option<CommitId> {
+    match before {
+        Some((known, baseline)) if known == origin => baseline.cloned(),
+        _ => Some(commit.clone()),
+    }
 }
 
 /// What is known about the commit.
@@ -102,12 +126,14 @@ pub struct Prune {
 /// Compares the releases that exist for a source with what its commit declares.
 ///
 /// `existing` are releases, and our objects found by label, of this source. `declared` have a version.
-/// `without_version` are those of which the commit still has the file that gave the version before.
+/// `without_version` are those of which the commit still has the file that gave the version before. Of `begun` the
+/// removal was allowed once: they count for no further one.
 #[must_use]
 pub fn plan_prune(
     existing: &BTreeSet<ReleaseId>,
     declared: &BTreeSet<ReleaseId>,
     without_version: &BTreeSet<ReleaseId>,
+    begun: &BTreeSet<ReleaseId>,
     facts: PruneFacts,
 ) -> Prune {
     let vanished = || existing.difference(declared);
@@ -125,26 +151,29 @@ pub fn plan_prune(
             ..Prune::default()
         };
     }
-    match reason_to_hold(&gone, existing.len(), facts) {
-        Some(reason) => Prune {
-            version_removed,
-            held: Some(reason),
-            remove: Vec::new(),
-        },
-        None => Prune {
-            version_removed,
-            held: None,
-            remove: gone,
-        },
+    let doubt = reason_to_doubt(&gone, facts);
+    let (half, whole): (Vec<_>, Vec<_>) = gone.into_iter().partition(|id| begun.contains(id));
+    let others = existing.len() - half.len();
+    let held = doubt.clone().or_else(|| too_many(&whole, others, facts));
+    let mut remove = if doubt.is_none() { half } else { Vec::new() };
+    if held.is_none() {
+        remove.extend(whole);
+        remove.sort();
+    }
+    Prune {
+        remove,
+        version_removed,
+        held,
     }
 }
 
-fn reason_to_hold(gone: &[ReleaseId], existing: usize, facts: PruneFacts) -> Option<String> {
+/// Why what vanished may not have been meant to.
+fn reason_to_doubt(gone: &[ReleaseId], facts: PruneFacts) -> Option<String> {
     let PruneFacts {
         enabled,
         standing,
         clean,
-        max_deletions,
+        ..
     } = facts;
     let what = listed(gone);
     if !enabled {
@@ -157,19 +186,22 @@ fn reason_to_hold(gone: &[ReleaseId], existing: usize, facts: PruneFacts) -> Opt
             "{what} is not declared any more and is kept until the commit has no problem"
         ));
     }
-    let why = match standing {
-        Standing::FirstCommit => Some("the source is new"),
-        Standing::OriginChanged => Some("its url, branch or paths changed"),
-        Standing::Continued => None,
-    };
-    if let Some(why) = why {
+    if standing == Standing::Baseline {
         return Some(format!(
-            "{what} is not declared and is kept: {why}; the next commit removes it"
+            "{what} is not declared and is kept: this is the first commit since the source, or its url, branch or \
+             paths, were new; the next commit to its paths removes it"
         ));
     }
-    if max_deletions.allows(gone.len(), existing) {
+    None
+}
+
+/// Why so many do not go in one commit.
+fn too_many(gone: &[ReleaseId], existing: usize, facts: PruneFacts) -> Option<String> {
+    let max_deletions = facts.max_deletions;
+    if gone.is_empty() || max_deletions.allows(gone.len(), existing) {
         return None;
     }
+    let what = listed(gone);
     let (number, all) = (gone.len(), gone.len() == existing);
     let count = if all {
         format!("all {existing}")
@@ -220,7 +252,8 @@ mod tests {
     }
 
     fn plan(existing: usize, declared: std::ops::Range<usize>, facts: PruneFacts) -> Prune {
-        plan_prune(&ids(0..existing), &ids(declared), &BTreeSet::new(), facts)
+        let none = BTreeSet::new();
+        plan_prune(&ids(0..existing), &ids(declared), &none, &none, facts)
     }
 
     #[test]
@@ -243,11 +276,7 @@ mod tests {
                 ..FACTS
             },
             PruneFacts {
-                standing: Standing::FirstCommit,
-                ..FACTS
-            },
-            PruneFacts {
-                standing: Standing::OriginChanged,
+                standing: Standing::Baseline,
                 ..FACTS
             },
             PruneFacts {
@@ -304,14 +333,58 @@ mod tests {
     }
 
     #[test]
+    fn a_removal_that_has_begun_goes_on_and_counts_for_no_other() {
+        let plan =
+            |declared, facts| plan_prune(&ids(0..10), &ids(declared), &BTreeSet::new(), &ids(0..3), facts);
+        assert_eq!(plan(5..10, FACTS).remove.len(), 5);
+        let more = plan(8..10, FACTS);
+        assert_eq!(more.remove, Vec::from_iter(ids(0..3)));
+        assert!(more.held.unwrap().starts_with("5 of 7 releases"));
+        let bad = PruneFacts {
+            clean: false,
+            ..FACTS
+        };
+        assert!(plan(5..10, bad).remove.is_empty());
+    }
+
+    #[test]
     fn a_release_whose_file_lost_its_version_is_never_removed() {
         let facts = PruneFacts {
             max_deletions: MaxDeletions::Percent(100),
             ..FACTS
         };
-        let prune = plan_prune(&ids(0..4), &ids(0..2), &ids(2..3), facts);
+        let prune = plan_prune(&ids(0..4), &ids(0..2), &ids(2..3), &ids(2..3), facts);
         assert_eq!(prune.version_removed, Vec::from_iter(ids(2..3)));
         assert_eq!(prune.remove, Vec::from_iter(ids(3..4)));
+    }
+
+    #[test]
+    fn a_baseline_stays_through_every_pass_over_its_commit_and_falls_with_the_next_commit() {
+        let [a, b]: [CommitId; 2] = ["a", "b"].map(|c| c.repeat(40).parse().unwrap());
+        let mut noted: Option<(&str, Option<CommitId>)> = None;
+        let mut pass = |origin: &'static str, commit: &CommitId| {
+            let before = noted
+                .as_ref()
+                .map(|(origin, baseline)| (*origin, baseline.as_ref()));
+            let baseline = baseline(before, origin, commit);
+            let standing = Standing::of(baseline.as_ref(), commit);
+            noted = Some((origin, baseline));
+            standing
+        };
+        let seen = [
+            ("x", &a),
+            ("x", &a),
+            ("x", &b),
+            ("y", &b),
+            ("y", &b),
+            ("y", &a),
+            ("y", &a),
+        ];
+        let (held, goes) = (Standing::Baseline, Standing::Continued);
+        assert_eq!(
+            seen.map(|(origin, commit)| pass(origin, commit)),
+            [held, held, goes, held, held, goes, goes]
+        );
     }
 
     #[test]
@@ -324,11 +397,7 @@ mod tests {
     }
 
     fn standings() -> impl Strategy<Value = Standing> {
-        prop_oneof![
-            Just(Standing::FirstCommit),
-            Just(Standing::OriginChanged),
-            Just(Standing::Continued)
-        ]
+        prop_oneof![Just(Standing::Baseline), Just(Standing::Continued)]
     }
 
     proptest! {
@@ -342,7 +411,7 @@ mod tests {
             let (existing, declared, without) = (ids(existing), ids(declared), ids(without));
             let max_deletions = MaxDeletions::Percent(percent);
             let facts = PruneFacts { enabled: true, standing, clean, max_deletions };
-            let prune = plan_prune(&existing, &declared, &without, facts);
+            let prune = plan_prune(&existing, &declared, &without, &ids([]), facts);
             for id in &prune.remove {
                 prop_assert!(existing.contains(id) && !declared.contains(id) && !without.contains(id));
             }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     check::{self, Problems},
-    declared::{AttemptHash, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec},
+    declared::{
+        AttemptHash, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec, Suspension,
+    },
     document::join,
     firewall, image,
     preset::{self, Preset},
@@ -16,7 +19,7 @@ use super::{
 use crate::{
     api::{
         Duration, ReleaseSpec,
-        release::{EnvValue, Migrate, MigrateOptions, OnFailure, Strategy},
+        release::{EnvValue, Migrate, MigrateOptions, OnFailure, OnSecretChange, Strategy, Suspend},
     },
     names::{EnvName, ObjectName, ProcessName, ReleaseName, Version},
 };
@@ -117,6 +120,8 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
             1000,
         ),
         on_failure: spec.on_failure.unwrap_or(OnFailure::Rollback),
+        suspend: suspension(spec, &mut problems),
+        on_secret_change: spec.on_secret_change.unwrap_or(OnSecretChange::Roll),
         retain_revisions: problems.number(
             "/retain/revisions",
             spec.retain.as_ref().and_then(|r| r.revisions),
@@ -171,13 +176,31 @@ fn attempt_hash(spec: &ReleaseSpec, preset: &Preset) -> AttemptHash {
     };
     remove(
         Some(&mut value),
-        &["replicas", "ingress", "rollout", "verify", "onFailure", "retain"],
+        &[
+            "replicas",
+            "ingress",
+            "rollout",
+            "verify",
+            "onFailure",
+            "onSecretChange",
+            "suspend",
+            "retain",
+        ],
     );
     // The host is exposure alone, unless pods are told of it: by a variable, or in the header of a probe.
     if preset.host.is_none() && spec.health.as_ref().is_none_or(|health| health.path.is_none()) {
         remove(Some(&mut value), &["host"]);
     }
-    remove(value.get_mut("migrate"), &["timeout", "accept"]);
+    remove(
+        value.get_mut("migrate"),
+        &["timeout", "accept", "retries", "lock", "serviceAccount", "proof"],
+    );
+    if value
+        .get("migrate")
+        .is_some_and(|migrate| migrate.as_object().is_some_and(serde_json::Map::is_empty))
+    {
+        remove(Some(&mut value), &["migrate"]);
+    }
     for process in value
         .get_mut("processes")
         .and_then(Value::as_object_mut)
@@ -396,11 +419,31 @@ fn migrate(
             format!("the variable {named} is not declared"),
         );
     }
+    let service_account = match &options.service_account {
+        Some(name) => Some(problems.parse("/migrate/serviceAccount", name)?),
+        None => None,
+    };
+    for (pointer, text) in [
+        ("/migrate/lock", &options.lock),
+        ("/migrate/proof", &options.proof),
+    ] {
+        if text
+            .as_ref()
+            .is_some_and(|text| text.trim().is_empty() || text.chars().count() > 200)
+        {
+            problems.add(pointer.to_owned(), "must have 1 to 200 characters".into());
+        }
+    }
+    let retries = options.retries.map(i64::from);
     Some(MigrateSpec {
         command,
         args,
         env: variables,
         timeout: options.timeout.unwrap_or(Duration::from_secs(1800)),
+        retries: problems.number("/migrate/retries", retries, 0, 0, 10),
+        lock: options.lock,
+        service_account,
+        proof: options.proof,
         database: named,
         rerun: options.rerun.unwrap_or(0),
         accept: options.accept,
@@ -438,6 +481,29 @@ fn exposure(spec: &ReleaseSpec, port: Option<u16>, problems: &mut Problems) -> O
             .map(|(name, value)| (name, value.0))
             .collect(),
     })
+}
+
+fn suspension(spec: &ReleaseSpec, problems: &mut Problems) -> Option<Suspension> {
+    let Suspend { reason, until } = spec.suspend.clone()?;
+    if reason.trim().is_empty() {
+        problems.add(
+            "/suspend/reason".into(),
+            "say why: it is what people read who wait".into(),
+        );
+    }
+    let until = match until {
+        None => None,
+        Some(text) => match text.parse::<Timestamp>() {
+            Ok(time) => Some(time),
+            Err(_) => {
+                return problems.none(
+                    "/suspend/until",
+                    "must be a time such as 2026-12-01T08:00:00Z".into(),
+                );
+            }
+        },
+    };
+    Some(Suspension { reason, until })
 }
 
 fn writable(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> BTreeMap<String, String> {
@@ -619,7 +685,7 @@ env:
     }
 
     /// Each field of the schema with a value that must show in what is declared.
-    const FIELDS: [(&str, &str); 21] = [
+    const FIELDS: [(&str, &str); 23] = [
         ("preset", "preset: nextjs@1"),
         ("version", "version: 2.0.0"),
         ("image", "image: ghcr.io/acme/other"),
@@ -640,6 +706,8 @@ env:
         ("rollout", "rollout: {deadline: 1m}"),
         ("verify", "verify: {window: 5s}"),
         ("onFailure", "onFailure: hold"),
+        ("onSecretChange", "onSecretChange: ignore"),
+        ("suspend", "suspend: {reason: a freeze}"),
         ("retain", "retain: {revisions: 9}"),
     ];
 
@@ -687,8 +755,11 @@ env:
         for same in [
             "verify: {window: 5s}",
             "onFailure: hold",
+            "onSecretChange: ignore",
+            "suspend: {reason: a freeze}",
             "retain: {revisions: 9}",
             "rollout: {deadline: 1m}",
+            "migrate: {retries: 2, lock: a, proof: done, serviceAccount: m, timeout: 5m}",
         ] {
             assert_eq!(with(same), base, "{same}");
         }
@@ -729,7 +800,16 @@ env:
             ("processes: {web: {}}", "spec.processes.web"),
             ("rollout: {surge: '0'}", "spec.rollout"),
             ("migrate: {timeout: 1m}", "spec.migrate"),
+            ("migrate: {args: [m], retries: 11}", "spec.migrate.retries"),
+            ("migrate: {args: [m], lock: ''}", "spec.migrate.lock"),
+            ("migrate: {args: [m], proof: ' '}", "spec.migrate.proof"),
+            (
+                "migrate: {args: [m], serviceAccount: A_B}",
+                "spec.migrate.serviceAccount",
+            ),
             ("health: health", "spec.health"),
+            ("suspend: {until: '2026-12-01T08:00:00Z'}", "spec.suspend.reason"),
+            ("suspend: {reason: a, until: tomorrow}", "spec.suspend.until"),
         ] {
             let problems = refused(&format!("{base}{extra}\n"));
             assert!(

@@ -1,14 +1,15 @@
 //! What a validated spec says: the merged spec of git with its preset underneath, in types that only hold
 //! what is allowed. [`super::declare`] is the only way to make one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{
         Duration,
-        release::{EnvValue, KeyRef, OnFailure, Resources, Strategy},
+        release::{EnvValue, KeyRef, OnFailure, OnSecretChange, Resources, Strategy},
     },
     names::{Digest, EnvName, ObjectName, ProcessName, Version},
 };
@@ -46,6 +47,10 @@ pub struct Declared {
     pub verify_max_restarts: u32,
     /// What happens when rollout or verification fails.
     pub on_failure: OnFailure,
+    /// What happens when a value changes that a process refers to.
+    pub on_secret_change: OnSecretChange,
+    /// While it lasts nothing new goes out.
+    pub suspend: Option<Suspension>,
     /// Revisions that are kept.
     pub retain_revisions: u32,
     /// Failed Jobs that are kept.
@@ -164,12 +169,29 @@ pub struct MigrateSpec {
     pub env: BTreeMap<EnvName, EnvValue>,
     /// How long it may run, from the start of the container.
     pub timeout: Duration,
+    /// How many times a failed one is run again by itself.
+    pub retries: u32,
+    /// The lock that it shares with others, in place of the database.
+    pub lock: Option<String>,
+    /// Who the Job runs as in the cluster.
+    pub service_account: Option<ObjectName>,
+    /// A text that the log of a success holds.
+    pub proof: Option<String>,
     /// The variable that names the database.
     pub database: EnvName,
     /// The counter of deliberate repetitions.
     pub rerun: u32,
     /// A key (or its first 8 or more digits) whose unknown outcome a person settled as done.
     pub accept: Option<String>,
+}
+
+/// A pause that a commit asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspension {
+    /// Why.
+    pub reason: String,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
 }
 
 /// How new pods replace old ones.
@@ -226,6 +248,22 @@ impl Declared {
         self.all_env()
             .filter_map(|(name, value)| match value {
                 EnvValue::Generate(how) => Some((name.clone(), *how)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// What processes, and not the migration alone, refer to: `Secret app-db/url`, `ConfigMap app/locale`. `generated`
+    /// is the name of the Secret of generated values.
+    #[must_use]
+    pub fn process_keys(&self, generated: &str) -> BTreeSet<String> {
+        self.processes
+            .values()
+            .flat_map(|process| process.env.iter())
+            .filter_map(|(variable, value)| match value {
+                EnvValue::Secret(key) => Some(format!("Secret {}/{}", key.name, key.key)),
+                EnvValue::Config(key) => Some(format!("ConfigMap {}/{}", key.name, key.key)),
+                EnvValue::Generate(_) => Some(format!("Secret {generated}/{variable}")),
                 _ => None,
             })
             .collect()

@@ -34,6 +34,8 @@ pub struct Problem {
     pub message: String,
     /// Whether the spec may be used nevertheless.
     pub warning: bool,
+    /// Whether a secret was found at its place: the line may be shown to nobody.
+    pub secret: bool,
 }
 
 impl Problem {
@@ -46,6 +48,7 @@ impl Problem {
             column,
             message: clean(message),
             warning: false,
+            secret: false,
         }
     }
 }

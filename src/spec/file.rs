@@ -81,7 +81,10 @@ impl File {
             let mut wrong = strict::check(&document);
             // Of the document, not only of the whole: a value that a later layer replaces is in git all the same.
             let found = firewall::scan_value(&document.spec).into_iter();
-            wrong.extend(found.map(|finding| document.problem(&finding.pointer, &finding.message)));
+            wrong.extend(found.map(|finding| Problem {
+                secret: true,
+                ..document.problem(&finding.pointer, &finding.message)
+            }));
             if wrong.iter().all(|problem| problem.warning) {
                 file.documents.push(document);
             } else {

@@ -184,12 +184,54 @@ fn migrate() -> Form {
         ("args", texts()),
         ("env", Form::Map(Box::new(env()))),
         ("timeout", Form::Span),
+        ("retries", Form::Whole),
+        ("lock", Form::Text),
+        ("serviceAccount", Form::Text),
+        ("proof", Form::Text),
         ("database", Form::Text),
         ("rerun", Form::Whole),
         ("accept", Form::Text),
     ]);
-    let what = "a command list, {command, args, env, timeout, database, rerun, accept}, or false";
+    let what = "a command list, {command, args, env, timeout, retries, lock, serviceAccount, database, proof, rerun, accept}, or false";
     Form::Either(Box::new(texts()), what, long)
+}
+
+/// Every place that can be written, `*` for a free name: `rollout.surge`, `processes.*.command`.
+#[cfg(test)]
+pub(crate) fn places() -> std::collections::BTreeSet<String> {
+    fn visit(form: &Form, path: &str, found: &mut std::collections::BTreeSet<String>) {
+        let below = |name: &str| {
+            if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}.{name}")
+            }
+        };
+        match form {
+            Form::Fields(known) => {
+                for (name, form) in known {
+                    visit(form, &below(name), found);
+                }
+            }
+            // The forms of a variable are the same wherever it stands.
+            Form::Either(_, what, _) if *what == ENV_FORM && path != "env.*" => {
+                found.insert(path.to_owned());
+            }
+            Form::Either(_, _, known) => {
+                found.insert(path.to_owned());
+                for (name, form) in known {
+                    visit(form, &below(name), found);
+                }
+            }
+            Form::Map(inner) => visit(inner, &below("*"), found),
+            _ => {
+                found.insert(path.to_owned());
+            }
+        }
+    }
+    let mut found = std::collections::BTreeSet::new();
+    visit(&FORM, "", &mut found);
+    found
 }
 
 #[cfg(test)]
@@ -201,7 +243,7 @@ mod tests {
         let Form::Fields(known) = &*FORM else {
             panic!("{:?}", *FORM)
         };
-        assert_eq!(known.len(), 22, "{:?}", known.keys());
+        assert_eq!(known.len(), 24, "{:?}", known.keys());
         assert_eq!(known["version"], Form::Text);
         assert_eq!(known["port"], Form::Whole);
         assert_eq!(known["onFailure"], Form::Text);

@@ -10,11 +10,13 @@ pub mod declared;
 pub mod document;
 pub mod file;
 pub mod firewall;
-mod form;
+pub(crate) mod form;
 pub mod image;
+pub mod mask;
 pub mod merge;
 pub mod preset;
 pub mod reading;
+pub mod redact;
 pub mod strict;
 mod yaml;
 

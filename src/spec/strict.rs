@@ -14,7 +14,7 @@ use super::{
 use crate::api::{ReleaseSpec, release::MigrateOptions};
 
 /// Fields that the design names and that no code reads yet.
-const PLANNED: [&str; 23] = [
+const PLANNED: [&str; 21] = [
     "source",
     "build",
     "match",
@@ -29,24 +29,15 @@ const PLANNED: [&str; 23] = [
     "files",
     "down",
     "tasks",
-    "onSecretChange",
     "requires",
     "dependsOn",
     "windows",
     "approval",
-    "suspend",
     "repin",
     "rotate",
     "adopt",
 ];
-const PLANNED_MIGRATE: [&str; 6] = [
-    "retries",
-    "resources",
-    "lock",
-    "serviceAccount",
-    "proof",
-    "compatible",
-];
+const PLANNED_MIGRATE: [&str; 2] = ["resources", "compatible"];
 
 /// Everything in a document that no field of a release can hold.
 #[must_use]
@@ -62,6 +53,19 @@ pub fn check(document: &Document) -> Vec<Problem> {
         walk.say(&pointer, &message);
     }
     walk.problems
+}
+
+/// What a stored spec says that no field can hold, with the name of the field and without its value.
+#[must_use]
+pub fn unreadable(spec: &Value) -> Option<String> {
+    typed(spec).err().map(|(_, message)| message)
+}
+
+/// What a value says that a type cannot hold, with the name of the field.
+#[must_use]
+pub fn unreadable_as<T: DeserializeOwned>(value: &Value) -> Option<String> {
+    let (pointer, message) = read::<T>(value).err()?;
+    Some(format!("`{}` {message}", dotted(&pointer)))
 }
 
 /// The spec that a merged value says; else the JSON pointer of what is wrong, and what.

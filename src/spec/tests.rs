@@ -251,7 +251,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("B43", "  migrate: {command: [x], timeout: -1s}", &["5:27: `migrate.timeout` \"-1s\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
     ("B43", "  migrate: []", &["5:3: release shop/billing: spec.migrate: say what migrates: a command or args, such as [/app/bin/migrate], or false"]),
     ("B43", "  migrate: {command: []}", &["5:3: release shop/billing: spec.migrate: say what migrates: a command or args, such as [/app/bin/migrate], or false"]),
-    ("B43", "  migrate: true", &["5:3: `migrate` must be a command list, {command, args, env, timeout, database, rerun, accept}, or false"]),
+    ("B43", "  migrate: true", &["5:3: `migrate` must be a command list, {command, args, env, timeout, retries, lock, serviceAccount, database, proof, rerun, accept}, or false"]),
     ("B44", "  dependsOn: [{name: billing}]", &["5:3: `dependsOn` is not built yet: remove it"]),
     ("B45", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 1.0.0}\n---\napiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 2.0.0}", &["8:12: shop/billing is already declared at a.yaml:3:12 in the same layer: keep one of the two"]),
     ("B59", "  build: {args: {TOKEN: AKIAIOSFODNN7EXAMPLE}}", &["5:3: `build` is not built yet: remove it", "5:18: looks like a secret (an AWS access key, 20 characters)"]),
@@ -390,7 +390,7 @@ fn b16_b34_what_is_too_long_is_refused_by_its_length() {
         ),
         (
             format!("  env: {{A: {}}}", long(33_000)),
-            "5:9: release shop/billing: spec.env.A: the value has more than 32 KiB",
+            "5:9: `env.A` has 33000 characters; at most 32768 are allowed",
         ),
         (
             format!("  args: [{}]", long(5000)),

@@ -105,6 +105,7 @@ fn release(value: &Value) -> ReleaseBody {
         source: label(value, meta::SOURCE),
         version: text(value, "/spec/version"),
         attempt: number(value, "/spec/attempt"),
+        retries: small(value, "/spec/migrate/retries"),
         accept: text(value, "/spec/migrate/accept"),
         observed: number(value, "/status/observedGeneration"),
         phase: text(value, "/status/phase").unwrap_or_else(|| "".into()),

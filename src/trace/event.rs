@@ -390,6 +390,7 @@ pub struct ReleaseBody {
     pub source: Option<Text>,
     pub version: Option<Text>,
     pub attempt: u64,
+    pub retries: u32,
     pub accept: Option<Text>,
     pub observed: u64,
     pub phase: Text,

@@ -25,6 +25,7 @@ pub struct Story {
     ledgers: BTreeMap<Text, Ledger>,
     said: BTreeMap<Text, ReleaseBody>,
     attempt: u64,
+    tries: u32,
     seconds: i64,
 }
 
@@ -77,6 +78,7 @@ impl Story {
             ledgers: BTreeMap::new(),
             said: BTreeMap::new(),
             attempt: 0,
+            tries: 1,
             seconds: 0,
         }
     }
@@ -296,6 +298,9 @@ impl Story {
             uid: uid.parse().unwrap(),
             run: 1,
             attempt: self.attempt,
+            tries: self.tries,
+            database: None,
+            proof: None,
             revision: 1,
             digest: digest(1).to_string(),
             lock: "slipway-lock-x".into(),
@@ -358,6 +363,12 @@ impl Story {
     pub fn attempt(&mut self, attempt: u64) -> &mut Self {
         self.attempt = attempt;
         self.say(|body| body.attempt = attempt)
+    }
+
+    /// The spec allows so many retries, and what is booked from here on is this try.
+    pub fn retry(&mut self, retries: u32, tries: u32) -> &mut Self {
+        self.tries = tries;
+        self.say(|body| body.retries = retries)
     }
 
     pub fn accept(&mut self, letter: &str) -> &mut Self {

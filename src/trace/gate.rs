@@ -232,7 +232,7 @@ impl Predicate for AbsenceIsNoEvidence {
 }
 
 /// **Ledger** (design §3, §6): entries are never dropped; a claim keeps its UID until its outcome is booked; an outcome
-/// changes only where a commit says so, by a higher `attempt` after a failure or by `accept` of what is unknown. Reads the
+/// changes only where a commit says so, by a higher `attempt` or `retries` after a failure, or by `accept` of what is unknown. Reads the
 /// ledger and what people say in a `Release`. One instance per entry that changes.
 #[derive(Default)]
 pub struct LegalLedger {
@@ -298,9 +298,7 @@ fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, ol
         (None, Claimed | Unknown) => true,
         (Some(Claimed), Claimed | Succeeded | Failed | Unknown) => same,
         (Some(Failed), Claimed | Unknown) => {
-            !same
-                && old.is_some_and(|old| entry.attempt > old.attempt)
-                && said.is_some_and(|said| entry.attempt <= said.attempt)
+            !same && old.is_some_and(|old| said.is_some_and(|said| said.allows(old, entry)))
         }
         (Some(Unknown), Accepted) => said.is_some_and(|said| {
             let mut accepted = said.accepted.iter();
@@ -399,6 +397,17 @@ mod tests {
         story.holds(Invariant::Ledger, 3);
         silent.book("a", "j1", EntryState::Succeeded);
         silent.breaks(Invariant::Ledger);
+    }
+
+    #[test]
+    fn ledger_a_failure_is_retried_as_often_as_the_spec_says() {
+        let mut story = ran();
+        story.book("a", "j1", EntryState::Failed);
+        let mut more = story.clone();
+        story.retry(1, 2).claim("a", "j2");
+        story.holds(Invariant::Ledger, 3);
+        more.retry(0, 2).claim("a", "j2");
+        more.breaks(Invariant::Ledger);
     }
 
     #[test]

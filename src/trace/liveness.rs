@@ -43,16 +43,15 @@ impl Inputs {
         let namespace = touched(moment)?;
         self.rest = false;
         let last = self.last.insert(namespace.clone(), moment.at());
-        let quiet = last.is_some_and(|last| moment.at().duration_since(last) >= moment.trace.bounds.settle);
+        let quiet = moment.trace.has(Sight::Clock)
+            && last.is_some_and(|last| moment.at().duration_since(last) >= moment.trace.bounds.settle);
         (quiet && !moment.world.is_ending(&namespace)).then_some(namespace)
     }
 
     /// Whether the quiet of a namespace is long enough at the end of the trace.
     fn due(&self, trace: &Trace, world: &World, namespace: &Text) -> bool {
-        let quiet = self
-            .last
-            .get(namespace)
-            .is_none_or(|last| trace.end.duration_since(*last) >= trace.bounds.settle);
+        let long = |last: &Timestamp| trace.end.duration_since(*last) >= trace.bounds.settle;
+        let quiet = trace.has(Sight::Clock) && self.last.get(namespace).is_none_or(long);
         (self.rest || quiet) && !world.is_ending(namespace)
     }
 }

@@ -82,7 +82,7 @@ impl Predicate for OneAtATime {
 /// **S2** "No two Jobs for one version: per (r,v), at most one successful Job create, unless the ledger holds an explicit,
 /// human-committed retry token for v." A version is a migration key; a Job that never ran is none (design §6 replaces
 /// it), so what is counted are Jobs that Slipway let run and, where the trace shows pods, containers that started. A token
-/// is a Failed entry that is claimed anew under a higher `attempt`. One instance per run and per start.
+/// is a Failed entry that is claimed anew under a higher `attempt`, or as a retry of the spec. One instance per run and per start.
 #[derive(Default)]
 pub struct OncePerKey {
     runs: BTreeMap<(Release, MigrationKey), Count>,
@@ -150,7 +150,7 @@ impl Predicate for OncePerKey {
         match &write.object.body {
             Body::Ledger(ledger) => {
                 if let Some(release) = write.object.of() {
-                    self.tokens(release, ledger);
+                    self.tokens(moment.world, release, ledger);
                 }
             }
             Body::Pod {
@@ -172,7 +172,8 @@ impl Predicate for OncePerKey {
 }
 
 impl OncePerKey {
-    fn tokens(&mut self, release: Release, ledger: &Ledger) {
+    fn tokens(&mut self, world: &World, release: Release, ledger: &Ledger) {
+        let said = world.said.get(&release);
         let before = self.ledgers.entry(release.clone()).or_default();
         for (key, entry) in &ledger.entries {
             let old = before.get(key);
@@ -180,8 +181,8 @@ impl OncePerKey {
                 continue;
             }
             let again = matches!(entry.state, EntryState::Claimed | EntryState::Unknown);
-            if again && old.is_some_and(|old| old.state == EntryState::Failed && entry.attempt > old.attempt)
-            {
+            let allowed = |old: &Entry| said.is_some_and(|said| said.allows(old, entry));
+            if again && old.is_some_and(|old| old.state == EntryState::Failed && allowed(old)) {
                 self.runs
                     .entry((release.clone(), key.clone()))
                     .or_default()
@@ -267,7 +268,9 @@ fn lock_event(world: &World, lock: &Text) -> Option<usize> {
 }
 
 /// **Claim** (design §6) "Only the claimed UID is ever resumed". Reads Jobs and the ledger. One instance per Job that
-/// Slipway lets run.
+/// Slipway lets run. Where reads are made up, a list of Jobs from before the claim may come after the ledger that has it,
+/// which no pass reads in that order: one controller then books the Job as gone while another lets it run. There, the
+/// entry of that UID is enough.
 #[derive(Default)]
 pub struct ClaimBeforeRun;
 
@@ -289,7 +292,11 @@ impl Predicate for ClaimBeforeRun {
             .world
             .claim_of(&release, &uid)
             .map(|(_, entry)| entry.state);
-        if state != Some(EntryState::Claimed) {
+        let held = match state {
+            Some(state) => state == EntryState::Claimed || !moment.trace.has(Sight::Reads),
+            None => false,
+        };
+        if !held {
             let name = &moment.event.what.key().map_or("?".into(), |key| key.name.clone());
             judge.broken(
                 match state {

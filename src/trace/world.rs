@@ -81,11 +81,27 @@ pub struct PodStory {
     pub reboot: bool,
 }
 
+impl Said {
+    /// Whether a migration that failed as `old` may be claimed anew as `entry`: under a higher `attempt`, or as one of the
+    /// retries that the spec allows.
+    #[must_use]
+    pub fn allows(&self, old: &Entry, entry: &Entry) -> bool {
+        let asked = entry.attempt > old.attempt && entry.attempt <= self.attempt;
+        let retried = entry.attempt == old.attempt
+            && entry.tries == old.tries.saturating_add(1)
+            && old.tries > 0
+            && old.tries <= self.retries;
+        asked || retried
+    }
+}
+
 /// What people have said in a `Release`.
 #[derive(Debug, Default)]
 pub struct Said {
     /// The highest `attempt`.
     pub attempt: u64,
+    /// The highest `migrate.retries`.
+    pub retries: u32,
     /// Every `migrate.accept`.
     pub accepted: Vec<Text>,
     /// Every commit.
@@ -242,6 +258,7 @@ impl World {
                 if let Some(release) = object.of() {
                     let said = self.said.entry(release).or_default();
                     said.attempt = said.attempt.max(body.attempt);
+                    said.retries = said.retries.max(body.retries);
                     note(&mut said.accepted, body.accept.as_ref());
                     note(&mut said.commits, object.commit.as_ref());
                 }

@@ -12,7 +12,9 @@
 )]
 
 mod drift;
+mod evidence;
 mod failures;
+mod rotation;
 mod settled;
 mod sources;
 mod story;

@@ -29,16 +29,19 @@ fn a_git_server_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
     let case = Case::new("git-down", &probe("git-down"));
     case.declare("1.0.0", "version: 1.0.0");
     case.live("1.0.0");
-    let before = Before::of(&case);
-    for (action, reasons) in [("stop", ["Unreachable"]), ("pause", ["TimedOut"])] {
+    for (action, reasons, version) in [
+        ("stop", ["Unreachable"], "1.1.0"),
+        ("pause", ["TimedOut"], "1.0.0"),
+    ] {
+        let before = Before::of(&case);
         let broken = Broken::by(action, "git");
+        // The commit comes while nobody can fetch it.
+        case.declare(action, &format!("version: {version}"));
         until_reason(&case, &reasons, 30);
         before.holds(&case);
         drop(broken);
-        until_reason(&case, &["Applied"], 90);
+        case.live(version);
     }
-    case.declare("1.1.0", "version: 1.1.0");
-    case.live("1.1.0");
     case.end();
 }
 
@@ -64,13 +67,12 @@ fn wrong_credentials_and_wrong_host_keys_are_said_and_mended_without_a_restart()
     };
     set(r#"{"stringData":{"password":"not-the-password"}}"#);
     until_reason(&case, &["AuthFailed"], 30);
+    case.declare("1.1.0", "version: 1.1.0");
     before.holds(&case);
     assert!(!source(&case).to_string().contains("not-the-password"));
     let password = std::fs::read_to_string(bed_dir().join("secrets/git-password")).unwrap();
     set(&serde_json::json!({"stringData": {"password": password.trim()}}).to_string());
     until_reason(&case, &["Applied"], 60);
-    before.holds(&case);
-    case.declare("1.1.0", "version: 1.1.0");
     case.live("1.1.0");
     case.end();
 }
@@ -101,11 +103,10 @@ fn a_wrong_ssh_host_key_is_refused() {
     };
     set(other);
     until_reason(&case, &["HostKeyMismatch", "HostKeyUnknown"], 30);
+    case.declare("1.1.0", "version: 1.1.0");
     before.holds(&case);
     set(&good);
     until_reason(&case, &["Applied"], 60);
-    before.holds(&case);
-    case.declare("1.1.0", "version: 1.1.0");
     case.live("1.1.0");
     case.end();
 }
@@ -166,13 +167,12 @@ fn a_server_whose_certificate_nobody_signed_is_refused() {
     };
     follow("https://git.bed.test:8443/git-ca.git");
     until_reason(&case, &["CertificateUnknown"], 30);
+    case.declare("1.1.0", "version: 1.1.0");
     before.holds(&case);
     follow("https://git.bed.test/git-ca.git");
     until_reason(&case, &["Applied"], 60);
-    before.holds(&case);
     server.kill().unwrap();
     server.wait().unwrap();
-    case.declare("1.1.0", "version: 1.1.0");
     case.live("1.1.0");
     case.end();
 }

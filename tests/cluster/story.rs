@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::support::{Case, Way, json_of, probe, shared, shop, spawn, wait, writes};
+use super::support::{Case, Way, json_of, kubectl, probe, shared, shop, spawn, wait, writes};
 
 #[test]
 fn a_repository_over_https_leads_to_a_live_shop_in_the_order_that_migrations_need() {
@@ -27,7 +27,39 @@ fn live_shop(name: &str, way: Way) {
     assert!(case.ask("/").contains("version: 1.0.0"));
     assert_ne!(case.sql("select count(*) from schema_migrations").trim(), "0");
 
-    let all = super::support::audit(name);
+    assert_order(name, 0);
+    let logs = kubectl(&[
+        "-n",
+        "slipway-system",
+        "logs",
+        "-l",
+        "app.kubernetes.io/name=slipway",
+        "--tail=-1",
+    ]);
+    let refused: Vec<&str> = logs
+        .lines()
+        .filter(|line| line.contains("forbidden: User") && line.contains("cannot"))
+        .collect();
+    assert!(
+        refused.is_empty(),
+        "the chart gives the rights that are used: {refused:?}"
+    );
+    case.end();
+}
+
+/// The order that a migration needs, in the audit log of a namespace: revision created → Job created suspended → claimed
+/// in the ledger → resumed → success booked → first write of the Deployment. `earlier` releases are passed over.
+fn assert_order(namespace: &str, earlier: usize) {
+    let all = super::support::audit(namespace);
+    let starts: Vec<usize> = all
+        .iter()
+        .enumerate()
+        .filter(|(_, event)| {
+            event["verb"] == "create" && event["objectRef"]["resource"] == "releaserevisions"
+        })
+        .map(|(index, _)| index)
+        .collect();
+    let all = &all[starts[earlier]..];
     let at = |what: &str, is: &dyn Fn(&serde_json::Value) -> bool| {
         all.iter()
             .position(|event| {
@@ -43,11 +75,14 @@ fn live_shop(name: &str, way: Way) {
             && event["objectRef"]["resource"] == resource
             && !event["requestURI"].as_str().unwrap_or("").contains("dryRun")
     };
+    // The ledger holds the migrations of earlier revisions, too.
+    let of_this = format!("\"revision\":{},", earlier + 1);
     let ledger = |event: &serde_json::Value, state: &str| {
         event["objectRef"]["resource"] == "configmaps"
             && event["responseObject"]["data"].as_object().is_some_and(|data| {
                 data.values()
-                    .any(|entry| entry.as_str().unwrap_or("").contains(state))
+                    .filter_map(|entry| entry.as_str())
+                    .any(|entry| entry.contains(state) && entry.contains(&of_this))
             })
     };
     let order = [
@@ -63,7 +98,6 @@ fn live_shop(name: &str, way: Way) {
         at("Deployment", &|e| of(e, "patch", "deployments")),
     ];
     assert!(order.is_sorted(), "{order:?}");
-    case.end();
 }
 
 #[test]
@@ -100,6 +134,8 @@ fn a_rolling_update_with_a_migration_loses_no_request() {
     assert_eq!(seen["asked"], seen["ok"], "{seen}");
     assert!(seen["asked"].as_i64().unwrap() > 2000, "{seen}");
     assert!(seen["refused_retried"].as_i64().unwrap() <= 5, "{seen}");
+    // Before any new pod: a pod comes of the Deployment, and the Deployment was written after the success.
+    assert_order(&case.ns, 1);
     let versions = seen["versions"].as_object().unwrap();
     assert!(
         versions.contains_key("version: 1.0.0") && versions.contains_key("version: 1.1.0"),

@@ -87,6 +87,16 @@ pub fn exec(arguments: &[&str]) -> String {
     )
 }
 
+/// A program inside the bed that may fail; what it said.
+pub fn try_exec(arguments: &[&str], input: &str) -> Result<String, String> {
+    let output = finish(inside(arguments), Some(input), "bed exec");
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
 /// The same in the background.
 pub fn spawn(arguments: &[&str]) -> std::process::Child {
     inside(arguments)

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams},
+    core::PartialObjectMeta,
 };
 use serde_json::json;
 
@@ -26,6 +27,8 @@ pub struct Outcome {
     pub applied: Option<CommitId>,
     /// Hash of what that commit was read from.
     pub origin: Option<String>,
+    /// The commit at which that was new.
+    pub baseline: Option<CommitId>,
     /// How many releases it declares.
     pub releases: usize,
     /// Everything that is wrong in it.
@@ -34,6 +37,8 @@ pub struct Outcome {
     pub reason: String,
     /// One sentence.
     pub message: String,
+    /// Whether the next pass should come soon.
+    pub unfinished: bool,
     /// Whether nothing is wrong.
     pub ready: bool,
 }
@@ -53,10 +58,12 @@ impl Outcome {
                 .or_else(|| status.fetched_commit.and_then(|commit| commit.parse().ok())),
             applied: status.applied_commit.and_then(|commit| commit.parse().ok()),
             origin: status.applied_origin,
+            baseline: status.baseline_commit.and_then(|commit| commit.parse().ok()),
             releases: usize::try_from(status.releases.unwrap_or(0)).unwrap_or(0),
             problems: status.problems,
             reason: failure.reason.to_owned(),
             message: format!("{}{stays}", failure.message),
+            unfinished: false,
             ready: false,
         }
     }
@@ -91,6 +98,7 @@ pub async fn write_status(
         fetched_commit: outcome.fetched.map(|commit| commit.to_string()),
         applied_commit: outcome.applied.map(|commit| commit.to_string()),
         applied_origin: outcome.origin,
+        baseline_commit: outcome.baseline.map(|commit| commit.to_string()),
         releases: i64::try_from(outcome.releases).ok(),
         problem_count: i64::try_from(outcome.problems.len()).ok(),
         problems: outcome
@@ -112,7 +120,7 @@ pub async fn write_status(
         return Ok(());
     }
     let name = source.name_any();
-    let api: Api<ReleaseSource> = Api::all(context.client.clone());
+    let api: Api<PartialObjectMeta<ReleaseSource>> = Api::all(context.client.clone());
     let params = PatchParams::apply("slipway-status").force();
     let patch = Patch::Apply(json!({
         "apiVersion": "slipway.dev/v1alpha1",

@@ -121,9 +121,28 @@ fn a_complete_rollout_is_watched_before_it_is_live() {
 }
 
 #[test]
-fn restarts_while_it_is_watched_fail_it() {
+fn restarts_while_it_is_watched_fail_it_and_those_from_before_do_not() {
     let mut o = rolled_out();
     o.pods = vec![crashing(1)];
+    assert_eq!(concluded(&o), None);
+    o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(1)));
+    o.restarts_before = 1;
+    assert_eq!(concluded(&o), None);
+    o.restarts_before = 0;
+    assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
+}
+
+#[test]
+fn pods_that_become_unready_while_they_are_watched_do_not_wind_the_clock_up_again() {
+    let mut o = rolled_out();
+    let deployment = o
+        .objects
+        .values_mut()
+        .find(|live| live.value["kind"] == "Deployment")
+        .unwrap();
+    deployment.value["status"]["availableReplicas"] = 0.into();
+    o.stage = Some((Stage::RollingOut(RevisionNumber(2)), Duration::from_secs(1)));
+    o.rolling = Some((RevisionNumber(2), Duration::from_secs(601)));
     assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
 }
 
@@ -137,9 +156,9 @@ fn a_rollout_that_takes_too_long_fails_and_a_crash_loop_fails_at_once() {
         .unwrap();
     deployment.value["status"]["availableReplicas"] = 0.into();
     assert_eq!(concluded(&o), None);
-    o.stage = Some((Stage::RollingOut(RevisionNumber(2)), Duration::from_secs(601)));
+    o.rolling = Some((RevisionNumber(2), Duration::from_secs(601)));
     assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
-    o.stage = None;
+    o.rolling = None;
     o.pods = vec![crashing(3)];
     assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
 }
@@ -203,6 +222,7 @@ fn after_a_lost_ledger_a_commit_that_raises_rerun_runs_it() {
     let mut o = rolled_out();
     (o.live, o.ledger) = (None, None);
     // What runs is of a revision that is no more.
+    o.retained = vec![RevisionNumber(2)];
     o.objects = running(&revision(&o, &declared(1), 1).objects);
     assert_eq!(write_ledger(&mut o).unwrap().state, EntryState::Unknown);
     assert!(decide(&o).migration_steps().next().is_none());
@@ -216,6 +236,46 @@ fn after_a_lost_ledger_a_commit_that_raises_rerun_runs_it() {
         decision.migration_steps().next(),
         Some(MigrationStep::CreateJob { .. })
     ));
+}
+
+#[test]
+fn a_first_version_without_a_migration_that_failed_is_no_lost_ledger() {
+    let mut first = declared(1);
+    first.migrate = None;
+    rehash(&mut first);
+    let mut o = under_way(&declared(2));
+    let failed = revision(&o, &first, 1);
+    o.objects = running(&failed.objects);
+    (o.live, o.ledger) = (None, None);
+    o.retained = vec![RevisionNumber(1), RevisionNumber(2)];
+    assert!(matches!(
+        decide(&o).migration_steps().next(),
+        Some(MigrationStep::CreateJob { .. })
+    ));
+}
+
+#[test]
+fn what_is_applied_has_the_owner_of_now_and_not_the_one_of_its_revision() {
+    let mut o = live(declared(1));
+    for revision in [&mut o.current, &mut o.live] {
+        for object in &mut revision.as_mut().unwrap().objects {
+            object.value["metadata"]["ownerReferences"] =
+                serde_json::json!([{"kind": "Release", "uid": "gone"}]);
+        }
+    }
+    for live in o.objects.values_mut() {
+        live.value["metadata"]["ownerReferences"] =
+            serde_json::json!([{"apiVersion": "slipway.dev/v1alpha1", "kind": "Release", "uid": "gone"}]);
+    }
+    let decision = decide(&o);
+    let [Step::Apply { objects, .. }] = &decision.steps[..] else {
+        panic!("{:?}", decision.steps)
+    };
+    assert!(
+        objects
+            .iter()
+            .all(|(object, _)| object.value["metadata"].get("ownerReferences").is_none())
+    );
 }
 
 #[test]

@@ -273,6 +273,25 @@ fn a_namespace_that_is_missing_or_going_is_waited_for() {
 }
 
 #[test]
+fn an_edited_release_whose_source_is_gone_says_so_and_what_runs_is_kept() {
+    let mut o = live(declared(2));
+    o.declaration = Declaration::SourceGone("all".into());
+    waits(&o, "SourceGone");
+    assert!(decide(&o).report.message.contains("ReleaseSource all"));
+    o.objects.clear();
+    assert_eq!(applied(&decide(&o)).len(), 1);
+}
+
+#[test]
+fn what_is_being_removed_is_let_go_of() {
+    let mut o = live(declared(2));
+    o.declaration = Declaration::Removing;
+    o.objects.clear();
+    waits(&o, "Removing");
+    assert!(decide(&o).steps.is_empty());
+}
+
+#[test]
 fn a_version_that_is_removed_keeps_what_runs() {
     let mut o = live(declared(2));
     o.declaration = Declaration::NoVersion;
@@ -287,4 +306,37 @@ fn without_a_success_in_the_ledger_nothing_is_put_back() {
     assert_eq!(applied(&decide(&o)).len(), 1);
     o.ledger = Some(ledger([]));
     assert!(decide(&o).steps.is_empty());
+}
+
+#[test]
+fn while_a_release_is_suspended_nothing_new_goes_out_and_what_runs_is_kept() {
+    let mut spec = declared(2);
+    spec.suspend = Some(Suspension {
+        reason: "the fair".into(),
+        until: Some(jiff::Timestamp::from_second(100).unwrap()),
+    });
+    let mut o = live(spec);
+    o.objects
+        .values_mut()
+        .find(|live| live.value["kind"] == "Deployment")
+        .unwrap()
+        .value["spec"]["template"]["spec"]["containers"][0]["image"] = "someone/else:1".into();
+    let decision = decide(&o);
+    assert_eq!(decision.report.phase, Phase::Suspended);
+    assert!(
+        decision.report.message.contains("the fair") && decision.report.message.contains("1.0.0 runs"),
+        "{}",
+        decision.report.message
+    );
+    assert!(
+        decision
+            .steps
+            .iter()
+            .all(|step| matches!(step, Step::Apply { gate, .. } if gate.revision() == RevisionNumber(1))),
+        "{:?}",
+        decision.steps
+    );
+    assert!(!decision.steps.is_empty(), "what others change is put back");
+    o.now = jiff::Timestamp::from_second(100).unwrap();
+    assert_ne!(decide(&o).report.phase, Phase::Suspended);
 }

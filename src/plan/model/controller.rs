@@ -157,7 +157,7 @@ fn act(
     step: &Step,
 ) -> Result<(), Refused> {
     match step {
-        Step::AskRegistry | Step::Generate => Ok(()),
+        Step::AskRegistry | Step::Generate | Step::Record { .. } => Ok(()),
         Step::CreateRevision(draft) => {
             if let Some(migration) = &draft.migration {
                 truth
@@ -245,6 +245,8 @@ fn drawn(declared: &Declared, draft: &Draft) -> Revision {
         digest: draft.digest.clone(),
         migration: draft.migration.clone(),
         objects: objects(declared, &draft.digest, draft.number),
+        cause: String::new(),
+        fingerprints: None,
         outcome: None,
         message: String::new(),
         was_live: false,
@@ -271,6 +273,7 @@ fn word(step: &Step) -> String {
         Step::Forget(number) => format!("forget {number}"),
         Step::Prepare { .. } => "prepare".into(),
         Step::AskRegistry | Step::Generate => "ask".into(),
+        Step::Record { revision, .. } => format!("record {revision}"),
     }
 }
 

@@ -105,6 +105,11 @@ impl<'a> Eyes<'a> {
             image: ImageSeen::NotAsked,
             pin,
             tag_moved: None,
+            owner: None,
+            rolling: None,
+            restarts_before: 0,
+            fingerprints: None,
+            fingerprints_for: Duration::ZERO,
             architectures: Vec::new(),
             missing: Vec::new(),
             ungenerated: Vec::new(),
@@ -171,6 +176,7 @@ fn job_seen(job: &Job, reading: Reading) -> JobSeen {
         resumed: job.start_time || (!reading.start_time_only && job.generation > 1),
         deleting: job.deleting,
         finished: job.finished.clone(),
+        blocked: None,
     }
 }
 
@@ -188,6 +194,7 @@ fn pod_seen(pod: &Pod, boot: u64, clock: u64) -> JobPodSeen {
         stuck: pod.stuck.then(|| "ImagePull: ErrImagePull".to_owned()),
         node: Some(("node1".into(), format!("boot{boot}"))),
         running_for: running.map(|since| Duration::from_secs(clock - since)),
+        proven: None,
         tail: String::new(),
     }
 }

@@ -221,6 +221,7 @@ impl Recorder {
         let migrate = declared.migrate.as_ref();
         self.body.version = Some(declared.version.to_string().into());
         self.body.attempt = declared.attempt;
+        self.body.retries = migrate.map_or(0, |migrate| migrate.retries);
         self.body.accept = migrate.and_then(|migrate| migrate.accept.as_deref().map(Into::into));
         self.release(world, Who::People, before.is_none(), false);
     }

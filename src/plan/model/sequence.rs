@@ -114,6 +114,11 @@ pub fn trace(moves: &[u64], setting: Setting, told: bool) -> (Result<Outcome, Vi
     let result = match verdict.violations.first() {
         Some(violation) => Err(Violation {
             name: violation.invariant.to_string(),
+            names: verdict
+                .violations
+                .iter()
+                .map(|v| v.invariant.to_string())
+                .collect(),
             what: violation.to_string(),
         }),
         None => result.map(|()| Outcome {
@@ -286,6 +291,7 @@ impl Run {
         let last = self.controllers[0].last.as_ref().map(|report| &report.message);
         Err(Violation {
             name: "liveness".into(),
+            names: ["liveness".to_owned()].into(),
             what: format!("no rest after {ROUNDS} rounds: {last:?}"),
         })
     }

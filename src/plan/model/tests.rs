@@ -128,7 +128,9 @@ fn found(setting: Setting) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     for seed in 0..MUTANT_SEEDS {
         if let Err(violation) = sequence::run(&sequence::moves(seed), setting) {
-            *found.entry(violation.name).or_default() += 1;
+            for name in violation.names {
+                *found.entry(name).or_default() += 1;
+            }
         }
     }
     println!("model, seeds 0..{MUTANT_SEEDS}, {setting:?}: {found:?}");
@@ -172,13 +174,16 @@ fn a_start_time_taken_as_the_only_sign_of_a_resume_is_found() {
     let reading = Reading {
         start_time_only: true,
     };
-    assert!(
-        found(Setting {
-            reading,
-            ..Setting::default()
-        })
-        .contains_key("S2")
-    );
+    let setting = Setting {
+        reading,
+        ..Setting::default()
+    };
+    // Rare: a Job must be suspended while it runs, and its version be declared again.
+    let first = (0..20 * MUTANT_SEEDS).find(|seed| {
+        sequence::run(&sequence::moves(*seed), setting).is_err_and(|violation| violation.names.contains("S2"))
+    });
+    println!("model: S2 is first broken by seed {first:?}");
+    assert!(first.is_some());
 }
 
 #[test]

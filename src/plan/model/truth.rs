@@ -8,8 +8,10 @@ use crate::{names::Uid, trace::event::Fact};
 /// What a sequence breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The name of the invariant, or `liveness`.
+    /// The name of the invariant that broke first, or `liveness`.
     pub name: String,
+    /// The names of all that broke.
+    pub names: std::collections::BTreeSet<String>,
     pub what: String,
 }
 

@@ -1,0 +1,183 @@
+//! Secrets that change while a release runs: which change is one, and what it does.
+//!
+//! Kubernetes hands such values to a container when it starts and never again. So a value that
+//! changed is a new revision of the same attempt: rolled out, verified and gone back from like any other, and without
+//! a migration, since its key does not depend on passwords.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    attempt,
+    decision::{Decision, Draft, Step, Wait},
+    observed::{Fingerprints, Observed, Revision},
+};
+use crate::{
+    api::release::{EnvValue, OnSecretChange},
+    names::RevisionNumber,
+    spec::Declared,
+};
+
+/// How long values must have been the same before pods are rolled: a rotation writes several keys one after the other.
+const DEBOUNCE: Duration = Duration::from_secs(30);
+
+/// How the values that pods of a revision were started with compare to those that are there now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Every value that both know is the same.
+    Same,
+    /// These references have other values; `Secret app-db/url`.
+    Changed(BTreeSet<String>),
+    /// Nobody can say: nothing was recorded, or it was recorded under a key that is lost.
+    Incomparable,
+}
+
+/// Compares what a revision recorded with what is there.
+#[must_use]
+pub fn change(revision: &Revision, now: &Fingerprints) -> Change {
+    let Some(before) = revision.fingerprints.as_ref().filter(|f| f.key_id == now.key_id) else {
+        return Change::Incomparable;
+    };
+    let changed: BTreeSet<String> = before
+        .values
+        .iter()
+        .filter(|(reference, value)| now.values.get(*reference).is_some_and(|other| other != *value))
+        .map(|(reference, _)| reference.clone())
+        .collect();
+    if changed.is_empty() {
+        Change::Same
+    } else {
+        Change::Changed(changed)
+    }
+}
+
+/// What a revision that is declared and was rolled out needs because of its secrets; `None` when nothing.
+pub(super) fn follow(o: &Observed, declared: &Declared, revision: &Revision) -> Option<Decision> {
+    let now = o.fingerprints.as_ref()?;
+    match change(revision, now) {
+        Change::Same => None,
+        // From here on there is something to compare with; pods may have older values, which nobody can know.
+        Change::Incomparable if now.values.is_empty() => None,
+        Change::Incomparable => {
+            let mut decision = attempt::as_live(o, revision);
+            decision.steps.push(Step::Record {
+                revision: revision.number,
+                fingerprints: now.clone(),
+            });
+            decision.wait = Wait::Again;
+            Some(decision)
+        }
+        Change::Changed(_)
+            if declared.on_secret_change == OnSecretChange::Ignore || !o.missing.is_empty() =>
+        {
+            None
+        }
+        Change::Changed(references) => Some(roll(o, declared, revision, &references)),
+    }
+}
+
+/// What is to be done about an attempt that failed, now that its secrets are others; `None` when they are the same.
+pub(super) fn after_failure(o: &Observed, declared: &Declared, failed: &Revision) -> Option<Decision> {
+    let now = o.fingerprints.as_ref()?;
+    let Change::Changed(references) = change(failed, now) else {
+        return None;
+    };
+    if declared.on_secret_change == OnSecretChange::Ignore || !o.missing.is_empty() {
+        return None;
+    }
+    if let Some(live) = &o.live
+        && live.attempt == failed.attempt
+        && change(live, now) == Change::Same
+    {
+        // The values are again those that run.
+        return Some(attempt::advance(o, declared, live));
+    }
+    Some(roll(o, declared, failed, &references))
+}
+
+/// Whether a failed revision differs from the one that serves by its secrets alone; then the sentence about it.
+pub(super) fn held(failed: &Revision, live: &Revision) -> Option<String> {
+    (failed.attempt == live.attempt && failed.digest == live.digest && failed.cause.starts_with(CAUSE)).then(|| {
+        format!(
+            "{} ({}) failed: {}; the pods of {} serve on with the values that they were started with, and one that \
+             starts anew gets the new ones: put the values right",
+            failed.number, failed.cause, failed.message, live.number
+        )
+    })
+}
+
+/// How the cause of such a revision begins.
+const CAUSE: &str = "values changed: ";
+
+fn roll(o: &Observed, declared: &Declared, revision: &Revision, references: &BTreeSet<String>) -> Decision {
+    let cause = cause(declared, references);
+    let mut decision = attempt::as_live(o, revision);
+    if o.fingerprints_for < DEBOUNCE {
+        let left = DEBOUNCE.checked_sub(o.fingerprints_for).unwrap_or_default();
+        decision.report.message = format!(
+            "{}; {cause}; pods are rolled when they have been the same for {} s",
+            decision.report.message,
+            DEBOUNCE.as_secs()
+        );
+        decision.wait = Wait::After(left.max(Duration::from_secs(1)));
+        return decision;
+    }
+    let number = o.highest.map_or(RevisionNumber(1), RevisionNumber::next);
+    decision.steps.push(Step::CreateRevision(Box::new(Draft {
+        number,
+        cause: Some(cause),
+        digest: revision.digest.clone(),
+        obtained: format!("revision {}", revision.number),
+        platforms: o
+            .pin
+            .as_ref()
+            .filter(|(digest, ..)| *digest == revision.digest)
+            .map(|(_, _, platforms)| platforms.clone())
+            .unwrap_or_default(),
+        migration: revision.migration.clone(),
+    })));
+    decision.wait = Wait::Again;
+    decision
+}
+
+/// `values changed: DATABASE_URL (Secret app-db/url)`; names, never a value.
+fn cause(declared: &Declared, references: &BTreeSet<String>) -> String {
+    let words: Vec<String> = references
+        .iter()
+        .map(|reference| {
+            let names: BTreeSet<&str> = declared
+                .processes
+                .values()
+                .flat_map(|process| process.env.iter())
+                .filter(|(_, value)| match value {
+                    EnvValue::Secret(key) => *reference == format!("Secret {}/{}", key.name, key.key),
+                    EnvValue::Config(key) => *reference == format!("ConfigMap {}/{}", key.name, key.key),
+                    _ => false,
+                })
+                .map(|(name, _)| name.as_str())
+                .collect();
+            if names.is_empty() {
+                reference.clone()
+            } else {
+                format!(
+                    "{} ({reference})",
+                    names.into_iter().collect::<Vec<_>>().join(", ")
+                )
+            }
+        })
+        .collect();
+    let text = format!("{CAUSE}{}", words.join(", "));
+    if text.chars().count() > 500 {
+        text.chars().take(497).collect::<String>() + "…"
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+mod tests;

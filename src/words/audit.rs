@@ -1,0 +1,224 @@
+//! What was declared when, by whom, and what ran: git's history joined with the revisions that are kept.
+//!
+//! What git says is whole; what became of it is told only where a record is left. A revision that is no longer kept may
+//! have been the one that ran, so where one is missing the answer is "not known" and never the next best.
+
+mod print;
+mod ran;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+pub use self::{
+    print::{csv, json, table},
+    ran::{Ran, Record, Run, ran},
+};
+use crate::names::{CommitId, ReleaseId};
+
+/// A commit that the branch stood at, and what it declares.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tip {
+    /// The commit.
+    pub commit: CommitId,
+    /// When the branch came to it, by the committer's clock.
+    pub at: Timestamp,
+    /// What it declares; `None` where it changed nothing of it.
+    pub read: Option<Result<Reading, String>>,
+}
+
+/// What a commit declares.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// Releases with a version.
+    pub releases: BTreeMap<ReleaseId, Version>,
+    /// Releases that cannot be known in this commit: what was declared before stays in force.
+    pub held: BTreeSet<ReleaseId>,
+}
+
+/// A declared version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The version.
+    pub version: String,
+    /// The image as declared: `ghcr.io/acme/billing:1.8.2`.
+    pub image: String,
+    /// The file that gave it.
+    pub path: String,
+}
+
+/// A time in which one release was declared in one way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    /// Which.
+    pub release: ReleaseId,
+    /// When the branch began to say so; `None` where that was before the time that was asked for.
+    pub from: Option<Timestamp>,
+    /// When it ceased to.
+    pub until: Option<Timestamp>,
+    /// The commit of the branch at which it began to.
+    pub tip: CommitId,
+    /// What; `None` for no version.
+    pub declared: Option<Version>,
+    /// The last commit of the span in which its files could not be read, so that what was there before stayed.
+    pub held: Option<CommitId>,
+}
+
+/// The spans that follow from the commits of a branch, oldest first. The first commit stands for all before it.
+#[must_use]
+pub fn spans(tips: &[Tip]) -> Vec<Span> {
+    let mut open: BTreeMap<ReleaseId, Span> = BTreeMap::new();
+    let mut done = Vec::new();
+    for (index, tip) in tips.iter().enumerate() {
+        let Some(Ok(reading)) = &tip.read else {
+            if let Some(Err(_)) = &tip.read {
+                for span in open.values_mut() {
+                    span.held = Some(tip.commit.clone());
+                }
+            }
+            continue;
+        };
+        let from = (index > 0).then_some(tip.at);
+        let known: BTreeSet<ReleaseId> = open.keys().chain(reading.releases.keys()).cloned().collect();
+        for id in known {
+            if reading.held.contains(&id) {
+                if let Some(span) = open.get_mut(&id) {
+                    span.held = Some(tip.commit.clone());
+                }
+                continue;
+            }
+            let new = reading.releases.get(&id);
+            if let Some(before) = open.get_mut(&id) {
+                let same = match (&before.declared, new) {
+                    (Some(a), Some(b)) => (&a.version, &a.image) == (&b.version, &b.image),
+                    (None, None) => true,
+                    _ => false,
+                };
+                if same {
+                    before.held = None;
+                    continue;
+                }
+                before.until = Some(tip.at);
+                done.extend(open.remove(&id));
+            }
+            let span = Span {
+                release: id.clone(),
+                from,
+                until: None,
+                tip: tip.commit.clone(),
+                declared: new.cloned(),
+                held: None,
+            };
+            open.insert(id, span);
+        }
+    }
+    done.extend(open.into_values());
+    done
+}
+
+/// The time that is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// One moment.
+    At(Timestamp),
+    /// From, up to and with.
+    Between(Timestamp, Timestamp),
+}
+
+impl Asked {
+    /// The first and the last moment.
+    #[must_use]
+    pub fn ends(self) -> (Timestamp, Timestamp) {
+        match self {
+            Self::At(at) => (at, at),
+            Self::Between(since, until) => (since, until),
+        }
+    }
+}
+
+/// Who declared something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// The commit that said this version first.
+    pub commit: String,
+    /// `Name <mail>`.
+    pub author: String,
+    /// By the committer's clock.
+    pub committed: Timestamp,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// What was declared.
+    pub span: Span,
+    /// By whom; `None` where nothing was, or where the history does not say.
+    pub by: Option<Author>,
+    /// The moment for which is told what ran: the one asked for, or the last one of the span.
+    pub moment: Timestamp,
+    /// What ran.
+    pub ran: Ran,
+}
+
+/// The moment of a span for which is told what ran; `None` where the span does not touch the time asked for.
+#[must_use]
+pub fn moment(span: &Span, asked: Asked) -> Option<Timestamp> {
+    let (since, until) = asked.ends();
+    if span.from.is_some_and(|from| from > until) || span.until.is_some_and(|end| end <= since) {
+        return None;
+    }
+    // A span ends where the next one begins, and that moment is the next one's.
+    let last = span
+        .until
+        .and_then(|end| Timestamp::from_second(end.as_second() - 1).ok());
+    Some(last.map_or(until, |last| last.min(until)))
+}
+
+/// The answers, by release and time. `records` are of the cluster; `None` where none was asked.
+#[must_use]
+pub fn rows(
+    spans: Vec<(Span, Option<Author>)>,
+    asked: Asked,
+    records: Option<&BTreeMap<ReleaseId, Result<Record, String>>>,
+) -> Vec<Row> {
+    let mut rows: Vec<Row> = spans
+        .into_iter()
+        .filter_map(|(span, by)| {
+            let moment = moment(&span, asked)?;
+            let ran = match (records, &span.declared) {
+                (None, _) => Ran::NotAsked,
+                (Some(_), None) => Ran::NotKnown(
+                    "no version was declared, and no record tells when a removal ended".to_owned(),
+                ),
+                (Some(records), Some(_)) => match records.get(&span.release) {
+                    None => Ran::NotKnown("the cluster has no record of it".to_owned()),
+                    Some(Err(why)) => Ran::NotKnown(why.clone()),
+                    Some(Ok(record)) => ran(record, moment),
+                },
+            };
+            Some(Row {
+                span,
+                by,
+                moment,
+                ran,
+            })
+        })
+        .collect();
+    // What was never declared in the time asked for is no answer.
+    let declared: BTreeSet<ReleaseId> = rows
+        .iter()
+        .filter(|row| row.span.declared.is_some())
+        .map(|row| row.span.release.clone())
+        .collect();
+    if matches!(asked, Asked::Between(..)) {
+        rows.retain(|row| row.span.declared.is_some() || declared.contains(&row.span.release));
+    }
+    rows.sort_by(|a, b| (&a.span.release, a.span.from).cmp(&(&b.span.release, b.span.from)));
+    rows
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

@@ -1,0 +1,249 @@
+//! What the audit says, and where it says that it does not know.
+
+use serde_json::Value;
+
+use super::{super::fixtures::*, *};
+
+fn id(name: &str) -> ReleaseId {
+    ReleaseId {
+        namespace: "shop".parse().unwrap(),
+        name: name.parse().unwrap(),
+    }
+}
+
+fn commit(n: u32) -> CommitId {
+    format!("{n:040x}").parse().unwrap()
+}
+
+fn version(text: &str) -> Version {
+    Version {
+        version: text.into(),
+        image: format!("ghcr.io/acme/billing:{text}"),
+        path: "production/billing.yaml".into(),
+    }
+}
+
+/// The tip `n`, a minute after the one before.
+fn tip(n: u32, releases: &[(&str, &str)], held: &[&str]) -> Tip {
+    let reading = Reading {
+        releases: releases
+            .iter()
+            .map(|(name, text)| (id(name), version(text)))
+            .collect(),
+        held: held.iter().map(|name| id(name)).collect(),
+    };
+    Tip {
+        commit: commit(n),
+        at: at(i64::from(n) * 60),
+        read: Some(Ok(reading)),
+    }
+}
+
+fn versions(spans: &[Span]) -> Vec<(String, Option<i64>, Option<i64>)> {
+    let seconds = |time: Option<Timestamp>| time.map(|time| time.as_second() - at(0).as_second());
+    let mut all: Vec<_> = spans
+        .iter()
+        .map(|span| {
+            let declared = span
+                .declared
+                .as_ref()
+                .map_or("none", |declared| declared.version.as_str());
+            (
+                format!("{} {declared}", span.release.name),
+                seconds(span.from),
+                seconds(span.until),
+            )
+        })
+        .collect();
+    all.sort_by_key(|(name, from, _)| (name.split(' ').next().unwrap().to_owned(), *from));
+    all
+}
+
+#[test]
+fn each_version_has_the_time_in_which_the_branch_declared_it() {
+    let tips = [
+        tip(0, &[("a", "1"), ("b", "1")], &[]),
+        tip(1, &[("a", "1"), ("b", "2")], &[]),
+        tip(2, &[("a", "2")], &[]),
+        tip(3, &[("a", "2"), ("c", "1")], &[]),
+    ];
+    assert_eq!(
+        versions(&spans(&tips)),
+        [
+            ("a 1".into(), None, Some(120)),
+            ("a 2".into(), Some(120), None),
+            ("b 1".into(), None, Some(60)),
+            ("b 2".into(), Some(60), Some(120)),
+            ("b none".into(), Some(120), None),
+            ("c 1".into(), Some(180), None),
+        ]
+    );
+}
+
+#[test]
+fn a_commit_that_cannot_be_read_changes_nothing_and_is_named() {
+    let mut tips = vec![
+        tip(0, &[("a", "1")], &[]),
+        tip(1, &[], &["a"]),
+        tip(2, &[("a", "3")], &[]),
+    ];
+    let held = spans(&tips[..2]);
+    assert_eq!(versions(&held), [("a 1".into(), None, None)]);
+    assert_eq!(held[0].held, Some(commit(1)));
+    assert_eq!(
+        versions(&spans(&tips))[0].2,
+        Some(120),
+        "until the next that can be read"
+    );
+    tips[1].read = Some(Err("no such directory".into()));
+    let held = spans(&tips[..2]);
+    assert_eq!((held.len(), held[0].held.clone()), (1, Some(commit(1))));
+    tips[1].read = None;
+    assert_eq!(
+        spans(&tips[..2])[0].held,
+        None,
+        "a commit that touches no spec is like none"
+    );
+}
+
+#[test]
+fn a_span_is_an_answer_only_if_it_touches_the_time_asked_for() {
+    let tips = [
+        tip(0, &[("a", "1")], &[]),
+        tip(10, &[("a", "2")], &[]),
+        tip(20, &[("a", "3")], &[]),
+    ];
+    let at_moment = |asked: Asked| -> Vec<String> {
+        let spans = spans(&tips).into_iter().map(|span| (span, None)).collect();
+        rows(spans, asked, None)
+            .into_iter()
+            .map(|row| row.span.declared.unwrap().version)
+            .collect()
+    };
+    assert_eq!(at_moment(Asked::At(at(599))), ["1"]);
+    assert_eq!(at_moment(Asked::At(at(600))), ["2"]);
+    assert_eq!(at_moment(Asked::Between(at(600), at(1199))), ["2"]);
+    assert_eq!(at_moment(Asked::Between(at(10), at(2000))), ["1", "2", "3"]);
+}
+
+fn record(revisions: Vec<crate::api::ReleaseRevision>) -> Record {
+    Record {
+        revisions,
+        ledger: None,
+    }
+}
+
+#[test]
+fn what_was_live_is_known_where_no_revision_is_missing() {
+    // Each is made at 100 n and live a minute later; v3 fails.
+    let record = record(vec![
+        revision(1, "1.0.0", 100, Some("Live")),
+        revision(2, "1.1.0", 200, Some("Live")),
+        revision(3, "1.2.0", 300, Some("RolloutFailed")),
+        revision(4, "1.3.0", 400, None),
+    ]);
+    let at_moment = |second: i64| match ran(&record, at(second)) {
+        Ran::Was(run) => format!("v{} {} {:?}", run.revision, run.migration, run.coming),
+        Ran::Nothing { coming } => format!("nothing {coming:?}"),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(at_moment(50), "nothing None");
+    assert_eq!(at_moment(120), "nothing Some(\"1.0.0 (v1)\")");
+    assert_eq!(at_moment(170), "v1 succeeded None");
+    assert_eq!(at_moment(230), "v1 succeeded Some(\"1.1.0 (v2)\")");
+    assert_eq!(at_moment(370), "v2 succeeded None", "v3 failed, so v2 ran on");
+    assert_eq!(at_moment(9000), "v2 succeeded Some(\"1.3.0 (v4)\")");
+}
+
+#[test]
+fn where_a_revision_is_no_longer_kept_nobody_guesses() {
+    // v1 and v2 are gone; v3 was live before v4 failed; v5 is gone; v6 is live.
+    let record = record(vec![
+        revision(3, "1.2.0", 300, Some("Live")),
+        revision(4, "1.3.0", 400, Some("RolloutFailed")),
+        revision(6, "1.5.0", 600, Some("Live")),
+    ]);
+    let known = |second: i64| match ran(&record, at(second)) {
+        Ran::Was(run) => format!("v{}", run.revision),
+        Ran::NotKnown(why) => why,
+        other => format!("{other:?}"),
+    };
+    assert_eq!(known(200), "v1 to v2 may have run, and is no longer kept");
+    assert_eq!(
+        known(310),
+        "v1 to v2 may have run, and is no longer kept",
+        "v3 is only on its way"
+    );
+    assert_eq!(known(370), "v3", "those before v3 were over when it became live");
+    assert_eq!(known(470), "v5 may have run, and is no longer kept");
+    assert_eq!(known(670), "v6");
+    assert!(matches!(ran(&Record::default(), at(0)), Ran::NotKnown(_)));
+}
+
+fn answer(ran: Ran) -> Vec<Row> {
+    let tips = [tip(0, &[("a", "1")], &[]), tip(10, &[("a", "2")], &[])];
+    let by = Author {
+        commit: COMMIT.into(),
+        author: "=cmd, \"Ada\" <ada@acme.com>".into(),
+        committed: at(0),
+        subject: "a\nb".into(),
+    };
+    let mut rows = rows(
+        spans(&tips)
+            .into_iter()
+            .map(|span| (span, Some(by.clone())))
+            .collect(),
+        Asked::At(at(10)),
+        None,
+    );
+    rows[0].ran = ran;
+    rows
+}
+
+#[test]
+fn the_three_forms_say_the_same() {
+    let Ran::Was(run) = ran(&record(vec![revision(1, "1.0.0", -100, Some("Live"))]), at(10)) else {
+        unreachable!()
+    };
+    let rows = answer(Ran::Was(run));
+    let asked = Asked::At(at(10));
+    let text = table(&rows, asked);
+    for words in [
+        "at 2026-05-03T09:20:10Z (UTC)",
+        "shop/a",
+        "1.0.0 (v1)",
+        "sha256:111111111111",
+        "succeeded",
+        "Live",
+    ] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    assert!(text.contains("another version ran than was declared"));
+    let value = json(&rows, asked);
+    let row = &value["rows"][0];
+    assert_eq!((&row["ran"], &row["revision"]), (&"known".into(), &1.into()));
+    let csv = csv(&rows);
+    let mut lines = csv.split("\r\n");
+    let head: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let names: Vec<&String> = row.as_object().unwrap().keys().collect();
+    assert_eq!(
+        head.iter().collect::<BTreeSet<_>>().len(),
+        names.len(),
+        "the head names each fact"
+    );
+    assert!(names.iter().all(|name| head.contains(&name.as_str())), "{head:?}");
+    let line = lines.next().unwrap();
+    assert!(line.contains("\"'=cmd, \"\"Ada\"\" <ada@acme.com>\""), "{line}");
+    assert!(line.contains(",a b,"), "{line}");
+}
+
+#[test]
+fn without_a_record_every_form_says_not_known() {
+    let rows = answer(Ran::NotKnown(
+        "v1 to v2 may have run, and is no longer kept".into(),
+    ));
+    assert!(table(&rows, Asked::At(at(10))).contains("not known"));
+    let row = &json(&rows, Asked::At(at(10)))["rows"][0];
+    assert_eq!((&row["ran"], &row["digest"]), (&"not known".into(), &Value::Null));
+    assert!(csv(&rows).contains(",not known,"));
+}

@@ -1,0 +1,217 @@
+//! Every word that the code has for a state has a remedy.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use super::*;
+
+/// The rooms that make words for states.
+const ROOMS: [&str; 7] = [
+    "plan",
+    "controller",
+    "status.rs",
+    "image/error.rs",
+    "source/error.rs",
+    "source/tree.rs",
+    "cluster/facts.rs",
+];
+
+/// Words in capitals that are no state of ours: kinds and fields of Kubernetes, and parts of words.
+const OTHERS: &[&str] = &[
+    // kinds, verbs, and words of events
+    "Release",
+    "ReleaseSource",
+    "Reconcile",
+    "Phase",
+    "Secret",
+    // what Kubernetes says of Jobs and pods
+    "Complete",
+    "Failed",
+    "Succeeded",
+    "DeadlineExceeded",
+    "ContainerCreating",
+    "PodScheduled",
+    "DisruptionTarget",
+    "True",
+    "False",
+    "Image",
+    // conditions that every release has, with their two reasons
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "Resolved",
+    "Prepared",
+    "Migrated",
+    "RolledOut",
+    "Verified",
+    "Done",
+    "Edited",
+    // the parts of `Waiting(…)` and `Failed(…)`
+    "Waiting",
+    // the metric of a fetch that went well
+    "Fetched",
+    // the Debug form of a type
+    "Reader",
+];
+
+fn files(path: &Path, out: &mut Vec<(String, String)>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            files(&entry.unwrap().path(), out);
+        }
+        return;
+    }
+    let name = path.display().to_string();
+    let tests = ["tests.rs", "fixtures.rs", "effects.rs", "mutant.rs"]
+        .iter()
+        .any(|end| name.ends_with(end));
+    if path.extension().is_some_and(|end| end == "rs") && !tests && !name.contains("/model/") {
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]\n#[allow").next().unwrap();
+        let code = code.split("#[cfg(test)]\nmod ").next().unwrap();
+        out.push((name, code.to_owned()));
+    }
+}
+
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut out = Vec::new();
+    for room in ROOMS {
+        files(&root.join(room), &mut out);
+    }
+    assert!(out.len() > 20, "the rooms are where this test looks for them");
+    out
+}
+
+/// The literals of a text that are one word in `CamelCase`.
+fn camel(text: &str) -> BTreeSet<String> {
+    let comment = |line: &&str| !line.trim_start().starts_with("//");
+    let text: String = text.lines().filter(comment).collect::<Vec<_>>().join("\n");
+    // Quotation marks that neither begin nor end a literal.
+    let text = text.replace("\\\"", "").replace("'\"'", "");
+    text.split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| {
+            word.starts_with(|c: char| c.is_ascii_uppercase())
+                && word.len() > 3
+                && word.chars().all(|c| c.is_ascii_alphanumeric())
+                && word.chars().any(|c| c.is_ascii_lowercase())
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The words that follow `before`, up to the next quotation mark.
+fn after<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(before)
+        .skip(1)
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+}
+
+#[test]
+fn every_word_for_a_state_has_a_remedy() {
+    let known: BTreeSet<&str> = REMEDIES.iter().map(|(_, word, _)| *word).collect();
+    let missing: Vec<String> = sources()
+        .iter()
+        .flat_map(|(file, text)| {
+            let words = camel(text).into_iter();
+            let new = words.filter(|word| !known.contains(word.as_str()) && !OTHERS.contains(&word.as_str()));
+            new.map(move |word| format!("{file}: {word}")).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(
+        missing,
+        Vec::<String>::new(),
+        "say what to do about each in words/remedy.rs, or name it in OTHERS if it is no state"
+    );
+}
+
+#[test]
+fn every_word_has_a_remedy_in_the_place_where_it_stands() {
+    let mut missing = Vec::new();
+    for (file, text) in sources() {
+        let places = [
+            ("Phase::Waiting(", Waiting),
+            ("Phase::Failed(", Failed),
+            ("Failure::new(", Source),
+            ("details.push((", Detail),
+        ];
+        for (before, place) in places {
+            for word in after(&text, before) {
+                if remedy(place, word).is_none() {
+                    missing.push(format!("{file}: {place:?} {word}"));
+                }
+            }
+        }
+        if file.contains("plan/migration") {
+            for word in after(&text, "reason:") {
+                if remedy(Waiting, word).is_none() {
+                    missing.push(format!("{file}: {word}"));
+                }
+            }
+        }
+        let place = match file.rsplit_once("src/").map(|(_, file)| file) {
+            Some("source/error.rs" | "source/tree.rs") => Source,
+            Some("image/error.rs") => Waiting,
+            _ => continue,
+        };
+        let body = text.split("pub fn reason(&self)").nth(1).unwrap();
+        for word in camel(body.split("\n    }\n").next().unwrap()) {
+            if remedy(place, &word).is_none() {
+                missing.push(format!("{file}: {place:?} {word}"));
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn every_phase_has_a_remedy() {
+    let decision =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/decision.rs")).unwrap();
+    let body = decision.split("pub enum Phase {").nth(1).unwrap();
+    let body = body.split("\n}").next().unwrap();
+    let variants: Vec<&str> = body
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
+        .map(|line| line.split(['(', ',']).next().unwrap())
+        .collect();
+    assert!(variants.len() >= 12, "{variants:?}");
+    for variant in variants {
+        let inner = ["Waiting", "Failed"].contains(&variant);
+        assert!(inner || remedy(Phase, variant).is_some(), "{variant}");
+    }
+}
+
+#[test]
+fn no_word_stands_twice_and_each_remedy_is_one_line() {
+    for (index, (place, word, text)) in REMEDIES.iter().enumerate() {
+        let twice = REMEDIES
+            .iter()
+            .skip(index + 1)
+            .any(|(p, w, _)| p == place && w == word);
+        assert!(!twice, "{place:?} {word}");
+        assert!(
+            !text.contains('\n') && !text.ends_with('.') && text.len() > 6,
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn phases_are_taken_apart() {
+    assert_eq!(phase("Waiting(SecretMissing)"), (Waiting, "SecretMissing"));
+    assert_eq!(phase("Failed(Migrating)"), (Failed, "Migrating"));
+    assert_eq!(phase("Live"), (Phase, "Live"));
+}
+
+#[test]
+fn the_search_finds_words_of_every_form() {
+    let text = "// \"NotThis\"\nlet a = [\"ImagePull\", \"Quota\"]; e(\"\\\"\"); f(\"a sentence\"); g(\"env\"); h(\n    \"Odd\")";
+    assert_eq!(Vec::from_iter(camel(text)), ["ImagePull", "Quota"]);
+    assert_eq!(
+        after("x(\n  \"A\") x(b) x(\"C\")", "x(").collect::<Vec<_>>(),
+        ["A", "C"]
+    );
+}
