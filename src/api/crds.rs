@@ -134,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn names_are_judged_by_rules_that_the_api_server_knows() {
+        for crd in &crds()[1..] {
+            let json = serde_json::to_string(crd).unwrap();
+            assert!(json.contains("self.metadata.name"), "{json}");
+        }
+        assert!(serde_json::to_string(&crds()[1]).unwrap().contains("[-a-z0-9]*[a-z0-9])?$"));
+    }
+
+    #[test]
     fn rules_and_columns_are_there() {
         let crds = crds();
         for (crd, rule, columns) in [
@@ -145,7 +154,7 @@ mod tests {
             ),
             (
                 &crds[2],
-                "has(self.spec.git.branch)",
+                "size(self.metadata.name) <= 63",
                 "Ready,Commit,Releases,Problems,Message,Age",
             ),
         ] {

@@ -24,6 +24,11 @@ pub const COMMITTED_AT: &str = "slipway.dev/committed-at";
 pub const PATH: &str = "slipway.dev/path";
 /// Annotation on a `Release`: hash of the spec that the source wrote; any other spec is a hand edit.
 pub const SPEC_HASH: &str = "slipway.dev/spec-hash";
+/// Annotation on a `Release`: hash of the repository and reference that it was read from; commits of others are not
+/// compared.
+pub const ORIGIN: &str = "slipway.dev/origin";
+/// Annotation on a `Release` that git removed: the release loop lets go of it.
+pub const REMOVING: &str = "slipway.dev/removing";
 /// Annotation on Jobs: the whole migration key.
 pub const MIGRATION_KEY: &str = "slipway.dev/migration-key";
 /// Annotation on a lock: `<namespace>/<job>` of its holder.

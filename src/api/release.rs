@@ -30,6 +30,10 @@ use crate::names::ObjectName;
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     validation = ("size(self.metadata.name) <= 40", "a release name has at most 40 characters"),
+    validation = (
+        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        "a release name consists of lower-case letters, digits and '-', begins with a letter and has no dots: it is the name of a Service"
+    ),
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReleaseSpec {

@@ -24,6 +24,10 @@ use super::{Condition, Duration};
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     validation = (
+        "size(self.metadata.name) <= 63",
+        "the name of a source has at most 63 characters: it is a label of its releases"
+    ),
+    validation = (
         "(has(self.spec.git.branch) ? 1 : 0) + (has(self.spec.git.tag) ? 1 : 0) + (has(self.spec.git.commit) ? 1 : 0) <= 1",
         "give at most one of branch, tag and commit"
     ),

@@ -95,7 +95,11 @@ impl ClusterError {
     #[must_use]
     pub fn sentence(&self) -> String {
         let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
+        if let Some(status) = self.status() {
+            // The rest of the chain says the same again, with all its fields.
+            text = format!("{text}: {}", status.message);
+        }
+        let mut cause = std::error::Error::source(self).filter(|_| self.status().is_none());
         while let Some(error) = cause {
             text.push_str(": ");
             text.push_str(&error.to_string());

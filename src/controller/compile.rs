@@ -80,9 +80,11 @@ impl Compiled {
 
     /// Releases whose file is still there but gives no version any more.
     #[must_use]
-    pub fn without_version(&self, existing: &BTreeMap<ReleaseId, String>) -> BTreeSet<ReleaseId> {
+    pub fn without_version<'a>(
+        &self,
+        existing: impl Iterator<Item = (&'a ReleaseId, &'a str)>,
+    ) -> BTreeSet<ReleaseId> {
         existing
-            .iter()
             .filter(|(_, file)| self.files.contains(*file))
             .map(|(id, _)| id.clone())
             .collect()

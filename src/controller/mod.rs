@@ -15,7 +15,6 @@ mod look;
 mod migrate;
 pub mod reconcile;
 mod releases;
-mod remove;
 mod sources;
 pub mod subject;
 

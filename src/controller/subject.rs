@@ -7,7 +7,7 @@ use kube::{ResourceExt as _, api::ObjectMeta};
 use crate::{
     api::{Release, meta},
     cluster::custom::Custom,
-    names::{Digest, ReleaseId, RevisionNumber},
+    names::{CommitId, Digest, ReleaseId, RevisionNumber},
     plan::observed::Declaration,
     render::{Input, OwnerRef, Provenance},
     spec::{self, Declared},
@@ -38,17 +38,15 @@ impl Subject {
         let id = release_id(&object.metadata)?;
         let annotations = object.annotations();
         let source = object.labels().get(meta::SOURCE).cloned();
-        let provenance = annotations
-            .get(meta::COMMIT)
-            .and_then(|commit| commit.parse().ok())
-            .map(|commit| Provenance {
-                commit,
-                author: annotations.get(meta::AUTHOR).cloned().unwrap_or_default(),
-                path: annotations.get(meta::PATH).cloned().unwrap_or_default(),
-            });
+        let provenance = declared_at(&object.metadata).map(|commit| Provenance {
+            commit,
+            author: annotations.get(meta::AUTHOR).cloned().unwrap_or_default(),
+            path: annotations.get(meta::PATH).cloned().unwrap_or_default(),
+        });
         let written = annotations.get(meta::SPEC_HASH);
         let edited = wrong.is_some() || written != Some(&spec::spec_hash(&object.spec));
         let declaration = match wrong {
+            _ if source.is_some() && annotations.contains_key(meta::REMOVING) => Declaration::Removing,
             // What cannot be read is not what the source wrote.
             _ if edited && source.is_some() => Declaration::Edited,
             Some(wrong) => Declaration::Invalid(vec![wrong]),
@@ -120,6 +118,12 @@ pub fn release_id(meta: &ObjectMeta) -> Option<ReleaseId> {
     })
 }
 
+/// The commit that declared an object.
+#[must_use]
+pub fn declared_at(meta: &ObjectMeta) -> Option<CommitId> {
+    meta.annotations.as_ref()?.get(meta::COMMIT)?.parse().ok()
+}
+
 fn declaration(id: &ReleaseId, object: &Release) -> Declaration {
     match spec::declare(&id.name, &object.spec) {
         Ok(Some(declared)) => Declaration::Valid(Box::new(declared)),
@@ -156,5 +160,18 @@ mod tests {
         assert!(matches!(by_hand, Declaration::Invalid(why) if why[0].starts_with("`env.X` must be")));
         let of_source = subject(&json!({meta::SOURCE: "all"}), &odd).declaration;
         assert!(matches!(of_source, Declaration::Edited));
+    }
+
+    #[test]
+    fn only_a_release_of_a_source_can_be_under_removal() {
+        let spec = json!({});
+        let mut object = subject(&json!({meta::SOURCE: "all"}), &spec).object;
+        object
+            .annotations_mut()
+            .insert(meta::REMOVING.to_owned(), String::new());
+        let read = |object| Subject::read(Custom { object, wrong: None }).unwrap().declaration;
+        assert!(matches!(read(object.clone()), Declaration::Removing));
+        object.labels_mut().clear();
+        assert!(matches!(read(object), Declaration::NoVersion));
     }
 }

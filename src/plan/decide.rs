@@ -54,6 +54,12 @@ pub fn decide(o: &Observed) -> Decision {
             let first = problems.first().map_or("the spec cannot be used", String::as_str);
             steady(o, None).saying(Phase::Rejected, format!("the declared spec is refused: {first}{more}"))
         }
+        // Nothing is put back: it would come between the steps of the removal.
+        Declaration::Removing => idle(
+            o,
+            Phase::Waiting("Removing".into()),
+            "git removed it: exposure goes first, then what runs, then this object".into(),
+        ),
         Declaration::Edited => steady(o, None).saying(
             Phase::Waiting("Drifted".into()),
             "somebody changed this object; it waits for its source to put it back, and nothing is done about it".into(),

@@ -96,6 +96,8 @@ pub enum Declaration {
     Invalid(Vec<String>),
     /// Somebody changed the object; git will put it back.
     Edited,
+    /// Git removed it, and the source loop is taking it away.
+    Removing,
 }
 
 /// The namespace of the release.

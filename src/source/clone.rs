@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use git2::{ObjectType, Repository, RepositoryOpenFlags};
+use git2::{Repository, RepositoryOpenFlags};
 
 use super::{
     credentials::Credentials,
@@ -116,30 +116,6 @@ impl Reader {
             };
         }
         Ok(steps)
-    }
-
-    /// The content of a file in a commit; `None` where it has none.
-    pub fn file(&self, commit: &CommitId, path: &str) -> Result<Option<Vec<u8>>, ReadError> {
-        let fail = |error: git2::Error| damaged(path, &error);
-        let mut tree = self.root(commit)?;
-        let mut names = path.split('/').peekable();
-        while let Some(name) = names.next() {
-            let entry = tree.get_name_bytes(name.as_bytes());
-            let Some((id, kind)) = entry.map(|entry| (entry.id(), entry.kind())) else {
-                return Ok(None);
-            };
-            match (names.peek(), kind) {
-                (None, Some(ObjectType::Blob)) => {
-                    let blob = self.repository.find_blob(id).map_err(fail)?;
-                    return Ok(Some(blob.content().to_vec()));
-                }
-                (Some(_), Some(ObjectType::Tree)) => {
-                    tree = self.repository.find_tree(id).map_err(fail)?;
-                }
-                _ => return Ok(None),
-            }
-        }
-        Ok(None)
     }
 
     /// The newest commit from which on `holds` is true of a file's content without a break, as seen from `head`: who said

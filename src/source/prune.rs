@@ -126,12 +126,14 @@ pub struct Prune {
 /// Compares the releases that exist for a source with what its commit declares.
 ///
 /// `existing` are releases, and our objects found by label, of this source. `declared` have a version.
-/// `without_version` are those of which the commit still has the file that gave the version before.
+/// `without_version` are those of which the commit still has the file that gave the version before. Of `begun` the
+/// removal was allowed once: they count for no further one.
 #[must_use]
 pub fn plan_prune(
     existing: &BTreeSet<ReleaseId>,
     declared: &BTreeSet<ReleaseId>,
     without_version: &BTreeSet<ReleaseId>,
+    begun: &BTreeSet<ReleaseId>,
     facts: PruneFacts,
 ) -> Prune {
     let vanished = || existing.difference(declared);
@@ -149,26 +151,29 @@ pub fn plan_prune(
             ..Prune::default()
         };
     }
-    match reason_to_hold(&gone, existing.len(), facts) {
-        Some(reason) => Prune {
-            version_removed,
-            held: Some(reason),
-            remove: Vec::new(),
-        },
-        None => Prune {
-            version_removed,
-            held: None,
-            remove: gone,
-        },
+    let doubt = reason_to_doubt(&gone, facts);
+    let (half, whole): (Vec<_>, Vec<_>) = gone.into_iter().partition(|id| begun.contains(id));
+    let others = existing.len() - half.len();
+    let held = doubt.clone().or_else(|| too_many(&whole, others, facts));
+    let mut remove = if doubt.is_none() { half } else { Vec::new() };
+    if held.is_none() {
+        remove.extend(whole);
+        remove.sort();
+    }
+    Prune {
+        remove,
+        version_removed,
+        held,
     }
 }
 
-fn reason_to_hold(gone: &[ReleaseId], existing: usize, facts: PruneFacts) -> Option<String> {
+/// Why what vanished may not have been meant to.
+fn reason_to_doubt(gone: &[ReleaseId], facts: PruneFacts) -> Option<String> {
     let PruneFacts {
         enabled,
         standing,
         clean,
-        max_deletions,
+        ..
     } = facts;
     let what = listed(gone);
     if !enabled {
@@ -187,9 +192,16 @@ fn reason_to_hold(gone: &[ReleaseId], existing: usize, facts: PruneFacts) -> Opt
              paths, were new; the next commit to its paths removes it"
         ));
     }
-    if max_deletions.allows(gone.len(), existing) {
+    None
+}
+
+/// Why so many do not go in one commit.
+fn too_many(gone: &[ReleaseId], existing: usize, facts: PruneFacts) -> Option<String> {
+    let max_deletions = facts.max_deletions;
+    if gone.is_empty() || max_deletions.allows(gone.len(), existing) {
         return None;
     }
+    let what = listed(gone);
     let (number, all) = (gone.len(), gone.len() == existing);
     let count = if all {
         format!("all {existing}")
@@ -240,7 +252,8 @@ mod tests {
     }
 
     fn plan(existing: usize, declared: std::ops::Range<usize>, facts: PruneFacts) -> Prune {
-        plan_prune(&ids(0..existing), &ids(declared), &BTreeSet::new(), facts)
+        let none = BTreeSet::new();
+        plan_prune(&ids(0..existing), &ids(declared), &none, &none, facts)
     }
 
     #[test]
@@ -320,12 +333,27 @@ mod tests {
     }
 
     #[test]
+    fn a_removal_that_has_begun_goes_on_and_counts_for_no_other() {
+        let plan =
+            |declared, facts| plan_prune(&ids(0..10), &ids(declared), &BTreeSet::new(), &ids(0..3), facts);
+        assert_eq!(plan(5..10, FACTS).remove.len(), 5);
+        let more = plan(8..10, FACTS);
+        assert_eq!(more.remove, Vec::from_iter(ids(0..3)));
+        assert!(more.held.unwrap().starts_with("5 of 7 releases"));
+        let bad = PruneFacts {
+            clean: false,
+            ..FACTS
+        };
+        assert!(plan(5..10, bad).remove.is_empty());
+    }
+
+    #[test]
     fn a_release_whose_file_lost_its_version_is_never_removed() {
         let facts = PruneFacts {
             max_deletions: MaxDeletions::Percent(100),
             ..FACTS
         };
-        let prune = plan_prune(&ids(0..4), &ids(0..2), &ids(2..3), facts);
+        let prune = plan_prune(&ids(0..4), &ids(0..2), &ids(2..3), &ids(2..3), facts);
         assert_eq!(prune.version_removed, Vec::from_iter(ids(2..3)));
         assert_eq!(prune.remove, Vec::from_iter(ids(3..4)));
     }
@@ -383,7 +411,7 @@ mod tests {
             let (existing, declared, without) = (ids(existing), ids(declared), ids(without));
             let max_deletions = MaxDeletions::Percent(percent);
             let facts = PruneFacts { enabled: true, standing, clean, max_deletions };
-            let prune = plan_prune(&existing, &declared, &without, facts);
+            let prune = plan_prune(&existing, &declared, &without, &ids([]), facts);
             for id in &prune.remove {
                 prop_assert!(existing.contains(id) && !declared.contains(id) && !without.contains(id));
             }

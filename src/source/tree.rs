@@ -4,7 +4,7 @@
 //! links and submodules are reported, never followed. Sizes are looked up before anything is unpacked. What a
 //! file means is not known here; the history of a file is read in `history`.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use git2::{ErrorCode, ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
@@ -203,6 +203,26 @@ impl Reader {
             .find_blob(id.0)
             .map_err(|error| damaged("a file", &error))?;
         Ok(blob.content().to_vec())
+    }
+
+    /// The content of a file of a commit; `None` where there is no such file, or none of a size to be read.
+    pub fn file(&self, commit: &CommitId, path: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        let fail = |error: git2::Error| damaged(path, &error);
+        let root = self.root(commit)?;
+        let entry = match root.get_path(Path::new(path)) {
+            Ok(entry) => entry,
+            Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+            Err(error) => return Err(fail(error)),
+        };
+        let (size, kind) = self
+            .repository
+            .odb()
+            .and_then(|odb| odb.read_header(entry.id()))
+            .map_err(fail)?;
+        if kind != ObjectType::Blob || size as u64 > ReadLimits::default().file_bytes {
+            return Ok(None);
+        }
+        self.blob(ObjectId(entry.id())).map(Some)
     }
 
     /// All files of the directories, in order. `known` says for which blobs the caller needs no bytes.

@@ -216,7 +216,7 @@ fn a_migration_whose_image_cannot_be_pulled_or_that_fits_on_no_node_waits_in_wor
     before.holds(&case);
     case.declare(
         "more than any node has",
-        "version: 1.1.0\nresources: {requests: {cpu: '900'}, limits: {memory: 64Mi}}",
+        "version: 1.1.0\nresources: {requests: {cpu: '900'}}",
     );
     case.until("Waiting(Unschedulable)", "1.1.0", 180);
     before.holds(&case);

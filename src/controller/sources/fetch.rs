@@ -25,6 +25,7 @@ const FETCH: FetchLimits = FetchLimits {
 };
 
 /// What was read.
+#[derive(Clone)]
 pub struct Reading {
     /// What the commit declares.
     pub compiled: Arc<Compiled>,
@@ -74,7 +75,7 @@ pub async fn read(
         }
     };
     context.metrics.fetched("Fetched");
-    context.remember(name, Arc::clone(&compiled));
+    context.remember(&name, &compiled);
     Ok(Ok(Reading {
         compiled,
         commit,
@@ -243,6 +244,21 @@ async fn target(source: &ReleaseSource, context: &Context) -> Result<Result<Targ
         reference,
         credentials,
     }))
+}
+
+/// Hash of url and reference: commits that were read from the same place can be compared.
+pub fn place(source: &ReleaseSource) -> String {
+    use sha2::{Digest as _, Sha256};
+    let git = &source.spec.git;
+    let text = json!([git.url, git.branch, git.tag, git.commit]).to_string();
+    let hash = hex(&Sha256::digest(text.as_bytes()));
+    hash.chars().take(16).collect()
+}
+
+/// Whether the source follows a branch that is only ever added to.
+pub fn only_grows(source: &ReleaseSource) -> bool {
+    let git = &source.spec.git;
+    git.tag.is_none() && git.commit.is_none() && git.allow_rewrite != Some(true)
 }
 
 /// Hash of url, reference and paths: after a change nothing is removed until a new commit.

@@ -1,36 +1,38 @@
 //! The source loop, one pass: fetch and read → write what differs → remove what git removed → status.
 
 mod fetch;
+mod lineage;
+mod remove;
 mod status;
+mod wakes;
 mod write;
 
 use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     core::PartialObjectMeta,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt as _,
         controller::{self, Action, Error as LoopError},
         reflector::ObjectRef,
-        watcher,
+        watcher::{self, watcher},
     },
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{fetch::Reading, status::Outcome};
+use self::{fetch::Reading, lineage::May, status::Outcome, wakes::Wakes};
 use super::{
     Parts,
     compile::Compiled,
     guard::{self, Stopped},
     releases::Meta,
-    remove,
 };
 use crate::{
     api::{
@@ -51,6 +53,10 @@ use crate::{
 
 /// How often a repository is asked when the source does not say.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// How soon a removal that is not at its end is taken up again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How often objects without a `Release` are looked for when nothing vanished from git.
+const SWEEP: Duration = Duration::from_secs(600);
 /// One pass, whatever it waits for. A fetch and each request have shorter deadlines of their own.
 const PASS: Duration = Duration::from_secs(600);
 
@@ -117,8 +123,30 @@ pub struct Context {
     metrics: Arc<Metrics>,
     leader: Leader,
     heartbeat: Heartbeat,
-    /// Per source the last commit that was read, so that a pass without news reads nothing.
-    compiled: Mutex<HashMap<String, Arc<Compiled>>>,
+    /// Per source what is known of it between passes.
+    memory: Mutex<HashMap<String, Remembered>>,
+}
+
+/// What is known of a source between passes; losing it costs time and nothing else.
+#[derive(Default)]
+struct Remembered {
+    /// The last commit that was read, so that a pass without news reads nothing.
+    compiled: Option<Arc<Compiled>>,
+    /// What the last fetch brought.
+    last: Option<Last>,
+    /// When objects without a `Release` were last looked for.
+    swept: Option<Instant>,
+}
+
+/// What the last fetch of a source brought.
+#[derive(Clone)]
+struct Last {
+    /// Of which version of the source.
+    version: (Option<String>, Option<i64>),
+    /// When the next one is due; a pass before it enforces what is known.
+    due: Instant,
+    /// What was read; `None` when nothing could be.
+    read: Option<Reading>,
 }
 
 impl Context {
@@ -132,13 +160,22 @@ impl Context {
     }
 
     fn remembered(&self, source: &str) -> Option<Arc<Compiled>> {
-        let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        compiled.get(source).cloned()
+        self.memory(source, |memory| memory.compiled.clone())
     }
 
-    fn remember(&self, source: String, read: Arc<Compiled>) {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        compiled.insert(source, read);
+    fn remember(&self, source: &str, read: &Arc<Compiled>) {
+        self.memory(source, |memory| {
+            let before = memory.compiled.replace(Arc::clone(read));
+            let other = before.filter(|before| !Arc::ptr_eq(before, read));
+            if other.is_some_and(|before| !before.declared().is_subset(&read.declared())) {
+                memory.swept = None;
+            }
+        });
+    }
+
+    fn memory<T>(&self, source: &str, act: impl FnOnce(&mut Remembered) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        act(memory.entry(source.to_owned()).or_default())
     }
 }
 
@@ -156,7 +193,7 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
         metrics: Arc::clone(&parts.metrics),
         leader: parts.leader.clone(),
         heartbeat: parts.health.heartbeat("sources", PASS * 2),
-        compiled: Mutex::default(),
+        memory: Mutex::default(),
     });
     let gate = parts.health.gate("the first list of ReleaseSources has not come");
     let controller = Controller::new(Api::<SourceMeta>::all(client.clone()), watcher::Config::default());
@@ -164,16 +201,7 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
     let passes = controller
         .with_config(controller::Config::default().concurrency(4))
         // A Release that somebody deleted or changed is written again at once.
-        .watches(
-            Api::<Meta>::all(client),
-            watcher::Config::default().labels(meta::SOURCE),
-            |release: Meta| {
-                release
-                    .labels()
-                    .get(meta::SOURCE)
-                    .map(|source| ObjectRef::<SourceMeta>::new(source))
-            },
-        )
+        .reconcile_on(wakes_of_releases(client, Arc::clone(&parts.metrics)))
         .graceful_shutdown_on(token.cancelled_owned())
         .run(reconcile, error_policy, context)
         .for_each(|result| {
@@ -189,6 +217,31 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
             futures::future::ready(())
         });
     guard::opening(gate, &store, passes).await;
+}
+
+/// The sources of releases that changed, beyond their status.
+fn wakes_of_releases(
+    client: kube::Client,
+    metrics: Arc<Metrics>,
+) -> impl Stream<Item = ObjectRef<SourceMeta>> + Send {
+    let config = watcher::Config::default().labels(meta::SOURCE);
+    let mut wakes = Wakes::default();
+    watcher(Api::<Meta>::all(client), config)
+        .default_backoff()
+        .flat_map(move |event| {
+            let woken = match event {
+                Ok(event) => wakes.of(event),
+                Err(error) => {
+                    metrics.watch_failed("Release");
+                    tracing::warn!(error = %error, "a watch of the source loop failed; it starts again");
+                    Vec::new()
+                }
+            };
+            let woken = woken
+                .into_iter()
+                .map(|source| ObjectRef::<SourceMeta>::new(&source));
+            futures::stream::iter(woken)
+        })
 }
 
 #[allow(
@@ -224,40 +277,69 @@ async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Act
         .interval
         .map_or(INTERVAL, crate::api::Duration::to_std)
         .max(Duration::from_secs(1));
+    let mut next = interval.mul_f64(0.9 + rand::random::<f64>() / 5.0);
     if source.spec.suspend != Some(true) {
-        let outcome = guard::bounded(PASS, pass(&source, wrong, &context)).await??;
-        context.lead()?;
-        status::write_status(&source, &context, outcome).await?;
+        // Jittered, so that many sources do not ask one server in step.
+        let due = Instant::now() + next;
+        let (outcome, due) = guard::bounded(PASS, pass(&source, wrong, due, &context)).await??;
+        next = due.saturating_duration_since(Instant::now());
+        if let Some(outcome) = outcome {
+            if outcome.unfinished {
+                next = next.min(AGAIN);
+            }
+            context.lead()?;
+            status::write_status(&source, &context, outcome).await?;
+        }
     }
     context.metrics.reconciled("source", "ok", started.elapsed());
-    // Jittered, so that many sources do not ask one server in step.
-    Ok(Action::requeue(
-        interval.mul_f64(0.9 + rand::random::<f64>() / 5.0),
-    ))
+    Ok(Action::requeue(next))
 }
 
 async fn pass(
     source: &ReleaseSource,
     wrong: Option<String>,
+    due: Instant,
     context: &Context,
-) -> Result<Outcome, SourceError> {
-    let read = match wrong {
-        None => fetch::read(source, context).await?,
-        Some(wrong) => Err(Failure::new(
-            "Invalid",
-            format!("the spec cannot be read: {wrong}"),
-        )),
-    };
-    match read {
-        Ok(reading) => apply(source, context, reading).await,
-        Err(failure) => {
-            // What was read last stays in force against hand edits and deletions.
-            if let Some(compiled) = context.remembered(&source.name_any()) {
-                write::write_releases(source, context, &compiled, &mut Vec::new()).await?;
-            }
-            Ok(Outcome::failed(source, failure))
-        }
+) -> Result<(Option<Outcome>, Instant), SourceError> {
+    if let Some(wrong) = wrong {
+        let failure = Failure::new("Invalid", format!("the spec cannot be read: {wrong}"));
+        enforce(source, context).await?;
+        return Ok((Some(Outcome::failed(source, failure)), due));
     }
+    let name = source.name_any();
+    let version = (source.metadata.uid.clone(), source.metadata.generation);
+    let last = context.memory(&name, |memory| memory.last.clone());
+    if let Some(last) = last.filter(|last| last.version == version && Instant::now() < last.due) {
+        // Woken by a change in the cluster: git has nothing new to say.
+        let outcome = match last.read {
+            Some(reading) => Some(apply(source, context, reading).await?),
+            None => enforce(source, context).await.map(|()| None)?,
+        };
+        return Ok((outcome, last.due));
+    }
+    let read = fetch::read(source, context).await?;
+    let last = Last {
+        version,
+        due,
+        read: read.as_ref().ok().cloned(),
+    };
+    context.memory(&name, |memory| memory.last = Some(last));
+    let outcome = match read {
+        Ok(reading) => apply(source, context, reading).await?,
+        Err(failure) => {
+            enforce(source, context).await?;
+            Outcome::failed(source, failure)
+        }
+    };
+    Ok((Some(outcome), due))
+}
+
+/// What was read last stays in force against hand edits and deletions.
+async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), SourceError> {
+    if let Some(compiled) = context.remembered(&source.name_any()) {
+        write::write_releases(source, context, &compiled, &mut Vec::new()).await?;
+    }
+    Ok(())
 }
 
 /// Brings the `Release` objects to what was read.
@@ -271,8 +353,26 @@ async fn apply(
     }: Reading,
 ) -> Result<Outcome, SourceError> {
     let mut problems: Vec<SourceProblem> = compiled.problems.clone();
-    let existing = write::write_releases(source, context, &compiled, &mut problems).await?;
+    let name = source.name_any();
+    let (listed, lineage) = write::write_releases(source, context, &compiled, &mut problems).await?;
     context.lead()?;
+    let mut existing = write::of_source(&name, &listed);
+    let declared = compiled.declared();
+    // What this commit may not know of is not removed for not being in it.
+    existing.retain(|id, _| match lineage.get(id) {
+        Some(May::Hold) if !declared.contains(id) => {
+            let message = write::held(id, listed.get(id), &commit);
+            let place = String::new();
+            problems.push(SourceProblem { place, message });
+            false
+        }
+        Some(May::Wait) => declared.contains(id),
+        _ => true,
+    });
+    let due = context.memory(&name, |memory| memory.swept.is_none_or(|at| at.elapsed() > SWEEP));
+    if due {
+        existing.extend(remove::left_over(source, context, &compiled, |id| listed.contains_key(id)).await?);
+    }
     let status = source.status.as_ref();
     let noted = status.and_then(|status| status.baseline_commit.as_deref()?.parse().ok());
     let before = status
@@ -280,13 +380,26 @@ async fn apply(
         .and_then(|status| Some((status.applied_origin.as_deref()?, noted.as_ref())));
     let baseline = prune::baseline(before, &origin, &commit);
     let standing = Standing::of(baseline.as_ref(), &commit);
-    let removal = remove::removal(source, &context.client, &compiled, &existing, standing).await?;
-    if let Some(held) = &removal.held {
-        problems.push(SourceProblem {
-            place: String::new(),
-            message: held.clone(),
-        });
+    let removal = remove::removal(source, context, &compiled, &existing, standing).await?;
+    if due {
+        // What is held or not at its end is looked for again.
+        let done = removal.said.is_empty() && !removal.unfinished;
+        let swept = done.then(Instant::now);
+        context.memory(&name, |memory| memory.swept = swept);
     }
+    for id in removal.version_removed {
+        let Some((release, found)) = listed.get(&id).zip(existing.get(&id)) else { continue };
+        problems.push(write::version_removed(&id, &found.file));
+        // A document without a version was written above.
+        if !compiled.releases.contains_key(&id) {
+            context.lead()?;
+            write::take_version(context, &id, release).await?;
+        }
+    }
+    problems.extend(removal.said.into_iter().map(|message| SourceProblem {
+        place: String::new(),
+        message,
+    }));
     Ok(Outcome {
         fetched: Some(commit.clone()),
         releases: compiled.releases.len(),
@@ -300,6 +413,7 @@ async fn apply(
         applied: Some(commit),
         origin: Some(origin),
         baseline,
+        unfinished: removal.unfinished,
         problems,
     })
 }

@@ -37,6 +37,8 @@ pub struct Outcome {
     pub reason: String,
     /// One sentence.
     pub message: String,
+    /// Whether the next pass should come soon.
+    pub unfinished: bool,
     /// Whether nothing is wrong.
     pub ready: bool,
 }
@@ -61,6 +63,7 @@ impl Outcome {
             problems: status.problems,
             reason: failure.reason.to_owned(),
             message: format!("{}{stays}", failure.message),
+            unfinished: false,
             ready: false,
         }
     }

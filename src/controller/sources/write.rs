@@ -10,8 +10,13 @@ use kube::{
 };
 
 use super::{
-    super::{compile, subject::release_id},
-    Context, SourceError,
+    super::{
+        compile,
+        subject::{declared_at, release_id},
+    },
+    Context, SourceError, fetch,
+    lineage::{self, May, Relation},
+    remove::Existing,
 };
 use crate::{
     api::{Release, ReleaseSource, meta, source::SourceProblem},
@@ -19,20 +24,21 @@ use crate::{
         error::ClusterError,
         objects::{found, within},
     },
-    names::ReleaseId,
+    names::{CommitId, ReleaseId},
     spec,
 };
 
 /// A `Release` as it is listed: one that cannot be read is written again, and hides no other.
-type Listed = DeserializeGuard<Release>;
+pub type Listed = DeserializeGuard<Release>;
 
-/// Writes every release whose spec differs from what git says; returns the releases of this source.
+/// Writes every release whose spec differs from what git says; returns all releases as they were before, and what may be
+/// done about those whose commit is not the one that git names.
 pub async fn write_releases(
     source: &ReleaseSource,
     context: &Context,
     compiled: &compile::Compiled,
     problems: &mut Vec<SourceProblem>,
-) -> Result<BTreeMap<ReleaseId, String>, SourceError> {
+) -> Result<(BTreeMap<ReleaseId, Listed>, BTreeMap<ReleaseId, May>), SourceError> {
     let all: Api<Listed> = Api::all(context.client.clone());
     let list = within(|| "list Releases".to_owned(), all.list(&ListParams::default())).await?;
     let name = source.name_any();
@@ -42,6 +48,7 @@ pub async fn write_releases(
             existing.insert(id, release);
         }
     }
+    let lineage = lineage(source, context, compiled, &existing).await;
     let sources: Api<PartialObjectMeta<ReleaseSource>> = Api::all(context.client.clone());
     for (id, merged) in &compiled.releases {
         let before = existing.get(id);
@@ -69,8 +76,19 @@ pub async fn write_releases(
             });
             continue;
         }
+        let may = lineage.get(id).copied().unwrap_or(May::Write);
+        let differs = before.is_none_or(|before| differs(&name, merged, before));
+        if may == May::Hold && differs {
+            problems.push(SourceProblem {
+                place: merged.place.clone(),
+                message: held(id, before, &compiled.commit),
+            });
+        }
+        if matches!(may, May::Hold | May::Wait) || (may == May::Write && !differs) {
+            continue;
+        }
         context.lead()?;
-        if let Err(error) = write_release(&name, context, id, merged, before).await {
+        if let Err(error) = write_release(source, context, id, merged, before).await {
             if error.is_refused() || error.is_not_found() {
                 problems.push(SourceProblem {
                     place: merged.place.clone(),
@@ -81,14 +99,74 @@ pub async fn write_releases(
             }
         }
     }
-    Ok(existing
-        .into_iter()
+    Ok((existing, lineage))
+}
+
+/// What may be done about the releases of this source whose commit is not the one that git names.
+async fn lineage(
+    source: &ReleaseSource,
+    context: &Context,
+    compiled: &compile::Compiled,
+    existing: &BTreeMap<ReleaseId, Listed>,
+) -> BTreeMap<ReleaseId, May> {
+    let name = source.name_any();
+    let others: Vec<(&ReleaseId, &Listed, CommitId)> = existing
+        .iter()
         .filter(|(_, release)| release.labels().get(meta::SOURCE) == Some(&name))
-        .map(|(id, release)| {
-            let file = release.annotations().get(meta::PATH).cloned().unwrap_or_default();
-            (id, file)
+        .filter_map(|(id, release)| {
+            let commit = declared_at(release.meta())?;
+            let declared = compiled.releases.get(id);
+            let known = declared.is_some_and(|declared| declared.provenance.commit == commit);
+            (!known).then_some((id, release, commit))
         })
-        .collect())
+        .collect();
+    let commits = others.iter().map(|(.., commit)| commit.clone()).collect();
+    let relations = lineage::relations(source, context, &compiled.commit, commits).await;
+    let place = fetch::place(source);
+    others
+        .into_iter()
+        .map(|(id, release, commit)| {
+            let relation = relations.get(&commit).copied().unwrap_or(Relation::Missing);
+            let same = release.annotations().get(meta::ORIGIN) == Some(&place);
+            (
+                id.clone(),
+                lineage::may(relation, same && fetch::only_grows(source)),
+            )
+        })
+        .collect()
+}
+
+/// Why a release is left as it is.
+pub fn held(id: &ReleaseId, release: Option<&Listed>, read: &CommitId) -> String {
+    let commit = release.and_then(|release| declared_at(release.meta()));
+    format!(
+        "release {id} was written from commit {}, which is not part of the history of {}: it is left as it is, since it \
+         may be newer. If the branch was rewritten, set git.allowRewrite",
+        commit.as_ref().map_or("?", CommitId::short),
+        read.short()
+    )
+}
+
+/// The releases of a source.
+pub fn of_source(source: &str, listed: &BTreeMap<ReleaseId, Listed>) -> BTreeMap<ReleaseId, Existing> {
+    listed
+        .iter()
+        .filter(|(_, release)| {
+            release
+                .labels()
+                .get(meta::SOURCE)
+                .is_some_and(|label| label == source)
+        })
+        .map(|(id, release)| {
+            let annotations = release.annotations();
+            let existing = Existing {
+                file: annotations.get(meta::PATH).cloned().unwrap_or_default(),
+                seen: release.uid().zip(release.resource_version()),
+                marked: annotations.contains_key(meta::REMOVING),
+            };
+            (id.clone(), existing)
+        })
+        .collect()
 }
 
 fn refusal(id: &ReleaseId, error: &ClusterError) -> String {
@@ -102,25 +180,74 @@ fn refusal(id: &ReleaseId, error: &ClusterError) -> String {
     }
 }
 
+/// What is said of a release whose file is still there and gives it no version any more.
+pub fn version_removed(id: &ReleaseId, file: &str) -> SourceProblem {
+    SourceProblem {
+        place: file.to_owned(),
+        message: format!(
+            "VersionRemoved: the file gives release {id} no version any more, so what runs is kept; to remove the release, \
+             remove the file, else give the version again"
+        ),
+    }
+}
+
+/// Takes the version out of a `Release` of which its file says nothing any more, so that its own status says so too.
+pub async fn take_version(context: &Context, id: &ReleaseId, release: &Listed) -> Result<(), ClusterError> {
+    let Some(object) = release.0.as_ref().ok().and_then(without_version) else {
+        return Ok(());
+    };
+    let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let attempted = || format!("write Release {id}");
+    match within(attempted, api.replace(id.name.as_str(), &by_source(), &object)).await {
+        Err(error) if !error.is_conflict() && !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The same without a version, as a source writes it; `None` where it is that already.
+fn without_version(release: &Release) -> Option<Release> {
+    let mut object = release.clone();
+    object.spec.version = None;
+    let hash = spec::spec_hash(&object.spec);
+    let written = release.annotations().get(meta::SPEC_HASH) == Some(&hash);
+    if written && release.spec.version.is_none() {
+        return None;
+    }
+    object.status = None;
+    object.metadata.managed_fields = None;
+    object.annotations_mut().insert(meta::SPEC_HASH.to_owned(), hash);
+    Some(object)
+}
+
+fn by_source() -> PostParams {
+    PostParams {
+        field_manager: Some("slipway-source".to_owned()),
+        ..PostParams::default()
+    }
+}
+
+/// Whether a release is not as git declares it.
+fn differs(source: &str, merged: &compile::Declared, before: &Listed) -> bool {
+    let hash = spec::spec_hash(&merged.spec);
+    let written = before.annotations().get(meta::SPEC_HASH) == Some(&hash);
+    let ours = before
+        .labels()
+        .get(meta::SOURCE)
+        .is_some_and(|label| label == source);
+    let stays = !before.annotations().contains_key(meta::REMOVING);
+    let same = |before: &Release| spec::spec_hash(&before.spec) == hash;
+    !(written && ours && stays && before.0.as_ref().is_ok_and(same))
+}
+
 async fn write_release(
-    source: &str,
+    source: &ReleaseSource,
     context: &Context,
     id: &ReleaseId,
     merged: &compile::Declared,
     before: Option<&Listed>,
 ) -> Result<(), ClusterError> {
+    let name = source.name_any();
     let hash = spec::spec_hash(&merged.spec);
-    if let Some(before) = before {
-        let written = before.annotations().get(meta::SPEC_HASH) == Some(&hash);
-        let ours = before
-            .labels()
-            .get(meta::SOURCE)
-            .is_some_and(|label| label == source);
-        let same = |before: &Release| spec::spec_hash(&before.spec) == hash;
-        if written && ours && before.0.as_ref().is_ok_and(same) {
-            return Ok(());
-        }
-    }
     let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let mut object = Release::new(id.name.as_str(), merged.spec.clone());
     object.metadata.namespace = Some(id.namespace.to_string());
@@ -128,12 +255,12 @@ async fn write_release(
         object.metadata = before.meta().clone();
     }
     object.metadata.managed_fields = None;
-    object
-        .labels_mut()
-        .insert(meta::SOURCE.to_owned(), source.to_owned());
+    object.labels_mut().insert(meta::SOURCE.to_owned(), name.clone());
     let annotations = object.annotations_mut();
     let provenance = &merged.provenance;
+    annotations.remove(meta::REMOVING);
     annotations.insert(meta::SPEC_HASH.to_owned(), hash);
+    annotations.insert(meta::ORIGIN.to_owned(), fetch::place(source));
     annotations.insert(meta::COMMIT.to_owned(), provenance.commit.to_string());
     annotations.insert(meta::AUTHOR.to_owned(), provenance.author.clone());
     if merged.spec.version.is_some() || !annotations.contains_key(meta::PATH) {
@@ -143,10 +270,7 @@ async fn write_release(
         .map(|at| at.to_string())
         .unwrap_or_default();
     annotations.insert(meta::COMMITTED_AT.to_owned(), at);
-    let params = PostParams {
-        field_manager: Some("slipway-source".to_owned()),
-        ..PostParams::default()
-    };
+    let params = by_source();
     // A replace carries the resourceVersion that was listed, and takes away what a hand added to the spec.
     if before.is_some() {
         within(
@@ -157,6 +281,24 @@ async fn write_release(
     } else {
         within(|| format!("create Release {id}"), api.create(&params, &object)).await?;
     }
-    tracing::info!(release = %id, source, commit = %provenance.commit, "release written");
+    tracing::info!(release = %id, source = name, commit = %provenance.commit, "release written");
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_taken_once_and_as_the_source_writes_it() {
+        let mut release = Release::new("a", crate::api::ReleaseSpec::default());
+        release.spec.version = Some("1.0.0".to_owned());
+        release.spec.image = Some("x".to_owned());
+        let taken = without_version(&release).unwrap();
+        assert_eq!((taken.spec.version.clone(), taken.spec.image.clone()), (None, Some("x".to_owned())));
+        let written = taken.annotations().get(meta::SPEC_HASH);
+        assert_eq!(written, Some(&spec::spec_hash(&taken.spec)));
+        assert!(without_version(&taken).is_none());
+    }
 }

@@ -273,6 +273,15 @@ fn a_namespace_that_is_missing_or_going_is_waited_for() {
 }
 
 #[test]
+fn what_is_being_removed_is_let_go_of() {
+    let mut o = live(declared(2));
+    o.declaration = Declaration::Removing;
+    o.objects.clear();
+    waits(&o, "Removing");
+    assert!(decide(&o).steps.is_empty());
+}
+
+#[test]
 fn a_version_that_is_removed_keeps_what_runs() {
     let mut o = live(declared(2));
     o.declaration = Declaration::NoVersion;

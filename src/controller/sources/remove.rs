@@ -1,0 +1,364 @@
+//! Removal of what git removed: the `Release` is marked, so that the release loop lets go of it; then exposure goes, then
+//! workloads, the `Release` last. Each step is found done by the next pass, so that one that ended early is resumed.
+//! Generated Secrets, ledger and revisions stay.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{
+    Api, Resource as _, ResourceExt as _,
+    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    core::PartialObjectMeta,
+};
+
+use super::{
+    super::{
+        compile::Compiled,
+        releases::Meta,
+        subject::{declared_at, release_id},
+    },
+    Context, SourceError, lineage,
+};
+use crate::{
+    api::{Release, ReleaseSource, meta},
+    cluster::{
+        custom,
+        error::ClusterError,
+        objects::{self, KINDS, found, within},
+        observe,
+    },
+    names::{ReleaseId, Uid},
+    render::{Kind, Ownership, ours},
+    source::{
+        PruneFacts, plan_prune,
+        prune::{MaxDeletions, Standing},
+    },
+};
+
+/// A release of the source as it was found in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Existing {
+    /// The file that gave its version.
+    pub file: String,
+    /// The UID and resourceVersion of the `Release`; `None` where only objects of it are left.
+    pub seen: Option<(String, String)>,
+    /// Whether its removal has begun.
+    pub marked: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub struct Removal {
+    /// What is not, or not yet, removed, and why.
+    pub said: Vec<String>,
+    /// Releases whose file is still there and gives them no version any more: they are kept.
+    pub version_removed: Vec<ReleaseId>,
+    /// Whether the next pass should come soon.
+    pub unfinished: bool,
+}
+
+/// How long clients may take to notice that the exposure is gone before pods are told to end.
+const DRAIN: Duration = Duration::from_secs(5);
+/// What takes requests.
+const EXPOSING: [Kind; 2] = [Kind::Ingress, Kind::Service];
+/// The rest, Deployments last: by them a release is known whose `Release` is gone.
+const REST: [Kind; 3] = [Kind::PodDisruptionBudget, Kind::ServiceAccount, Kind::Deployment];
+
+/// Removes the releases of a source that its commit no longer declares, if every rule allows it.
+pub async fn removal(
+    source: &ReleaseSource,
+    context: &Context,
+    compiled: &Compiled,
+    existing: &BTreeMap<ReleaseId, Existing>,
+    standing: Standing,
+) -> Result<Removal, SourceError> {
+    let mut removal = Removal::default();
+    let max_deletions = match source
+        .spec
+        .max_deletions
+        .as_deref()
+        .map(str::parse::<MaxDeletions>)
+    {
+        None => MaxDeletions::default(),
+        Some(Ok(max)) => max,
+        Some(Err(problem)) => {
+            removal.said.push(problem);
+            return Ok(removal);
+        }
+    };
+    let facts = PruneFacts {
+        enabled: source.spec.prune != Some(false),
+        standing,
+        clean: compiled.clean,
+        max_deletions,
+    };
+    let begun = existing.iter().filter(|(_, found)| found.marked);
+    let files = existing.iter().map(|(id, found)| (id, found.file.as_str()));
+    let plan = plan_prune(
+        &existing.keys().cloned().collect(),
+        &compiled.declared(),
+        &compiled.without_version(files),
+        &begun.clone().map(|(id, _)| id.clone()).collect(),
+        facts,
+    );
+    removal.said.extend(plan.held);
+    removal.version_removed = plan.version_removed;
+    for (id, _) in begun.filter(|(id, _)| !plan.remove.contains(*id)) {
+        context.lead()?;
+        // It stays after all, so it is served again.
+        let cleared = set_mark(context, id, None, false).await;
+        removal.note(id, cleared.map(|_| true));
+    }
+    let going = plan.remove.iter();
+    let going = going.filter_map(|id| Some((id, existing.get(id)?))).collect();
+    remove(context, going, &mut removal).await?;
+    Ok(removal)
+}
+
+impl Removal {
+    /// Whether a step was done; what failed for one release is said and does not keep the others.
+    fn note(&mut self, id: &ReleaseId, done: Result<bool, ClusterError>) -> bool {
+        let done = done.unwrap_or_else(|error| {
+            self.said
+                .push(format!("the removal of {id}: {}", error.sentence()));
+            false
+        });
+        self.unfinished |= !done;
+        done
+    }
+}
+
+/// Each step for all releases at once, so that they drain together.
+async fn remove(
+    context: &Context,
+    mut going: Vec<(&ReleaseId, &Existing)>,
+    removal: &mut Removal,
+) -> Result<(), SourceError> {
+    let mut exposed = false;
+    let mut next = Vec::new();
+    for (id, found) in going.drain(..) {
+        context.lead()?;
+        let begun = begin(context, id, found, removal).await;
+        if !removal.note(id, begun) {
+            continue;
+        }
+        let mut any = false;
+        for kind in EXPOSING {
+            match delete_all(context, id, kind).await {
+                Ok(some) => any |= some,
+                Err(error) => {
+                    removal.note(id, Err(error));
+                }
+            }
+        }
+        exposed |= any;
+        next.push((id, found));
+    }
+    if exposed {
+        tokio::time::sleep(DRAIN).await;
+    }
+    for (id, found) in next {
+        context.lead()?;
+        let gone = take_away(context, id, found, removal).await;
+        if removal.note(id, gone) {
+            tracing::info!(release = %id, "removed, as git removed it");
+        }
+    }
+    Ok(())
+}
+
+/// Marks the `Release` as it was when its removal was decided; whether the removal may go on.
+async fn begin(
+    context: &Context,
+    id: &ReleaseId,
+    found: &Existing,
+    removal: &mut Removal,
+) -> Result<bool, ClusterError> {
+    if migrates(context, id, removal).await? {
+        return Ok(false);
+    }
+    match &found.seen {
+        Some(_) if found.marked => Ok(true),
+        Some((_, version)) => set_mark(context, id, Some(version), true).await,
+        // Somebody may have made one since.
+        None => Ok(release(context, id).await?.is_none()),
+    }
+}
+
+/// Takes away what runs, and the `Release` when nothing is left that somebody might have to find.
+async fn take_away(
+    context: &Context,
+    id: &ReleaseId,
+    found: &Existing,
+    removal: &mut Removal,
+) -> Result<bool, ClusterError> {
+    // The release loop may have begun one before it saw the mark.
+    if migrates(context, id, removal).await? {
+        return Ok(false);
+    }
+    for kind in REST {
+        delete_all(context, id, kind).await?;
+    }
+    // A pass of the release loop that did not see the mark may have put something back.
+    for kind in KINDS {
+        if !standing_of(context, id, kind).await?.is_empty() {
+            return Ok(false);
+        }
+    }
+    let Some((uid, _)) = &found.seen else {
+        return Ok(true);
+    };
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.clone()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    let api: Api<Meta> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let attempted = || format!("delete Release {id}");
+    objects::found(within(attempted, api.delete(id.name.as_str(), &params)).await)?;
+    Ok(true)
+}
+
+/// Whether a migration runs: its outcome is booked first, by the release loop, which is let in again for that.
+async fn migrates(context: &Context, id: &ReleaseId, removal: &mut Removal) -> Result<bool, ClusterError> {
+    let ledger = observe::ledger(&context.client, id).await?;
+    let claimed = ledger.is_some_and(|seen| seen.ledger.claimed().is_some());
+    if claimed {
+        removal.said.push(format!(
+            "release {id} is removed when the outcome of its migration is known"
+        ));
+        set_mark(context, id, None, false).await?;
+    }
+    Ok(claimed)
+}
+
+async fn release(context: &Context, id: &ReleaseId) -> Result<Option<Meta>, ClusterError> {
+    let api: Api<Meta> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    found(within(|| format!("get Release {id}"), api.get(id.name.as_str())).await)
+}
+
+/// Writes or clears the mark, over the version that was seen where one is given; whether it is so now.
+async fn set_mark(
+    context: &Context,
+    id: &ReleaseId,
+    over: Option<&str>,
+    mark: bool,
+) -> Result<bool, ClusterError> {
+    // Untyped: a spec that cannot be read is written back as it is.
+    let api = custom::untyped::<Release>(&context.client, Some(id.namespace.as_str()));
+    let get = within(|| format!("get Release {id}"), api.get(id.name.as_str())).await;
+    let Some(mut object) = found(get)? else {
+        return Ok(!mark);
+    };
+    if over.is_some_and(|over| object.resource_version().as_deref() != Some(over)) {
+        return Ok(false);
+    }
+    let annotations = object.annotations_mut();
+    let changed = if mark {
+        annotations
+            .insert(meta::REMOVING.to_owned(), "git removed it".to_owned())
+            .is_none()
+    } else {
+        annotations.remove(meta::REMOVING).is_some()
+    };
+    if !changed {
+        return Ok(true);
+    }
+    let params = PostParams {
+        field_manager: Some("slipway-source".to_owned()),
+        ..PostParams::default()
+    };
+    let attempted = || format!("mark Release {id}");
+    match within(attempted, api.replace(id.name.as_str(), &params, &object)).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is ours of a kind and is not being deleted.
+async fn standing_of(
+    context: &Context,
+    id: &ReleaseId,
+    kind: Kind,
+) -> Result<Vec<(crate::render::ObjectKey, Uid)>, ClusterError> {
+    let all = objects::list(&context.client, id, kind).await?;
+    Ok(all
+        .into_iter()
+        .filter(|(key, live)| {
+            ours(id, key, &live.value) == Ownership::Ours
+                && live.value.pointer("/metadata/deletionTimestamp").is_none()
+        })
+        .map(|(key, live)| (key, live.uid))
+        .collect())
+}
+
+/// Deletes what is ours of a kind; whether there was any.
+async fn delete_all(context: &Context, id: &ReleaseId, kind: Kind) -> Result<bool, ClusterError> {
+    let standing = standing_of(context, id, kind).await?;
+    for (key, uid) in &standing {
+        objects::delete(&context.client, id, key, uid, None).await?;
+    }
+    Ok(!standing.is_empty())
+}
+
+/// Releases that this source declared once and of which only objects are left, since somebody deleted the `Release` and
+/// git removed it before it was written again.
+pub async fn left_over(
+    source: &ReleaseSource,
+    context: &Context,
+    compiled: &Compiled,
+    known: impl Fn(&ReleaseId) -> bool,
+) -> Result<BTreeMap<ReleaseId, Existing>, SourceError> {
+    let api: Api<PartialObjectMeta<Deployment>> = Api::all(context.client.clone());
+    let params = ListParams::default().labels(meta::RELEASE).match_any();
+    let list = within(
+        || "list the Deployments of all releases".to_owned(),
+        api.list(&params),
+    )
+    .await?;
+    let declared = compiled.declared();
+    let mut claims = Vec::new();
+    for object in list.items {
+        let Some(claim) = claim(&object) else { continue };
+        if !known(&claim.id) && !declared.contains(&claim.id) {
+            claims.push(claim);
+        }
+    }
+    let confirmed = lineage::confirmed(source, context, &compiled.commit, claims).await;
+    Ok(confirmed
+        .into_iter()
+        .map(|claim| {
+            let existing = Existing {
+                file: claim.file,
+                seen: None,
+                marked: false,
+            };
+            (claim.id, existing)
+        })
+        .collect())
+}
+
+/// What an object says of the release that it belongs to; `None` where it is owned, is not ours or goes already.
+fn claim(object: &PartialObjectMeta<Deployment>) -> Option<lineage::Claim> {
+    let metadata = object.meta();
+    let annotations = object.annotations();
+    let (namespace, name) = (object.namespace()?, object.name_any());
+    let itself = format!("{}/{namespace}/{name}", Kind::Deployment.as_str());
+    let fits = annotations.get(meta::OBJECT) == Some(&itself);
+    if !fits || !object.owner_references().is_empty() || metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let release = kube::api::ObjectMeta {
+        name: object.labels().get(meta::RELEASE).cloned(),
+        namespace: Some(namespace),
+        ..kube::api::ObjectMeta::default()
+    };
+    Some(lineage::Claim {
+        id: release_id(&release)?,
+        commit: declared_at(metadata)?,
+        file: annotations.get(meta::PATH)?.clone(),
+    })
+}
