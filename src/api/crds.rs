@@ -139,7 +139,11 @@ mod tests {
             let json = serde_json::to_string(crd).unwrap();
             assert!(json.contains("self.metadata.name"), "{json}");
         }
-        assert!(serde_json::to_string(&crds()[1]).unwrap().contains("[-a-z0-9]*[a-z0-9])?$"));
+        assert!(
+            serde_json::to_string(&crds()[1])
+                .unwrap()
+                .contains("[-a-z0-9]*[a-z0-9])?$")
+        );
     }
 
     #[test]

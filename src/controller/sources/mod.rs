@@ -388,7 +388,9 @@ async fn apply(
         context.memory(&name, |memory| memory.swept = swept);
     }
     for id in removal.version_removed {
-        let Some((release, found)) = listed.get(&id).zip(existing.get(&id)) else { continue };
+        let Some((release, found)) = listed.get(&id).zip(existing.get(&id)) else {
+            continue;
+        };
         problems.push(write::version_removed(&id, &found.file));
         // A document without a version was written above.
         if !compiled.releases.contains_key(&id) {

@@ -296,7 +296,10 @@ mod tests {
         release.spec.version = Some("1.0.0".to_owned());
         release.spec.image = Some("x".to_owned());
         let taken = without_version(&release).unwrap();
-        assert_eq!((taken.spec.version.clone(), taken.spec.image.clone()), (None, Some("x".to_owned())));
+        assert_eq!(
+            (taken.spec.version.clone(), taken.spec.image.clone()),
+            (None, Some("x".to_owned()))
+        );
         let written = taken.annotations().get(meta::SPEC_HASH);
         assert_eq!(written, Some(&spec::spec_hash(&taken.spec)));
         assert!(without_version(&taken).is_none());

@@ -216,6 +216,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "rename the release",
     ),
     (
+        "Waiting(Removing)",
+        "git removed it: exposure goes first",
+        "put its file back in git",
+    ),
+    (
         "Waiting(VersionRemoved)",
         "the spec no longer gives a version",
         "give the version in git again",

@@ -120,6 +120,11 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
     ),
     (
         Waiting,
+        "Removing",
+        "nothing; to keep the release, put its file back in git",
+    ),
+    (
+        Waiting,
         "Drifted",
         "nothing, its source puts the spec back; make changes in git",
     ),
