@@ -231,6 +231,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "make changes in git",
     ),
     (
+        "Waiting(SourceGone)",
+        "somebody changed this object, and its source is gone",
+        "create the source again",
+    ),
+    (
         "Waiting(DatabaseLocked)",
         "Job a/b is migrating the same database",
         "when that migration has ended",

@@ -130,6 +130,11 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
     ),
     (
         Waiting,
+        "SourceGone",
+        "create the source again, or another one that declares it",
+    ),
+    (
+        Waiting,
         "DatabaseLocked",
         "nothing; it goes on when that migration has ended",
     ),
