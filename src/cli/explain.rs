@@ -212,3 +212,173 @@ async fn missing(
     }
     missing
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::Config;
+    use serde_json::{Value, json};
+    use wiremock::{
+        Mock, MockServer, Request, ResponseTemplate,
+        matchers::{method, path, path_regex},
+    };
+
+    use super::*;
+    use crate::{
+        api::release::EnvValue,
+        cluster::Clients,
+        words::fixtures::{release, revision, source},
+    };
+
+    const CANARY: &str = "Y2FuYXJ5LTc3YWE=";
+
+    async fn answer(server: &MockServer, at: &str, body: Value) {
+        Mock::given(method("GET"))
+            .and(path(at))
+            .respond_with(ResponseTemplate::new(200).set_body_json(body))
+            .mount(server)
+            .await;
+    }
+
+    fn list(kind: &str, items: &Value) -> Value {
+        json!({"apiVersion": "v1", "kind": format!("{kind}List"), "metadata": {"resourceVersion": "1"}, "items": items})
+    }
+
+    fn status(code: u16, reason: &str) -> ResponseTemplate {
+        ResponseTemplate::new(code).set_body_json(json!({
+            "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": reason, "message": reason, "code": code,
+        }))
+    }
+
+    /// A cluster in which `shop/billing` waits for the Secret `gone`, seen by one who may not list Jobs.
+    async fn cluster() -> (MockServer, Cluster) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let server = MockServer::start().await;
+        let mut waits = release(
+            "billing",
+            "Waiting(SecretMissing)",
+            "Secret gone with key url does not exist",
+        );
+        waits.spec.port = Some(80);
+        for (name, key) in [("A", "there/a"), ("B", "gone/url")] {
+            waits
+                .spec
+                .env
+                .insert(name.into(), EnvValue::Secret(key.parse().unwrap()));
+        }
+        let slipway = "/apis/slipway.dev/v1alpha1";
+        answer(
+            &server,
+            &format!("{slipway}/namespaces/shop/releases/billing"),
+            json!(waits),
+        )
+        .await;
+        let sources = source("Applied", "commit is applied", &[]);
+        answer(
+            &server,
+            &format!("{slipway}/releasesources/releases"),
+            json!(sources),
+        )
+        .await;
+        let revisions = json!([revision(4, "1.8.2", 0, Some("Live"))]);
+        let revisions = list("ReleaseRevision", &revisions);
+        answer(
+            &server,
+            &format!("{slipway}/namespaces/shop/releaserevisions"),
+            revisions,
+        )
+        .await;
+        let deployments = json!([{
+            "metadata": {"name": "billing", "uid": "d", "resourceVersion": "1", "generation": 1,
+                         "annotations": {"slipway.dev/revision": "4"}},
+            "spec": {"replicas": 1},
+            "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
+        }]);
+        let deployments = list("Deployment", &deployments);
+        answer(&server, "/apis/apps/v1/namespaces/shop/deployments", deployments).await;
+        let pods = json!([{
+            "metadata": {"name": "billing-x", "labels": {"slipway.dev/process": "web"},
+                         "annotations": {"slipway.dev/revision": "4"}},
+            "spec": {"containers": []},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        }]);
+        answer(&server, "/api/v1/namespaces/shop/pods", list("Pod", &pods)).await;
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "there"}, "data": {"a": CANARY},
+        });
+        answer(&server, "/api/v1/namespaces/shop/secrets/there", secret).await;
+        Mock::given(path("/apis/batch/v1/namespaces/shop/jobs"))
+            .respond_with(status(403, "Forbidden"))
+            .mount(&server)
+            .await;
+        Mock::given(path_regex(".*"))
+            .respond_with(status(404, "NotFound"))
+            .with_priority(200)
+            .mount(&server)
+            .await;
+        let clients = Clients::from_config(&Config::new(server.uri().parse().unwrap())).unwrap();
+        let namespace = "default".to_owned();
+        (server, Cluster { clients, namespace })
+    }
+
+    #[tokio::test]
+    async fn what_is_read_becomes_the_lines_and_no_value_of_a_secret_is_asked_for() {
+        let (server, cluster) = cluster().await;
+        let id = ReleaseId {
+            namespace: "shop".parse().unwrap(),
+            name: "billing".parse().unwrap(),
+        };
+        let facts = gather(&cluster, &id, &"slipway-system".parse().unwrap())
+            .await
+            .unwrap();
+        let text = explain::lines(&facts).join("\n");
+        for words in [
+            "Waiting(SecretMissing) for",
+            "To do: create it in namespace shop",
+            "source      ok  releases at 0123456789ab",
+            "references  !!  Secret gone does not exist",
+            "rollout     ok  complete: billing of v4",
+            "serving     ok  1.8.2 (v4)",
+            "1 ready of v4",
+            "not shown: failed to list the Jobs of shop/billing",
+        ] {
+            assert!(text.contains(words), "{words:?} is not in {text}");
+        }
+        assert!(!text.contains(CANARY) && !format!("{facts:?}").contains(CANARY));
+        let requests: Vec<Request> = server.received_requests().await.unwrap();
+        let of_secrets: Vec<&Request> = requests
+            .iter()
+            .filter(|request| request.url.path().contains("/secrets/"))
+            .collect();
+        assert_eq!(of_secrets.len(), 2);
+        for request in &of_secrets {
+            let accept = request.headers.get("accept").unwrap().to_str().unwrap();
+            assert!(accept.contains("as=PartialObjectMetadata"), "{accept}");
+        }
+        assert!(
+            requests.iter().all(|request| request.method.as_str() == "GET"),
+            "nothing is written"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_release_that_is_not_there_is_told_by_the_sources() {
+        let (server, cluster) = cluster().await;
+        let sources = list(
+            "ReleaseSource",
+            &json!([source("AuthFailed", "the server refused", &[])]),
+        );
+        answer(&server, "/apis/slipway.dev/v1alpha1/releasesources", sources).await;
+        let id = ReleaseId {
+            namespace: "shop".parse().unwrap(),
+            name: "other".parse().unwrap(),
+        };
+        let facts = gather(&cluster, &id, &"slipway-system".parse().unwrap())
+            .await
+            .unwrap();
+        let first = explain::lines(&facts).remove(0);
+        assert!(
+            first.contains("shop/other does not exist") && first.contains("renew the credentials"),
+            "{first}"
+        );
+    }
+}

@@ -222,3 +222,61 @@ where
         .map(|object| reach::readable(object.as_ref().clone()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::Config;
+    use serde_json::json;
+    use wiremock::{
+        Mock, MockServer, ResponseTemplate,
+        matchers::{path, path_regex},
+    };
+
+    use super::*;
+    use crate::{cluster::Clients, words::fixtures::release};
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_read_hides_no_other_and_sources_that_may_not_be_read_are_said() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let server = MockServer::start().await;
+        let mut odd = json!(release("odd", "Rejected", "`env.X` must be a text"));
+        odd["spec"]["env"] = json!({"X": 5});
+        let items = json!([release("good", "Live", "1.9.0 is live (v5)"), odd]);
+        let body = json!({
+            "apiVersion": "slipway.dev/v1alpha1", "kind": "ReleaseList", "metadata": {"resourceVersion": "1"},
+            "items": items,
+        });
+        Mock::given(path("/apis/slipway.dev/v1alpha1/namespaces/shop/releases"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(body))
+            .mount(&server)
+            .await;
+        Mock::given(path_regex(".*"))
+            .respond_with(ResponseTemplate::new(403).set_body_json(json!({
+                "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Forbidden",
+                "message": "no", "code": 403,
+            })))
+            .with_priority(200)
+            .mount(&server)
+            .await;
+        let clients = Clients::from_config(&Config::new(server.uri().parse().unwrap())).unwrap();
+        let look = Look {
+            cluster: Cluster {
+                clients,
+                namespace: "shop".into(),
+            },
+            namespace: Some("shop".into()),
+            format: Format::Text,
+        };
+        let text = look.show(&look.once().await.unwrap()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("shop/odd") && lines[0].contains("`env.X` must be a text"),
+            "{text}"
+        );
+        assert!(lines[1].starts_with("shop/good"), "{text}");
+        assert!(
+            lines[2].starts_with("not shown: failed to list ReleaseSources"),
+            "{text}"
+        );
+    }
+}

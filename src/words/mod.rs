@@ -14,6 +14,7 @@
 pub mod audit;
 mod chain;
 pub mod explain;
+pub mod facts;
 pub mod history;
 pub mod remedy;
 pub mod status;
@@ -105,7 +106,7 @@ pub fn count(number: usize, what: &str) -> String {
 }
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Values that change while a release runs: a password is rolled out without a migration, another key is nothing, a
 //! value that breaks the application is held.
 
-use super::support::{Case, kubectl, probe, shared, wait, writes};
+use super::support::{Case, alone, kubectl, probe, shared, wait, writes};
 
 fn set(case: &Case, key: &str, value: &str) {
     let patch = serde_json::json!({"stringData": {key: value}}).to_string();
@@ -30,7 +30,8 @@ fn live_revision(case: &Case, name: &str) {
 
 #[test]
 fn a_rotated_password_rolls_the_pods_without_a_migration_and_another_key_does_nothing() {
-    let _services = shared();
+    // Alone: the controller is started anew at its end.
+    let _services = alone();
     let base = format!(
         "{}  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}}}\n",
         probe("rotate")

@@ -182,6 +182,15 @@ impl Context {
 /// A `ReleaseSource` as it is watched: a pass reads the object anew, and what cannot be read does not end the watch.
 type SourceMeta = PartialObjectMeta<ReleaseSource>;
 
+/// What was read last, if it is what the source says that it applied: a source that was deleted and made again under
+/// the same name has applied nothing yet, and what its namesake had read is not in force.
+fn in_force(source: &ReleaseSource, context: &Context) -> Option<Arc<Compiled>> {
+    let status = source.status.as_ref()?;
+    context
+        .remembered(&source.name_any())
+        .filter(|read| status.applied_commit.as_deref() == Some(read.commit.as_str()))
+}
+
 /// Runs until `token` is cancelled.
 pub async fn run(parts: &Parts, token: CancellationToken) {
     let client = parts.clients.watch.clone();
@@ -336,7 +345,7 @@ async fn pass(
 
 /// What was read last stays in force against hand edits and deletions.
 async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), SourceError> {
-    if let Some(compiled) = context.remembered(&source.name_any()) {
+    if let Some(compiled) = in_force(source, context) {
         write::write_releases(source, context, &compiled, &mut Vec::new()).await?;
     }
     Ok(())

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use super::{super::fixtures, *};
 use crate::{
     names::{RevisionNumber, Uid},
-    plan::observed::JobEnd,
+    plan::{
+        Ledger, MigrationKey,
+        observed::{JobEnd, JobSeen, LiveObject, LockSeen, PodSeen},
+    },
 };
 use fixtures::{at, release, revision, source, with_detail};
 
@@ -213,6 +216,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "rename the release",
     ),
     (
+        "Waiting(Removing)",
+        "git removed it: exposure goes first",
+        "put its file back in git",
+    ),
+    (
         "Waiting(VersionRemoved)",
         "the spec no longer gives a version",
         "give the version in git again",
@@ -221,6 +229,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "Waiting(Drifted)",
         "somebody changed this object",
         "make changes in git",
+    ),
+    (
+        "Waiting(SourceGone)",
+        "somebody changed this object, and its source is gone",
+        "create the source again",
     ),
     (
         "Waiting(DatabaseLocked)",
@@ -295,7 +308,8 @@ fn the_first_line_names_state_age_cause_and_remedy_for_every_word() {
         assert!(!line.contains("{ns}") && !line.contains("{name}"), "{line}");
     }
     // Whatever else the code can say has a case here.
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/words/remedy.rs")).unwrap();
+    let text =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/words/remedy/table.rs")).unwrap();
     for (at, word) in [("Waiting,", "Waiting("), ("Failed,", "Failed(")] {
         for found in text
             .split(at)

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use super::*;
+use super::{
+    Place::{Detail, Source},
+    *,
+};
 
 /// The rooms that make words for states.
 const ROOMS: [&str; 7] = [
@@ -122,7 +125,7 @@ fn every_word_for_a_state_has_a_remedy() {
     assert_eq!(
         missing,
         Vec::<String>::new(),
-        "say what to do about each in words/remedy.rs, or name it in OTHERS if it is no state"
+        "say what to do about each in words/remedy/table.rs, or name it in OTHERS if it is no state"
     );
 }
 
