@@ -31,5 +31,7 @@ pub const ORIGIN: &str = "slipway.dev/origin";
 pub const REMOVING: &str = "slipway.dev/removing";
 /// Annotation on Jobs: the whole migration key.
 pub const MIGRATION_KEY: &str = "slipway.dev/migration-key";
+/// Annotation on a migration's Job: it was taken back before it ran, and nobody resumes it.
+pub const WITHDRAWN: &str = "slipway.dev/withdrawn";
 /// Annotation on a lock: `<namespace>/<job>` of its holder.
 pub const LOCK_HOLDER: &str = "slipway.dev/holder";

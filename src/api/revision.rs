@@ -138,6 +138,11 @@ pub struct ReleaseRevisionStatus {
     /// The migration as the ledger has it, for people and for rebuilding the ledger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migration: Option<MigrationRecord>,
+    /// What exposes it (Service, budget, Ingress) since git changed that without a new attempt: a JSON list, in place of
+    /// those among `spec.objects`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262144))]
+    pub exposure: Option<String>,
     /// As in the spec, recorded later: the key of the fingerprints in the spec is lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<ValueFingerprints>,

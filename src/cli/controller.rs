@@ -1,6 +1,6 @@
 //! `slipway controller`: flags and environment → [`Options`].
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 
@@ -13,6 +13,9 @@ use crate::{
 
 /// A bundle of all public CAs has 220 KiB.
 const MAX_CA_BUNDLE: u64 = 4 << 20;
+
+/// A registry is not asked more often than this about the tag of what runs.
+const SHORTEST_TAG_CHECK: Duration = Duration::from_secs(5);
 
 /// Arguments of `slipway controller`. Every flag is also a variable, for the chart.
 #[derive(Debug, clap::Args)]
@@ -98,7 +101,7 @@ impl Args {
             allow_plain_http_git: self.allow_plain_http_git,
             plain_http_registries: self.plain_http_registries,
             cache_dir: self.cache_dir,
-            tag_interval: self.tag_check_interval.to_std(),
+            tag_interval: self.tag_check_interval.to_std().max(SHORTEST_TAG_CHECK),
         })
     }
 }

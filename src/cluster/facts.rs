@@ -13,9 +13,10 @@ use kube::ResourceExt as _;
 use super::observe::was_live;
 use crate::{
     api::{ReleaseRevision, meta},
-    names::{ReleaseId, RevisionNumber},
+    names::{ReleaseId, RevisionNumber, Uid},
     plan::{
         MigrationKey,
+        ledger::{Entry, EntryState},
         observed::{Fingerprints, JobEnd, JobPodSeen, JobSeen, Migration, PodSeen, Revision},
     },
     render,
@@ -40,6 +41,13 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
             })
         })
         .transpose()?;
+    let mut objects = render::restore(&spec.objects).map_err(|e| unreadable(e.to_string()))?;
+    if let Some(exposure) = &status.exposure {
+        let exposure = render::restore(exposure).map_err(|e| unreadable(format!("its exposure: {e}")))?;
+        objects.retain(|object| !object.exposes());
+        objects.extend(exposure);
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+    }
     Ok(Revision {
         number: RevisionNumber(u64::try_from(spec.number).map_err(|e| unreadable(e.to_string()))?),
         attempt: AttemptHash(spec.attempt.clone()),
@@ -63,7 +71,7 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
                     .map(|(name, hash)| (name, hash.0))
                     .collect(),
             }),
-        objects: render::restore(&spec.objects).map_err(|e| unreadable(e.to_string()))?,
+        objects,
         outcome: status.outcome,
         message: status.message,
         was_live: was_live(status.outcome, status.live_at.is_some()),
@@ -71,13 +79,74 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
     })
 }
 
+/// What a revision has on record of its migration: that of one that was Live was booked as a success, and the others
+/// say what was booked when they ended.
+pub fn record(object: &ReleaseRevision, revision: &Revision) -> Option<(MigrationKey, Entry)> {
+    let migration = revision.migration.as_ref()?;
+    let own = object
+        .status
+        .as_ref()
+        .and_then(|status| status.migration.as_ref())
+        .filter(|record| record.key == migration.key.as_str());
+    let state = match own {
+        _ if revision.was_live => EntryState::Succeeded,
+        Some(record) => match serde_json::from_value(record.state.clone().into()).ok()? {
+            EntryState::Claimed => EntryState::Unknown,
+            state => state,
+        },
+        None => return None,
+    };
+    let note = match state {
+        EntryState::Unknown => format!(
+            "rebuilt from {}; it had not ended, or nobody saw how, when the ledger was lost",
+            revision.number
+        ),
+        _ => format!("rebuilt from {}", revision.number),
+    };
+    let entry = Entry {
+        state,
+        job: own.map(|record| record.job.clone()).unwrap_or_default(),
+        timeout: None,
+        uid: own
+            .and_then(|record| record.job_uid.parse().ok())
+            .unwrap_or_else(Uid::none),
+        run: own.map_or(0, |record| run_of(&record.job)),
+        attempt: 0,
+        revision: revision.number.0,
+        digest: revision.digest.to_string(),
+        lock: migration.lock.clone(),
+        tries: 0,
+        database: None,
+        proof: None,
+        at: object
+            .status
+            .as_ref()
+            .and_then(|status| status.finished_at.as_ref())
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        started: None,
+        exit_code: None,
+        note,
+    };
+    Some((migration.key.clone(), entry))
+}
+
+/// The last number in the name of a Job.
+fn run_of(job: &str) -> u32 {
+    job.rsplit('-')
+        .next()
+        .and_then(|run| run.parse().ok())
+        .unwrap_or(0)
+}
+
 /// A Job under one of our names.
 #[must_use]
 pub fn job(id: &ReleaseId, job: &Job) -> Option<JobSeen> {
     let annotations = job.annotations();
-    let fits = annotations
-        .get(meta::OBJECT)
-        .is_some_and(|o| *o == format!("Job/{}/{}", id.namespace, job.name_any()));
+    // The label too: the name of one release may begin with that of another.
+    let fits = job.labels().get(meta::RELEASE).map(String::as_str) == Some(id.name.as_str())
+        && annotations
+            .get(meta::OBJECT)
+            .is_some_and(|o| *o == format!("Job/{}/{}", id.namespace, job.name_any()));
     let key = annotations
         .get(meta::MIGRATION_KEY)
         .filter(|_| fits)
@@ -96,6 +165,7 @@ pub fn job(id: &ReleaseId, job: &Job) -> Option<JobSeen> {
         // startTime alone does not tell: Kubernetes 1.36 clears it when a Job is suspended again. A Job is created
         // suspended, so any later generation means that somebody resumed it.
         resumed: status.start_time.is_some() || counted || job.metadata.generation.is_some_and(|n| n > 1),
+        withdrawn: annotations.contains_key(meta::WITHDRAWN),
         deleting: job.metadata.deletion_timestamp.is_some(),
         finished: job_end(job),
         blocked: None,

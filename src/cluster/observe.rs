@@ -28,9 +28,10 @@ use crate::{
         release::{EnvValue, KeyRef},
         revision::Outcome,
     },
-    names::{EnvName, Namespace, ObjectName, ReleaseId},
+    names::{EnvName, Namespace, ObjectName, ReleaseId, Uid},
     plan::{
-        Ledger,
+        Ledger, MigrationKey,
+        ledger::{Entry, EntryState},
         observed::{
             DatabaseSeen, Fingerprints, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen,
             PodSeen, Revision,
@@ -59,18 +60,25 @@ impl Revisions {
     /// The newest that was Live once.
     #[must_use]
     pub fn live(&self) -> Option<&Revision> {
-        self.all
-            .iter()
-            .rev()
-            .filter(|revision| revision.was_live)
-            .max_by_key(|revision| self.live_at(revision))
+        // By number, not by time: clocks of two controllers differ.
+        self.all.iter().rev().find(|revision| revision.was_live)
     }
 
-    fn live_at(&self, revision: &Revision) -> Option<Timestamp> {
-        self.objects
-            .iter()
-            .find(|object| object.spec.number == i64::try_from(revision.number.0).unwrap_or(-1))
-            .and_then(|object| object.status.as_ref()?.live_at.as_ref().map(|time| time.0))
+    /// The migrations that they have on record, each once: a success before anything else, then the newest.
+    #[must_use]
+    pub fn records(&self) -> Vec<(MigrationKey, Entry)> {
+        let mut records: BTreeMap<MigrationKey, Entry> = BTreeMap::new();
+        let done = |entry: &Entry| matches!(entry.state, EntryState::Succeeded | EntryState::Accepted);
+        for (object, revision) in self.objects.iter().zip(&self.all) {
+            if let Some((key, entry)) = facts::record(object, revision)
+                && records
+                    .get(&key)
+                    .is_none_or(|before| !done(before) || done(&entry))
+            {
+                records.insert(key, entry);
+            }
+        }
+        records.into_iter().collect()
     }
 
     /// The retained revision that already resolved this reference.
@@ -195,7 +203,7 @@ pub async fn pods(
     id: &ReleaseId,
     boots: &BTreeMap<String, String>,
     now: Timestamp,
-    proof: Option<&str>,
+    asked: &Asked<'_>,
 ) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
     let api: Api<Pod> = Api::namespaced(client.clone(), id.namespace.as_str());
     let params = ListParams::default().labels(&format!("{}={}", meta::RELEASE, id.name));
@@ -205,22 +213,43 @@ pub async fn pods(
         .iter()
         .partition(|pod| pod.labels().contains_key(meta::TASK));
     let mut of_jobs = Vec::new();
+    let mut secrets = Secrets {
+        client,
+        namespace: &id.namespace,
+        read: BTreeMap::new(),
+    };
     for pod in tasks {
         let Some(mut seen) = facts::job_pod(pod, boots, now) else {
             continue;
         };
-        if seen.terminal && seen.exit_code != Some(0) && seen.started {
-            seen.tail = log_tail(&api, &pod.name_any()).await;
-        }
-        if let Some(proof) = proof
-            && seen.terminal
-            && seen.exit_code == Some(0)
-        {
-            seen.proven = log_holds(&api, &pod.name_any(), proof).await;
+        if seen.terminal && seen.started && asked.of.contains(&seen.job) {
+            if seen.exit_code != Some(0) {
+                let log = log_tail(&api, &pod.name_any()).await;
+                let text = if log.trim().is_empty() { seen.tail } else { log };
+                // What this pod saw, whatever the spec refers to by now; before anything is cut, so that no half of a
+                // value is left.
+                let values = secrets_of(&mut secrets, pod).await;
+                let values: Vec<&str> = values.iter().map(ExposeSecret::expose_secret).collect();
+                seen.tail = last_chars(&redact(&text, &values), TAIL);
+            } else if let Some(proof) = asked.proof {
+                seen.proven = log_holds(&api, &pod.name_any(), proof).await;
+            }
+        } else {
+            // A message that nobody will tell.
+            seen.tail.clear();
         }
         of_jobs.push(seen);
     }
     Ok((of_jobs, processes.into_iter().map(facts::pod).collect()))
+}
+
+/// Of which Jobs more is wanted than their state.
+#[derive(Debug, Default)]
+pub struct Asked<'a> {
+    /// Those whose outcome is not yet booked and told.
+    pub of: BTreeSet<Uid>,
+    /// The text that the log of a success must hold.
+    pub proof: Option<&'a str>,
 }
 
 /// Whether a log holds a text, in its last 4 MiB; `None` when it cannot be had.
@@ -234,18 +263,46 @@ async fn log_holds(api: &Api<Pod>, name: &str, text: &str) -> Option<bool> {
     log.ok().map(|log| log.contains(text))
 }
 
-/// The end of a log; empty when it cannot be had (it is a courtesy, not a fact).
+/// The last lines of a log; empty when it cannot be had (it is a courtesy, not a fact).
 async fn log_tail(api: &Api<Pod>, name: &str) -> String {
     let params = LogParams {
         tail_lines: Some(40),
-        limit_bytes: Some(16 * 1024),
+        // The API server gives the first bytes of those lines: as many as lines that people can read may have.
+        limit_bytes: Some(256 * 1024),
         ..LogParams::default()
     };
-    let log = within(|| format!("read the log of pod {name}"), api.logs(name, &params))
+    within(|| format!("read the log of pod {name}"), api.logs(name, &params))
         .await
-        .unwrap_or_default();
-    let tail: Vec<char> = log.chars().rev().take(3500).collect();
-    tail.into_iter().rev().collect()
+        .unwrap_or_default()
+}
+
+/// Of a log, in characters.
+const TAIL: usize = 3500;
+
+fn last_chars(text: &str, count: usize) -> String {
+    let skipped = text.chars().count().saturating_sub(count);
+    text.chars().skip(skipped).collect()
+}
+
+/// The values of Secrets that a pod was given; those that are gone by now cannot be known.
+async fn secrets_of(secrets: &mut Secrets<'_>, pod: &Pod) -> Vec<SecretString> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let references = containers
+        .flat_map(|container| container.env.iter().flatten())
+        .filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
+    let mut values = Vec::new();
+    for reference in references {
+        let Ok(name) = reference.name.parse::<ObjectName>() else {
+            continue;
+        };
+        if let Ok(Some(secret)) = secrets.get(&name).await
+            && let Some(value) = secret.data.as_ref().and_then(|data| data.get(&reference.key))
+            && let Ok(text) = std::str::from_utf8(&value.0)
+        {
+            values.push(SecretString::from(text));
+        }
+    }
+    values
 }
 
 /// A lock, and whether its holder is over.

@@ -91,6 +91,11 @@ pub async fn act(
             let status = Map::from_iter([("values".to_owned(), json!(recorded(fingerprints)))]);
             conclude(context, observed, *revision, &status).await
         }
+        Step::Expose { revision, objects } => {
+            let text = render::store(objects).map_err(|error| ActError::TooLarge(error.to_string()))?;
+            let status = Map::from_iter([("exposure".to_owned(), json!(text))]);
+            conclude(context, observed, *revision, &status).await
+        }
         Step::Generate => Ok(generate::generate(context, id, observed).await?),
         Step::Prepare { objects } | Step::Apply { objects, .. } => {
             let revision = match step {

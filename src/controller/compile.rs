@@ -8,7 +8,7 @@ use std::{
 use crate::{
     api::{ReleaseSpec, source::SourceProblem},
     names::{CommitId, Namespace, ReleaseId},
-    source::{ObjectId, PathProblem, Provenance, ReadError, ReadLimits, Reader},
+    source::{MAX_COMMITS, ObjectId, PathProblem, Provenance, ReadError, ReadLimits, Reader},
     spec::{
         document::Problem,
         file::File,
@@ -93,6 +93,16 @@ impl Compiled {
     }
 }
 
+/// Of a release whose last change lies further back than is looked: a record that says less is better than no release.
+fn beyond(head: &CommitId) -> Provenance {
+    Provenance {
+        commit: head.clone(),
+        author: format!("not known: it did not change in the last {MAX_COMMITS} commits"),
+        committed_at: 0,
+        subject: String::new(),
+    }
+}
+
 /// Reads a commit.
 ///
 /// # Errors
@@ -120,7 +130,7 @@ pub fn compile(
         .releases
         .into_iter()
         .filter_map(|(id, release)| {
-            let provenance = changes.remove(&id)?;
+            let provenance = changes.remove(&id).unwrap_or_else(|| beyond(head));
             let merged = release.merged;
             let place = merged.place("");
             let path = merged

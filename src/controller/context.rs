@@ -96,8 +96,8 @@ pub struct Remembered {
     pub stage: Option<(Stage, Instant)>,
     /// The revision that is on its way, and since when.
     pub rolling: Option<(RevisionNumber, Instant)>,
-    /// Restarts that its pods had when verification began.
-    pub restarts_before: u32,
+    /// The revision whose verification began last, and the restarts that its pods had then.
+    pub restarts_before: Option<(RevisionNumber, u32)>,
     /// The generation of the last pass that settled.
     pub settled: Option<i64>,
     /// When the tag was last asked for, of which reference, and the digest it had; `None` when there was no answer.

@@ -22,6 +22,7 @@ use crate::{
     plan::{
         Observed,
         decide::lock_name,
+        ledger::EntryState,
         observed::{ImageSeen, JobPodSeen, LedgerSeen, LockSeen, PodSeen, Revision},
     },
     render::{self, Kind},
@@ -44,7 +45,9 @@ pub async fn look(
     let (architectures, boots) = nodes(context).await?;
     // After the ledger: what is absent now was absent when the ledger was read, or is gone since.
     let mut jobs = observe::jobs(client, &id).await?;
-    let (mut job_pods, pods) = pods(context, &id, boots, ledger.as_ref(), now).await?;
+    let open = revisions.current().filter(|current| current.outcome.is_none());
+    let open = open.map(|current| current.number.0);
+    let (mut job_pods, pods) = pods(context, &id, boots, ledger.as_ref(), open, now).await?;
     for job in &mut jobs {
         let waits = job.key.is_some() && job.resumed && !job.suspended && job.finished.is_none();
         if waits && !job_pods.iter().any(|pod| pod.job == job.uid) {
@@ -98,6 +101,11 @@ pub async fn look(
         database: references.database,
         fingerprints: references.fingerprints,
         fingerprints_for,
+        records: if ledger.is_none() {
+            revisions.records()
+        } else {
+            Vec::new()
+        },
         ledger,
         jobs,
         job_pods,
@@ -141,14 +149,23 @@ async fn pods(
     id: &ReleaseId,
     mut boots: BTreeMap<String, String>,
     ledger: Option<&LedgerSeen>,
+    open: Option<u64>,
     now: Timestamp,
 ) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
-    // The proof of the claim, not of the spec: a commit must not change what a running migration has to show.
-    let proof = ledger
-        .and_then(|seen| seen.ledger.claimed())
-        .and_then(|(_, entry)| entry.proof.as_deref());
+    let entries = ledger.iter().flat_map(|seen| seen.ledger.entries.values());
+    let asked = observe::Asked {
+        // Logs are read for what is still to be booked or told, not on each look for as long as the pod is kept.
+        of: entries
+            .filter(|entry| entry.state == EntryState::Claimed || Some(entry.revision) == open)
+            .map(|entry| entry.uid.clone())
+            .collect(),
+        // Of the claim, not of the spec: a commit must not change what a running migration has to show.
+        proof: ledger
+            .and_then(|seen| seen.ledger.claimed())
+            .and_then(|(_, entry)| entry.proof.as_deref()),
+    };
     loop {
-        let (of_jobs, pods) = observe::pods(&context.client, id, &boots, now, proof).await?;
+        let (of_jobs, pods) = observe::pods(&context.client, id, &boots, now, &asked).await?;
         if of_jobs.is_empty() {
             return Ok((of_jobs, pods));
         }
@@ -167,12 +184,9 @@ fn exposure(subject: &Subject, revisions: &observe::Revisions) -> Vec<render::Ob
         return Vec::new();
     };
     let matches = |revision: &&crate::plan::observed::Revision| revision.attempt == declared.attempt_hash;
-    let current = revisions.current().filter(|current| {
-        !matches!(
-            current.outcome,
-            Some(Outcome::Superseded | Outcome::RolloutFailed)
-        )
-    });
+    let current = revisions
+        .current()
+        .filter(|current| current.outcome != Some(Outcome::Superseded));
     let Some(revision) = current
         .filter(matches)
         .or_else(|| revisions.live().filter(matches))

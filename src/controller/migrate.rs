@@ -1,6 +1,8 @@
 //! The moves of a migration, one write each: the Job, the ledger, the lock. Every write is a create under a name that
 //! follows from the decision, or a compare-and-swap over what the decision saw.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::{
         batch::v1::Job,
@@ -24,7 +26,7 @@ use crate::{
         observe::ledger_name,
     },
     names::{ReleaseId, RevisionNumber, Uid},
-    plan::{Observed, decision::MigrationStep, ledger::Entry},
+    plan::{MigrationKey, Observed, decision::MigrationStep, ledger::Entry},
     render::{self, Kind, Object, ObjectKey},
     spec::Declared,
 };
@@ -60,6 +62,7 @@ pub async fn migrate(
         MigrationStep::Write { key, entry, over } => {
             Ok(write_ledger(context, id, key.as_str(), entry, over.as_deref()).await?)
         }
+        MigrationStep::Rebuild { entries } => Ok(rebuild_ledger(context, id, entries).await?),
         MigrationStep::TakeLock { lock, uid, job, over } => {
             Ok(take_lock(context, id, lock, uid, job, over.as_deref()).await?)
         }
@@ -67,6 +70,7 @@ pub async fn migrate(
             guard(context, subject, observed, job, uid).await?;
             Ok(suspend(context, id, job, uid, over, false).await?)
         }
+        MigrationStep::Withdraw { job, uid, over } => Ok(withdraw(context, id, job, uid, over).await?),
         MigrationStep::Suspend { job, uid, over } => Ok(suspend(context, id, job, uid, over, true).await?),
         MigrationStep::DeleteJob { job, uid, over } => {
             let key = ObjectKey {
@@ -156,15 +160,7 @@ async fn write_ledger(
     let attempted = || format!("write the ledger of {id}");
     match over {
         None => {
-            let map = ConfigMap {
-                metadata: ObjectMeta {
-                    name: Some(name),
-                    labels: Some([(meta::RELEASE.to_owned(), id.name.to_string())].into()),
-                    ..ObjectMeta::default()
-                },
-                data: Some([(key.to_owned(), text)].into()),
-                ..ConfigMap::default()
-            };
+            let map = ledger_map(id, [(key.to_owned(), text)].into());
             within(attempted, api.create(&PostParams::default(), &map)).await?;
         }
         Some(over) => {
@@ -174,6 +170,39 @@ async fn write_ledger(
         }
     }
     Ok(())
+}
+
+/// A ledger where there is none.
+async fn rebuild_ledger(
+    context: &Context,
+    id: &ReleaseId,
+    entries: &[(MigrationKey, Entry)],
+) -> Result<(), ClusterError> {
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let mut data = BTreeMap::new();
+    for (key, entry) in entries {
+        let text = serde_json::to_string(entry).map_err(|e| ClusterError::Unreadable(e.to_string()))?;
+        data.insert(key.as_str().to_owned(), text);
+    }
+    let map = ledger_map(id, data);
+    within(
+        || format!("make the ledger of {id} anew"),
+        api.create(&PostParams::default(), &map),
+    )
+    .await?;
+    Ok(())
+}
+
+fn ledger_map(id: &ReleaseId, data: BTreeMap<String, String>) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(ledger_name(id)),
+            labels: Some([(meta::RELEASE.to_owned(), id.name.to_string())].into()),
+            ..ObjectMeta::default()
+        },
+        data: Some(data),
+        ..ConfigMap::default()
+    }
 }
 
 async fn take_lock(
@@ -244,6 +273,28 @@ async fn suspend(
     let word = if suspend { "suspend" } else { "resume" };
     within(
         || format!("{word} Job {job} of {id}"),
+        api.patch(job, &PatchParams::default(), &patch),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Marks exactly the Job that was seen, which also takes its resourceVersion from everybody who would resume it.
+async fn withdraw(
+    context: &Context,
+    id: &ReleaseId,
+    job: &str,
+    uid: &Uid,
+    over: &str,
+) -> Result<(), ClusterError> {
+    let api: Api<Job> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let patch = Patch::Merge(json!({ "metadata": {
+        "uid": uid.as_str(),
+        "resourceVersion": over,
+        "annotations": { meta::WITHDRAWN: "true" },
+    } }));
+    within(
+        || format!("withdraw Job {job} of {id}"),
         api.patch(job, &PatchParams::default(), &patch),
     )
     .await?;

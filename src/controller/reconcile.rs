@@ -109,7 +109,8 @@ pub async fn reconcile(release: Arc<Meta>, context: Arc<Context>) -> Result<Acti
         }
         Err(error) if error.intent() == Intent::LookAgain => Ok(look_again(&context, &subject, &error).await),
         Err(error) => {
-            if error.intent() == Intent::Stall {
+            // What lasts is said, however passing its kind is.
+            if error.intent() == Intent::Stall || context.memory.get(&id).failures >= CONFLICTS {
                 tell_refusal(&context, &subject, &error).await;
             }
             Err(error)
@@ -258,8 +259,11 @@ fn remember(context: &Context, subject: &Subject, observed: &Observed, decision:
     context.memory.update(&subject.id, |memory| {
         if memory.stage.is_none_or(|(before, _)| before != stage) {
             memory.stage = Some((stage, Instant::now()));
-            if let Stage::Verifying(number) = stage {
-                memory.restarts_before = rollout::restarts(&observed.pods, number);
+            // Once for each revision: a restart makes its pods unready, and with that its verification begin anew.
+            if let Stage::Verifying(number) = stage
+                && memory.restarts_before.is_none_or(|(before, _)| before != number)
+            {
+                memory.restarts_before = Some((number, rollout::restarts(&observed.pods, number)));
             }
         }
         let rolling = match stage {

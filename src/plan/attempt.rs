@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    decide::{POLL, booked_entry, facts, idle, key_now, missing_sentence, schema_ahead, steady},
+    decide::{
+        POLL, booked_entry, facts, idle, key_now, missing_sentence, schema_ahead, steady,
+        steady_after_failure,
+    },
     decision::{Decision, MigrationStep, Phase, Stage, Step, Wait},
     history,
     ledger::{Entry, EntryState},
@@ -117,7 +120,7 @@ fn not_migrated(
         Some(live) => format!("{message}; {} keeps serving", live.version),
         None => message.clone(),
     };
-    let mut decision = steady(o, Some(declared)).saying(Phase::Failed("Migrating"), sentence);
+    let mut decision = steady_after_failure(o, declared).saying(Phase::Failed("Migrating"), sentence);
     if revision.outcome.is_none() {
         decision.steps.push(Step::Conclude {
             revision: revision.number,
@@ -133,7 +136,7 @@ fn not_migrated(
     decision
 }
 
-fn roll_out(
+pub(super) fn roll_out(
     o: &Observed,
     declared: &Declared,
     revision: &Revision,
@@ -167,6 +170,17 @@ fn roll_out(
         decision.wait = Wait::Again;
         decision
     };
+    // From when it was first complete: before that a database may be a moment late.
+    let before = o.restarts_before.filter(|(number, _)| *number == revision.number);
+    let restarts = before.map_or(0, |(_, before)| {
+        rollout::restarts(&o.pods, revision.number).saturating_sub(before)
+    });
+    if restarts > declared.verify_max_restarts {
+        return fail(format!(
+            "{restarts} restarts while it was verified, {} allowed",
+            declared.verify_max_restarts
+        ));
+    }
     match rollout::judge(&serve::deployments(o, wanted), &o.pods, revision.number) {
         Progress::Broken(why) => fail(why),
         Progress::Moving(how) => {
@@ -182,15 +196,6 @@ fn roll_out(
         }
         Progress::Complete => {
             let stage = Stage::Verifying(revision.number);
-            let verifying = matches!(o.stage, Some((seen, _)) if seen == stage);
-            let before = if verifying { o.restarts_before } else { u32::MAX };
-            let restarts = rollout::restarts(&o.pods, revision.number).saturating_sub(before);
-            if restarts > declared.verify_max_restarts {
-                return fail(format!(
-                    "{restarts} restarts while it was verified, {} allowed",
-                    declared.verify_max_restarts
-                ));
-            }
             let window = declared.verify_window.to_std();
             let passed = elapsed(o, stage);
             decision.report.stage = stage;
@@ -226,33 +231,38 @@ fn settled(
 ) -> Decision {
     let objects = serve::differing(o, wanted);
     let mut decision = as_live(o, revision);
-    if let Some(step) = serve::gated(gate, objects) {
-        if let Step::Apply { objects, .. } = &step
-            && o.seen_before
-        {
-            decision.report.repairs = objects.len();
-        }
-        decision.steps.push(step);
+    // Before it is applied: what is applied and not kept would be undone by the next rollback.
+    decision.steps.extend(serve::keep_exposure(revision, wanted));
+    if o.seen_before {
+        decision.report.repairs = objects.len();
+    }
+    decision.steps.extend(serve::gated(gate, objects));
+    if !decision.steps.is_empty() {
         decision.wait = Wait::Again;
         return decision;
     }
     if let Some(decision) = rotation::follow(o, declared, revision) {
         return decision;
     }
-    match rollout::judge(&serve::deployments(o, wanted), &o.pods, revision.number) {
+    match rollout::standing(&serve::deployments(o, wanted), &o.pods, revision.number) {
         Progress::Complete => {
             decision.steps = tidy(o, declared, revision, wanted);
-            if !decision.steps.is_empty() {
-                decision.wait = Wait::Again;
-            }
-            decision
         }
         Progress::Moving(how) | Progress::Broken(how) => {
+            // What git no longer exposes goes at once, however the pods are.
+            let unwanted = serve::unwanted(o, wanted).into_iter();
+            let exposing = unwanted.filter(|(key, _)| key.kind.exposes());
+            decision
+                .steps
+                .extend(exposing.map(|(key, uid)| Step::Delete { key, uid }));
             decision.report.message = format!("{}; {how}", decision.report.message);
             decision.report.details.push(("Degraded", how));
-            decision
         }
     }
+    if !decision.steps.is_empty() {
+        decision.wait = Wait::Again;
+    }
+    decision
 }
 
 /// The report on a revision that was verified.
@@ -276,6 +286,7 @@ pub(super) fn hold(o: &Observed, declared: &Declared, revision: &Revision) -> De
         if let Some(taken) = name_taken(o, &wanted) {
             return taken;
         }
+        decision.steps.extend(serve::keep_exposure(revision, &wanted));
         decision
             .steps
             .extend(serve::gated(gate, serve::differing(o, &wanted)));
@@ -290,6 +301,18 @@ fn forgotten(o: &Observed, revision: &Revision) -> bool {
         .migration
         .as_ref()
         .is_some_and(|migration| !known(&migration.key))
+}
+
+/// The ledger is gone, and revisions tell what it said.
+pub(super) fn rebuild_all(o: &Observed) -> Decision {
+    let message = "the record of migrations is gone, and is made anew from the revisions";
+    let mut decision = idle(o, Phase::Preparing, message.into());
+    let entries = o.records.clone();
+    decision
+        .steps
+        .push(Step::Migrate(MigrationStep::Rebuild { entries }));
+    decision.wait = Wait::Again;
+    decision
 }
 
 /// The ledger is gone, and a revision that was Live proves that its migration had been booked.
@@ -309,6 +332,7 @@ pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
             tries: 0,
             database: None,
             proof: None,
+            timeout: None,
             at: o.now,
             started: None,
             exit_code: None,

@@ -63,11 +63,7 @@ pub fn decide(o: &Observed) -> Decision {
             ),
         ),
         // Nothing is put back: it would come between the steps of the removal.
-        Declaration::Removing => idle(
-            o,
-            Phase::Waiting("Removing".into()),
-            "git removed it: exposure goes first, then what runs, then this object".into(),
-        ),
+        Declaration::Removing => removing(o),
         Declaration::Edited => steady(o, None).saying(
             Phase::Waiting("Drifted".into()),
             "somebody changed this object; it waits for its source to put it back, and nothing is done about it".into(),
@@ -80,7 +76,34 @@ pub fn decide(o: &Observed) -> Decision {
     decision
 }
 
+/// Git removed it. Only a migration that has the claim is brought to its end, which the removal waits for.
+fn removing(o: &Observed) -> Decision {
+    let message = "git removed it: exposure goes first, then what runs, then this object";
+    let decision = idle(o, Phase::Waiting("Removing".into()), message.into());
+    let Some(current) = &o.current else {
+        return decision;
+    };
+    match migration::unfinished(&facts_of_removed(o, current)) {
+        Some(Next::Step(step)) => Decision {
+            steps: vec![Step::Migrate(step)],
+            wait: Wait::Again,
+            ..decision
+        },
+        Some(Next::Wait { message: why, .. }) => {
+            let phase = decision.report.phase.clone();
+            decision
+                .saying(phase, format!("{message}; before that: {why}"))
+                .after(POLL)
+        }
+        Some(Next::Open(_) | Next::Failed { .. }) | None => decision,
+    }
+}
+
 fn valid(o: &Observed, declared: &Declared) -> Decision {
+    if o.ledger.is_none() && !o.records.is_empty() {
+        // Before anything rests on it: a key that is on record must not run again for want of a ledger.
+        return attempt::rebuild_all(o);
+    }
     if let Some(suspension) = &declared.suspend
         && suspension.until.is_none_or(|until| o.now < until)
     {
@@ -192,6 +215,29 @@ pub(super) fn facts<'a>(
     }
 }
 
+/// The facts about a migration of a release that declares nothing any more.
+fn facts_of_removed<'a>(o: &'a Observed, revision: &'a Revision) -> Facts<'a> {
+    Facts {
+        release: &o.id.name,
+        revision,
+        attempt: 0,
+        accept: None,
+        key_now: None,
+        database: (&DatabaseSeen::NotNeeded, String::new()),
+        // Of entries that do not say their own.
+        timeout: Duration::from_secs(1800),
+        retries: 0,
+        proof: None,
+        ledger: o.ledger.as_ref(),
+        history_lost: false,
+        jobs: &o.jobs,
+        pods: &o.job_pods,
+        lock: (&o.lock.0, &o.lock.1),
+        now: o.now,
+        superseded: true,
+    }
+}
+
 /// Whether something shows that a migration was booked once: a revision that was Live with one, one whose migration
 /// failed, or pods of a revision that is no more.
 fn had_ledger(o: &Observed) -> bool {
@@ -234,13 +280,13 @@ fn renew(o: &Observed, declared: &Declared) -> Decision {
         Err(decision) => return *decision,
     };
     if let Some(message) = platform_mismatch(o, &platforms) {
-        return steady(o, Some(declared))
+        return meanwhile(o, declared)
             .saying(Phase::Waiting("PlatformMismatch".into()), message)
             .after(POLL);
     }
     if o.database == DatabaseSeen::Unreadable || (declared.migrate.is_some() && !o.missing.is_empty()) {
         // The key of the migration names the database, so the revision waits for the reference to resolve.
-        return steady(o, Some(declared)).saying(Phase::Waiting("SecretMissing".into()), missing_sentence(o));
+        return meanwhile(o, declared).saying(Phase::Waiting("SecretMissing".into()), missing_sentence(o));
     }
     let migration = key_now(o, declared, &digest).map(|key| Migration {
         key,
@@ -296,13 +342,13 @@ fn image(o: &Observed, declared: &Declared) -> Result<(Digest, Vec<String>, Stri
         (_, ImagePick::Digest(digest)) => Ok((digest.clone(), Vec::new(), "declared".to_owned())),
         (ImageSeen::NotAsked, ImagePick::Tag(_)) => {
             let mut decision =
-                steady(o, Some(declared)).saying(Phase::Resolving, format!("looking for {reference}"));
+                meanwhile(o, declared).saying(Phase::Resolving, format!("looking for {reference}"));
             decision.steps.push(Step::AskRegistry);
             decision.wait = Wait::Again;
             Err(Box::new(decision))
         }
         (ImageSeen::Missing, ImagePick::Tag(_)) => Err(Box::new(
-            steady(o, Some(declared))
+            meanwhile(o, declared)
                 .saying(
                     Phase::Waiting("WaitingForImage".into()),
                     format!("{reference} does not exist yet; it goes on by itself when the image is pushed"),
@@ -310,7 +356,7 @@ fn image(o: &Observed, declared: &Declared) -> Result<(Digest, Vec<String>, Stri
                 .after(POLL),
         )),
         (ImageSeen::Failed { reason, message }, ImagePick::Tag(_)) => Err(Box::new(
-            steady(o, Some(declared))
+            meanwhile(o, declared)
                 .saying(
                     Phase::Waiting(reason.clone()),
                     format!("{reference} cannot be looked up: {message}"),
@@ -430,9 +476,14 @@ fn back_to(o: &Observed, declared: &Declared, current: Option<&Revision>, live: 
 
 /// The attempt that git declares has failed; the last Live revision runs, unless it shall be held.
 fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
-    if let Some(decision) = rotation::after_failure(o, declared, current) {
-        return decision;
-    }
+    rotation::after_failure(o, declared, current).unwrap_or_else(|| {
+        let decision = gone_back(o, declared, current);
+        rotation::soon_anew(o, declared, current, decision)
+    })
+}
+
+/// What runs in place of a failed attempt.
+fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
     let back = o
         .live
         .as_ref()
@@ -453,13 +504,16 @@ fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
     let Some(gate) = migration::booked(live, o.ledger.as_ref()) else {
         return attempt::rebuild_ledger(o, live);
     };
-    let wanted = serve::wanted_as_stored(o, live, Some(declared));
+    let wanted = serve::wanted_after(o, current, live, declared);
     if let Some(taken) = attempt::name_taken(o, &wanted) {
         return taken;
     }
-    let steps: Vec<Step> = serve::gated(gate, serve::differing(o, &wanted))
-        .into_iter()
-        .collect();
+    let mut steps: Vec<Step> = serve::keep_exposure(live, &wanted).into_iter().collect();
+    if !o.exposure.is_empty() {
+        // After that of the live one: it is by this that the change is still seen where this pass ends here.
+        steps.extend(serve::keep_exposure(current, &o.exposure));
+    }
+    steps.extend(serve::gated(gate, serve::differing(o, &wanted)));
     let sentence = rotation::held(current, live).unwrap_or_else(|| {
         format!(
             "{} failed ({}) and was rolled back: {} runs; git still declares {}",
@@ -477,7 +531,7 @@ fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
         decision.wait = Wait::Again;
         return decision;
     }
-    match rollout::judge(&serve::deployments(o, &wanted), &o.pods, live.number) {
+    match rollout::standing(&serve::deployments(o, &wanted), &o.pods, live.number) {
         Progress::Complete => {
             decision.steps = attempt::tidy(o, declared, live, &wanted);
             if !decision.steps.is_empty() {
@@ -539,24 +593,64 @@ pub(super) fn booked_entry(
 
 // === what runs meanwhile ===
 
+/// What goes on while the next revision waits for something: one that is on its way is still judged, ends well or is
+/// gone back from.
+fn meanwhile(o: &Observed, declared: &Declared) -> Decision {
+    let shown = |revision: &&Revision| {
+        serve::running_revisions(o)
+            .values()
+            .any(|number| *number == revision.number.0)
+    };
+    let moving = o
+        .current
+        .as_ref()
+        .filter(|current| current.outcome.is_none())
+        .filter(shown);
+    if let Some(current) = moving
+        && let Some(gate) = migration::booked(current, o.ledger.as_ref())
+    {
+        let wanted = serve::wanted_as_stored(o, current, None);
+        if serve::foreign(o, &wanted).is_none() {
+            return attempt::roll_out(o, declared, current, &wanted, gate);
+        }
+    }
+    steady(o, Some(declared))
+}
+
 /// Keeps what runs as it is, whatever is declared: puts back what others changed, begins nothing.
 pub(super) fn steady(o: &Observed, declared: Option<&Declared>) -> Decision {
+    let serving = serving(o, declared);
+    // Replicas of a spec that is not yet this revision's are not this revision's.
+    let followed = declared.filter(|declared| serving.is_some_and(|serving| matches(o, declared, serving)));
+    kept(o, serving, followed)
+}
+
+/// The same where the declared attempt has failed before anything of it ran: what a commit says of replicas and rollouts
+/// is meant for what serves.
+pub(super) fn steady_after_failure(o: &Observed, declared: &Declared) -> Decision {
+    kept(o, serving(o, Some(declared)), Some(declared))
+}
+
+/// The revision whose objects are to be there now.
+fn serving<'a>(o: &'a Observed, declared: Option<&Declared>) -> Option<&'a Revision> {
     let running = serve::running_revisions(o);
     let shown = |revision: &&Revision| running.values().any(|number| *number == revision.number.0);
     let whole = |revision: &Revision| running.values().all(|number| *number == revision.number.0);
-    let serving = o
-        .current
+    let holds = declared.is_none_or(|declared| declared.on_failure == OnFailure::Hold);
+    o.current
         .as_ref()
         .filter(shown)
-        // One that failed is held where it is whole, and on its way back where it is not.
-        .filter(|current| current.outcome.is_none() || o.live.is_none() || whole(current))
-        .or(o.live.as_ref());
+        // One that failed is gone back from; or it is held, where it is whole.
+        .filter(|current| current.outcome.is_none() || o.live.is_none() || (holds && whole(current)))
+        .or(o.live.as_ref())
+}
+
+fn kept(o: &Observed, serving: Option<&Revision>, followed: Option<&Declared>) -> Decision {
     let mut decision = idle(o, Phase::Pending, String::new());
     if let Some(revision) = serving
         && let Some(gate) = migration::booked(revision, o.ledger.as_ref())
     {
-        // Replicas of a spec that is not yet this revision's are not this revision's.
-        let wanted = serve::wanted_as_stored(o, revision, declared.filter(|d| matches(o, d, revision)));
+        let wanted = serve::wanted_as_stored(o, revision, followed);
         if serve::foreign(o, &wanted).is_none() {
             let objects = serve::differing(o, &wanted);
             decision.report.repairs = objects.len();

@@ -51,6 +51,13 @@ pub enum Step {
         /// The fingerprints.
         fingerprints: Fingerprints,
     },
+    /// Keep what exposes a revision beside it, since git has changed that without a new attempt.
+    Expose {
+        /// Which.
+        revision: RevisionNumber,
+        /// What exposes it from now on.
+        objects: Vec<Object>,
+    },
     /// Make the generated values that do not exist yet.
     Generate,
     /// Apply objects that need no gate: nothing in them runs.
@@ -99,6 +106,11 @@ pub enum MigrationStep {
         /// The ledger that the decision saw; `None` creates it.
         over: Option<String>,
     },
+    /// Make the ledger, which is gone, anew from what revisions have on record.
+    Rebuild {
+        /// The migrations that are known.
+        entries: Vec<(MigrationKey, Entry)>,
+    },
     /// Take the lock for a claimed Job.
     TakeLock {
         /// The lock.
@@ -112,6 +124,15 @@ pub enum MigrationStep {
     },
     /// Let the claimed Job run.
     Resume {
+        /// Its name.
+        job: String,
+        /// Its UID.
+        uid: Uid,
+        /// The Job that the decision saw.
+        over: String,
+    },
+    /// Mark a suspended Job, so that nobody resumes it any more.
+    Withdraw {
         /// Its name.
         job: String,
         /// Its UID.
@@ -153,8 +174,10 @@ impl MigrationStep {
         match self {
             Self::CreateJob { .. } => "create",
             Self::Write { .. } => "write",
+            Self::Rebuild { .. } => "rebuild",
             Self::TakeLock { .. } => "lock",
             Self::Resume { .. } => "resume",
+            Self::Withdraw { .. } => "withdraw",
             Self::Suspend { .. } => "suspend",
             Self::DeleteJob { .. } => "delete",
             Self::FreeLock { .. } => "free",

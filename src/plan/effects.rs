@@ -244,6 +244,7 @@ fn restarted(declared: &Declared) -> Observed {
         unschedulable: None,
         last_end: None,
     }];
+    o.restarts_before = Some((RevisionNumber(2), 0));
     o
 }
 

@@ -110,6 +110,8 @@ pub enum EntryState {
     Failed,
     /// It may have run, in part or whole. Never retried by itself.
     Unknown,
+    /// It never ran: its Job was taken back before it was let run. Another one may be made.
+    Withdrawn,
     /// Its outcome was unknown, and a commit declared it done.
     Accepted,
 }
@@ -122,6 +124,9 @@ pub struct Entry {
     pub state: EntryState,
     /// The Job's name.
     pub job: String,
+    /// How many seconds its container may run, as the spec said when it was claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
     /// The Job's UID: the claim.
     pub uid: Uid,
     /// Which Job of this key it is, from 1.
@@ -306,6 +311,7 @@ mod tests {
             tries: 1,
             database: Some("db".into()),
             proof: None,
+            timeout: None,
             at: Timestamp::UNIX_EPOCH,
             started: Some(Started {
                 node: "node1".into(),

@@ -168,6 +168,7 @@ pub fn gate(facts: &Facts<'_>) -> Next {
                     ..entry.clone()
                 },
             ),
+            EntryState::Withdrawn => anew(facts, migration, entry),
             EntryState::Failed => Next::Failed {
                 entry: Some(Box::new(entry.clone())),
                 message: format!("migration {key} failed: {}", entry.note),
@@ -239,7 +240,11 @@ fn abandoned<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a JobSeen> {
             let mut entries = ledger.iter().flat_map(|seen| seen.ledger.entries.values());
             match entries.find(|entry| entry.uid == job.uid) {
                 None => ledger.is_some() && job.suspended && !job.resumed,
-                Some(entry) => entry.state == EntryState::Unknown,
+                Some(entry) => match entry.state {
+                    EntryState::Unknown => true,
+                    EntryState::Withdrawn => job.suspended && !job.resumed,
+                    _ => false,
+                },
             }
         })
 }
@@ -269,6 +274,30 @@ fn again(facts: &Facts<'_>, migration: &Migration, entry: &Entry) -> Next {
         entry.run.saturating_add(1),
         entry.tries.saturating_add(1),
     )
+}
+
+/// It was taken back before it ran. Another Job of it is made once the one that was taken back is gone.
+fn anew(facts: &Facts<'_>, migration: &Migration, entry: &Entry) -> Next {
+    match facts.jobs.iter().find(|job| job.uid == entry.uid) {
+        None => start(facts, migration, entry.run.saturating_add(1), entry.tries.max(1)),
+        Some(job) if job.resumed || !job.suspended || job.finished.is_some() => {
+            let note = format!("Job {} was taken back, and then resumed by hand", job.name);
+            write(
+                facts,
+                &migration.key,
+                Entry {
+                    state: EntryState::Unknown,
+                    note,
+                    ..entry.clone()
+                },
+            )
+        }
+        Some(job) if job.deleting => Next::Wait {
+            reason: "JobDeleting",
+            message: format!("Job {}, which was taken back, is being deleted", job.name),
+        },
+        Some(job) => Next::Step(delete(job)),
+    }
 }
 
 /// No outcome and no claim yet: create the Job, then claim it.
@@ -308,6 +337,7 @@ fn start(facts: &Facts<'_>, migration: &Migration, run: u32, tries: u32) -> Next
                 run,
                 tries,
                 proof: facts.proof.map(str::to_owned),
+                timeout: Some(facts.timeout.as_secs()),
                 job: name.clone(),
                 uid: job.uid.clone(),
                 ..blank(facts, migration)
@@ -388,7 +418,13 @@ fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
                 None => return database_unreadable(key),
                 Some(true) => {}
                 Some(false) => {
-                    let note = "the database that the release names changed while it ran".to_owned();
+                    let note = match facts.database.0 {
+                        DatabaseSeen::NotNeeded => {
+                            "a newer commit names no database, so nobody can tell whether it ran on its own"
+                        }
+                        _ => "the database that the release names changed while it ran",
+                    };
+                    let note = note.to_owned();
                     return book(EntryState::Unknown, exit_code, note);
                 }
             }
@@ -435,15 +471,38 @@ fn suspended_again(
 }
 
 fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &JobSeen) -> Next {
+    // Marked first and booked then: from the mark on nobody resumes it, whatever was read before, so that it is known
+    // not to have run. A Job that is merely gone tells nothing.
+    let withdrawn = job.withdrawn;
+    #[cfg(test)]
+    let withdrawn = withdrawn || (facts.superseded && mutant::is(Mutant::UnmarkedWithdrawal));
+    if withdrawn {
+        return write(
+            facts,
+            key,
+            Entry {
+                state: EntryState::Withdrawn,
+                note: format!("Job {} was taken back before it ran", job.name),
+                at: facts.now,
+                ..entry.clone()
+            },
+        );
+    }
+    let withdraw = || {
+        Next::Step(MigrationStep::Withdraw {
+            job: job.name.clone(),
+            uid: job.uid.clone(),
+            over: job.resource_version.clone(),
+        })
+    };
+    if facts.superseded {
+        return withdraw();
+    }
     match same_database(facts, entry) {
         None => return database_unreadable(key),
         Some(true) => {}
-        // It would run on another database than it was made for. It never ran, and once it is gone it never will.
-        Some(false) => return Next::Step(delete(job)),
-    }
-    // Git took it back before it ran. Once its Job is gone, as it was seen, it never will.
-    if facts.superseded {
-        return Next::Step(delete(job));
+        // It would run on another database than it was made for.
+        Some(false) => return withdraw(),
     }
     // What is left of earlier migrations holds the lock, or would run beside this one on another database.
     if let Some(step) = abandoned(facts).map(delete).next() {
@@ -553,11 +612,13 @@ fn watch(
                 },
             );
         }
+        // Its own: a newer commit must not end it.
+        let timeout = entry.timeout.map_or(facts.timeout, Duration::from_secs);
         return match pod.running_for {
-            Some(time) if time > facts.timeout => book(
+            Some(time) if time > timeout => book(
                 EntryState::Unknown,
                 None,
-                format!("it ran longer than its timeout of {} s", facts.timeout.as_secs()),
+                format!("it ran longer than its timeout of {} s", timeout.as_secs()),
             ),
             _ => Next::Wait {
                 reason: "Running",
@@ -677,6 +738,7 @@ fn blank(facts: &Facts<'_>, migration: &Migration) -> Entry {
             DatabaseSeen::NotNeeded | DatabaseSeen::Unreadable => None,
         },
         proof: None,
+        timeout: None,
         attempt: facts.attempt,
         revision: facts.revision.number.0,
         digest: facts.revision.digest.to_string(),

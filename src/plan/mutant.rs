@@ -13,6 +13,8 @@ pub enum Mutant {
     ResumeWithoutClaim,
     /// A lock is taken from whoever holds it, and pods of earlier migrations are not waited for.
     LockIgnored,
+    /// A Job is booked as taken back without the mark that keeps it from being resumed.
+    UnmarkedWithdrawal,
 }
 
 thread_local! {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     decision::Stage,
-    ledger::{Ledger, MigrationKey},
+    ledger::{Entry, Ledger, MigrationKey},
 };
 use crate::{
     api::revision::Outcome,
@@ -61,6 +61,8 @@ pub struct Observed {
     pub fingerprints_for: Duration,
     /// The ledger and its resourceVersion; `None` when there is no such ConfigMap.
     pub ledger: Option<LedgerSeen>,
+    /// The migrations that revisions have on record: what a ledger that is gone is made of anew.
+    pub records: Vec<(MigrationKey, Entry)>,
     /// Jobs of this release.
     pub jobs: Vec<JobSeen>,
     /// Pods of those Jobs.
@@ -81,8 +83,8 @@ pub struct Observed {
     /// The revision that is being rolled out or verified, and for how long: this clock is not wound up again when
     /// pods become unready while they are watched.
     pub rolling: Option<(RevisionNumber, Duration)>,
-    /// Restarts that the pods of that revision had when its verification began.
-    pub restarts_before: u32,
+    /// The revision whose verification began last, and the restarts that its pods had then.
+    pub restarts_before: Option<(RevisionNumber, u32)>,
 }
 
 /// What is declared.
@@ -226,6 +228,8 @@ pub struct JobSeen {
     pub suspended: bool,
     /// Whether it has ever been resumed (`status.startTime`, or pods were counted).
     pub resumed: bool,
+    /// Whether it was taken back while it was suspended; such a Job is never resumed.
+    pub withdrawn: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Its terminal condition.

@@ -51,6 +51,19 @@ pub fn judge(deployments: &[&LiveObject], pods: &[PodSeen], revision: RevisionNu
     }
 }
 
+/// Judges what was rolled out before: its pods live for months and may restart now and then, which is no fault of a
+/// Deployment that is complete.
+#[must_use]
+pub fn standing(deployments: &[&LiveObject], pods: &[PodSeen], revision: RevisionNumber) -> Progress {
+    if deployments
+        .iter()
+        .all(|deployment| moving(&deployment.value).is_none())
+    {
+        return Progress::Complete;
+    }
+    judge(deployments, pods, revision)
+}
+
 /// Restarts of the pods of a revision, for verification.
 #[must_use]
 pub fn restarts(pods: &[PodSeen], revision: RevisionNumber) -> u32 {
@@ -221,6 +234,24 @@ mod tests {
         assert!(matches!(
             judge(&[&moving], &[old], RevisionNumber(2)),
             Progress::Moving(_)
+        ));
+    }
+
+    #[test]
+    fn pods_that_restarted_in_the_course_of_months_do_not_make_what_is_complete_a_failure() {
+        let old = PodSeen {
+            restarts: 3,
+            ..pod(2)
+        };
+        let complete = deployment(2, 2, [2, 2, 2, 2]);
+        assert_eq!(
+            standing(&[&complete], std::slice::from_ref(&old), RevisionNumber(2)),
+            Progress::Complete
+        );
+        let lacking = deployment(2, 2, [2, 2, 2, 1]);
+        assert!(matches!(
+            standing(&[&lacking], &[old], RevisionNumber(2)),
+            Progress::Broken(_)
         ));
     }
 

@@ -54,7 +54,7 @@ pub fn change(revision: &Revision, now: &Fingerprints) -> Change {
 pub(super) fn follow(o: &Observed, declared: &Declared, revision: &Revision) -> Option<Decision> {
     let now = o.fingerprints.as_ref()?;
     match change(revision, now) {
-        Change::Same => None,
+        Change::Same => complete(o, revision, now),
         // From here on there is something to compare with; pods may have older values, which nobody can know.
         Change::Incomparable if now.values.is_empty() => None,
         Change::Incomparable => {
@@ -75,13 +75,38 @@ pub(super) fn follow(o: &Observed, declared: &Declared, revision: &Revision) -> 
     }
 }
 
+/// Records the values of references that did not resolve when the revision was made: what is not known is not followed.
+fn complete(o: &Observed, revision: &Revision, now: &Fingerprints) -> Option<Decision> {
+    let mut fingerprints = revision.fingerprints.clone()?;
+    let known = fingerprints.values.len();
+    for (reference, value) in &now.values {
+        fingerprints
+            .values
+            .entry(reference.clone())
+            .or_insert_with(|| value.clone());
+    }
+    if fingerprints.values.len() == known {
+        return None;
+    }
+    let mut decision = attempt::as_live(o, revision);
+    decision.steps.push(Step::Record {
+        revision: revision.number,
+        fingerprints,
+    });
+    decision.wait = Wait::Again;
+    Some(decision)
+}
+
 /// What is to be done about an attempt that failed, now that its secrets are others; `None` when they are the same.
 pub(super) fn after_failure(o: &Observed, declared: &Declared, failed: &Revision) -> Option<Decision> {
     let now = o.fingerprints.as_ref()?;
     let Change::Changed(references) = change(failed, now) else {
         return None;
     };
-    if declared.on_secret_change == OnSecretChange::Ignore || !o.missing.is_empty() {
+    if declared.on_secret_change == OnSecretChange::Ignore
+        || !o.missing.is_empty()
+        || o.fingerprints_for < DEBOUNCE
+    {
         return None;
     }
     if let Some(live) = &o.live
@@ -92,6 +117,36 @@ pub(super) fn after_failure(o: &Observed, declared: &Declared, failed: &Revision
         return Some(attempt::advance(o, declared, live));
     }
     Some(roll(o, declared, failed, &references))
+}
+
+/// Says of a failed attempt that it is tried anew in a moment, since its secrets are others; and looks again then.
+pub(super) fn soon_anew(
+    o: &Observed,
+    declared: &Declared,
+    failed: &Revision,
+    decision: Decision,
+) -> Decision {
+    let change = o.fingerprints.as_ref().map(|now| change(failed, now));
+    let Some(Change::Changed(references)) = change else {
+        return decision;
+    };
+    if declared.on_secret_change == OnSecretChange::Ignore
+        || !o.missing.is_empty()
+        || o.fingerprints_for >= DEBOUNCE
+    {
+        return decision;
+    }
+    let message = format!(
+        "{}; {}: it is tried anew when they have been the same for {} s",
+        decision.report.message,
+        cause(declared, &references),
+        DEBOUNCE.as_secs()
+    );
+    let phase = decision.report.phase.clone();
+    let left = DEBOUNCE.saturating_sub(o.fingerprints_for);
+    decision
+        .saying(phase, message)
+        .after(left.max(Duration::from_secs(1)))
 }
 
 /// Whether a failed revision differs from the one that serves by its secrets alone; then the sentence about it.

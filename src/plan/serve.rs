@@ -5,27 +5,28 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
+    decision::Step,
     migration::Migrated,
     observed::{LiveObject, Observed, Revision},
 };
 use crate::{
     api::{GROUP, meta},
     names::{ProcessName, Uid},
-    render::{self, Kind, Object, ObjectKey, Ownership, drift, ours, with_replicas},
+    render::{self, Kind, Object, ObjectKey, Ownership, drift, ours, with_policy, with_replicas},
     spec::Declared,
 };
 
 /// An object with the resourceVersion that was seen of it.
 pub type Write = (Object, Option<String>);
 
-/// The objects of a revision with what git may change without an attempt: replicas and exposure.
+/// The objects of a revision with what git may change without an attempt: replicas, rollout policy and exposure.
 #[must_use]
 pub fn wanted(o: &Observed, revision: &Revision, declared: Option<&Declared>) -> Vec<Object> {
     let mut objects: Vec<Object> = revision
         .objects
         .iter()
-        .filter(|object| o.exposure.is_empty() || runs(object))
-        .map(|object| scaled(o, object, declared))
+        .filter(|object| o.exposure.is_empty() || !object.exposes())
+        .map(|object| followed(o, object, declared))
         .chain(o.exposure.iter().cloned())
         .map(|object| owned(o, object))
         .collect();
@@ -33,17 +34,78 @@ pub fn wanted(o: &Observed, revision: &Revision, declared: Option<&Declared>) ->
     objects
 }
 
-/// The objects of a revision that git no longer, or not yet, means: its own exposure, the declared replicas where
-/// something valid is declared.
+/// The objects of a revision that git no longer, or not yet, means: its own exposure, the declared replicas and rollout
+/// policy where something valid is declared.
 #[must_use]
 pub fn wanted_as_stored(o: &Observed, revision: &Revision, declared: Option<&Declared>) -> Vec<Object> {
     let mut objects: Vec<Object> = revision
         .objects
         .iter()
-        .map(|object| owned(o, scaled(o, object, declared)))
+        .map(|object| owned(o, followed(o, object, declared)))
         .collect();
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     objects
+}
+
+/// The objects of `live` while `failed`, which git still declares, was rolled back. What exposes them is that of `live`
+/// too, but for what git has changed since `failed` was made: such a commit makes no attempt, and is applied to what runs.
+#[must_use]
+pub fn wanted_after(o: &Observed, failed: &Revision, live: &Revision, declared: &Declared) -> Vec<Object> {
+    let as_stored = wanted_as_stored(o, live, Some(declared));
+    if o.exposure.is_empty() {
+        return as_stored;
+    }
+    let of_failed = |key: &ObjectKey| failed.objects.iter().find(|object| object.key == *key);
+    let now = |key: &ObjectKey| o.exposure.iter().find(|object| object.key == *key);
+    let changed = |key: &ObjectKey| !same_but_owner(of_failed(key), now(key));
+    let mut objects: Vec<Object> = as_stored
+        .into_iter()
+        .filter(|object| !object.exposes() || !changed(&object.key))
+        .collect();
+    let added = o.exposure.iter().filter(|object| changed(&object.key)).cloned();
+    objects.extend(added.map(|object| owned(o, object)));
+    objects.sort_by(|a, b| a.key.cmp(&b.key));
+    objects
+}
+
+/// The step that keeps beside a revision what exposes it now, where it was made with something else: a rollback to it,
+/// or a wait for the next version, must not bring that back.
+#[must_use]
+pub fn keep_exposure(revision: &Revision, wanted: &[Object]) -> Option<Step> {
+    let exposing = |objects: &[Object]| -> Vec<Object> {
+        let mut objects: Vec<Object> = objects
+            .iter()
+            .filter(|object| object.exposes())
+            .cloned()
+            .collect();
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        objects
+    };
+    let (own, now) = (exposing(&revision.objects), exposing(wanted));
+    let same = own.len() == now.len()
+        && own
+            .iter()
+            .zip(&now)
+            .all(|(own, now)| own.key == now.key && same_but_owner(Some(own), Some(now)));
+    (!same).then(|| Step::Expose {
+        revision: revision.number,
+        objects: now,
+    })
+}
+
+/// Whether two renderings of one object say the same, whoever owns it; the hash of what was rendered covers the owner.
+fn same_but_owner(one: Option<&Object>, other: Option<&Object>) -> bool {
+    let bare = |object: &Object| {
+        let mut value = object.value.clone();
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("ownerReferences");
+            if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+                annotations.remove(meta::RENDERED);
+            }
+        }
+        value
+    };
+    one.map(bare) == other.map(bare)
 }
 
 /// The object with the owner of now. A revision outlives its `Release`: an owner that is gone would have Kubernetes
@@ -80,14 +142,9 @@ fn stray_owner(wanted: &Object, live: &LiveObject) -> bool {
     owners(&live.value).iter().any(|owner| !wanted.contains(owner))
 }
 
-/// Whether the object carries or identifies pods; the others expose or guard them.
-#[must_use]
-pub fn runs(object: &Object) -> bool {
-    matches!(object.key.kind, Kind::Deployment | Kind::ServiceAccount)
-}
-
-/// The declared number of pods; where nothing valid is declared, the number that runs.
-fn scaled(o: &Observed, object: &Object, declared: Option<&Declared>) -> Object {
+/// The object with the declared number of pods and the declared policy of its rollouts; where nothing valid is declared,
+/// with what runs.
+fn followed(o: &Observed, object: &Object, declared: Option<&Declared>) -> Object {
     if object.key.kind != Kind::Deployment {
         return object.clone();
     }
@@ -106,7 +163,19 @@ fn scaled(o: &Observed, object: &Object, declared: Option<&Declared>) -> Object 
             .and_then(Value::as_u64)
             .and_then(|n| u32::try_from(n).ok()),
     };
-    replicas.map_or_else(|| object.clone(), |replicas| with_replicas(object, replicas))
+    let mut object = replicas.map_or_else(|| object.clone(), |replicas| with_replicas(object, replicas));
+    if let Some(declared) = declared {
+        return with_policy(object, &declared.rollout);
+    }
+    let live = o.objects.get(&object.key).map(|live| &live.value["spec"]);
+    if let (Some(live), Some(spec)) = (live, object.value.get_mut("spec").and_then(Value::as_object_mut)) {
+        for field in render::POLICY {
+            if let Some(value) = live.get(field) {
+                spec.insert(field.to_owned(), value.clone());
+            }
+        }
+    }
+    object
 }
 
 /// The wanted objects that are absent or differ.
@@ -158,8 +227,8 @@ pub fn deployments<'a>(o: &'a Observed, wanted: &[Object]) -> Vec<&'a LiveObject
 
 /// Objects whose writes need the gate, and those that need none (identity and exposure of pods that run).
 #[must_use]
-pub fn gated(gate: Migrated, objects: Vec<Write>) -> Option<super::Step> {
-    (!objects.is_empty()).then_some(super::Step::Apply { gate, objects })
+pub fn gated(gate: Migrated, objects: Vec<Write>) -> Option<Step> {
+    (!objects.is_empty()).then_some(Step::Apply { gate, objects })
 }
 
 /// The revision that the Deployments in the cluster carry, by process.

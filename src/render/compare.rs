@@ -88,6 +88,8 @@ fn compare_maps(
     for (name, desired) in desired {
         path.field(name, |path| match live.get(name) {
             Some(live) => compare(path, desired, live, found),
+            // The API server leaves it out where it is 0.
+            None if name == "minReadySeconds" && *desired == 0 => {}
             None => found.push(path.text.clone()),
         });
     }

@@ -28,18 +28,12 @@ const STARTUP_PERIOD_SECONDS: u32 = 2;
 
 /// The Deployment of `process`.
 pub(super) fn deployment(input: &Input<'_>, name: &ProcessName, process: &ProcessSpec) -> Object {
-    let rollout = &input.declared.rollout;
     let selector = metadata::selector(input, name);
     let mut labels = metadata::labels(input);
     labels.extend(selector.clone());
-    let min_ready = rollout.min_ready.as_secs();
-    let body = json!({ "spec": {
+    let spec = json!({
         "replicas": process.replicas,
         "selector": { "matchLabels": selector },
-        "strategy": strategy(rollout),
-        "minReadySeconds": Some(min_ready).filter(|seconds| *seconds > 0),
-        // The API server wants more than minReadySeconds. The deadline itself is judged by the controller.
-        "progressDeadlineSeconds": rollout.deadline.as_secs().max(min_ready.saturating_add(1)),
         "revisionHistoryLimit": OLD_REPLICA_SETS,
         "template": {
             "metadata": {
@@ -49,8 +43,24 @@ pub(super) fn deployment(input: &Input<'_>, name: &ProcessName, process: &Proces
             },
             "spec": pod_spec(input, name, process),
         },
-    } });
-    object(input, name, body)
+    });
+    let spec = metadata::merged(spec, policy(&input.declared.rollout));
+    object(input, name, json!({ "spec": spec }))
+}
+
+/// The fields of a Deployment's spec that [`policy`] gives.
+pub const POLICY: [&str; 3] = ["strategy", "minReadySeconds", "progressDeadlineSeconds"];
+
+/// How a Deployment goes from one template to the next: the fields of its spec that restart nothing when they change.
+pub(super) fn policy(rollout: &RolloutSpec) -> Value {
+    let min_ready = rollout.min_ready.as_secs();
+    json!({
+        "strategy": strategy(rollout),
+        // Also where it is 0: left out, one that was more would stay.
+        "minReadySeconds": min_ready,
+        // The API server wants more than minReadySeconds. The deadline itself is judged by the controller.
+        "progressDeadlineSeconds": rollout.deadline.as_secs().max(min_ready.saturating_add(1)),
+    })
 }
 
 fn object(input: &Input<'_>, name: &ProcessName, body: Value) -> Object {
@@ -362,7 +372,7 @@ mod tests {
     fn times_are_always_ones_that_the_api_server_takes() {
         let mut fixture = Fixture::web();
         fixture.declared.rollout.min_ready = Duration::from_secs(0);
-        assert_eq!(web(&fixture)["spec"].get("minReadySeconds"), None);
+        assert_eq!(web(&fixture)["spec"]["minReadySeconds"], 0);
         fixture.declared.rollout.min_ready = Duration::from_secs(600);
         fixture.declared.rollout.deadline = Duration::from_secs(60);
         assert_eq!(web(&fixture)["spec"]["progressDeadlineSeconds"], 601);

@@ -37,12 +37,13 @@ mod stored;
 mod surroundings;
 
 pub use compare::drift;
+pub use deployment::POLICY;
 pub use env::env;
 pub use job::{job_name, migrate_guard, migrate_job};
 pub use metadata::owner_references;
 pub use object::{Kind, Object, ObjectKey};
 pub use ownership::{Ownership, object_annotation, ours};
-pub use stored::{NotStored, Split, TooLarge, exposure, restore, store, with_replicas};
+pub use stored::{NotStored, TooLarge, restore, store, with_policy, with_replicas};
 
 /// Everything that the objects of a release depend on.
 #[derive(Debug, Clone, Copy)]

@@ -35,6 +35,15 @@ impl Kind {
         }
     }
 
+    /// Whether objects of this kind expose or guard pods.
+    #[must_use]
+    pub const fn exposes(self) -> bool {
+        match self {
+            Self::Service | Self::PodDisruptionBudget | Self::Ingress => true,
+            Self::ServiceAccount | Self::Deployment | Self::Job => false,
+        }
+    }
+
     /// The name in `kind:`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -72,4 +81,13 @@ pub struct Object {
     pub key: ObjectKey,
     /// The whole object, with `apiVersion`, `kind` and `metadata`.
     pub value: Value,
+}
+
+impl Object {
+    /// Whether it exposes or guards pods (Service, budget, Ingress) and may follow a commit without a new attempt. The
+    /// others are what pods run as and are made by.
+    #[must_use]
+    pub const fn exposes(&self) -> bool {
+        self.key.kind.exposes()
+    }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Kind, Object, ObjectKey};
+use super::{Kind, Object, ObjectKey, deployment};
+use crate::spec::declared::RolloutSpec;
 
 /// As much as a revision's field `objects` holds.
 const MAX_BYTES: usize = 262_144;
@@ -69,23 +70,16 @@ pub fn with_replicas(object: &Object, replicas: u32) -> Object {
     object
 }
 
-/// The objects of a release in two parts, each in order of application.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Split<'a> {
-    /// What pods run as and are made by: written only when the migration is booked.
-    pub pods: Vec<&'a Object>,
-    /// What exposes and protects them: may follow a commit without a new attempt.
-    pub exposing: Vec<&'a Object>,
-}
-
-/// Splits the objects of a release.
+/// The object with what this rollout policy says of how it goes from one template to the next. Only a Deployment has it.
 #[must_use]
-pub fn exposure(objects: &[Object]) -> Split<'_> {
-    let (pods, exposing) = objects.iter().partition(|object| match object.key.kind {
-        Kind::ServiceAccount | Kind::Deployment | Kind::Job => true,
-        Kind::Service | Kind::PodDisruptionBudget | Kind::Ingress => false,
-    });
-    Split { pods, exposing }
+pub fn with_policy(mut object: Object, rollout: &RolloutSpec) -> Object {
+    if object.key.kind == Kind::Deployment
+        && let (Some(Value::Object(spec)), Value::Object(policy)) =
+            (object.value.get_mut("spec"), deployment::policy(rollout))
+    {
+        spec.extend(policy);
+    }
+    object
 }
 
 #[cfg(test)]
@@ -138,16 +132,21 @@ mod tests {
     }
 
     #[test]
-    fn pods_and_what_exposes_them_are_told_apart() {
-        let mut fixture = Fixture::web();
-        fixture.expose("billing.acme.com");
-        let objects = render(&fixture.input());
-        let kinds = |objects: Vec<&Object>| objects.iter().map(|o| o.key.kind).collect::<Vec<_>>();
-        let Split { pods, exposing } = exposure(&objects);
-        assert_eq!(kinds(pods), [Kind::ServiceAccount, Kind::Deployment]);
-        assert_eq!(
-            kinds(exposing),
-            [Kind::Service, Kind::PodDisruptionBudget, Kind::Ingress]
-        );
+    fn another_policy_changes_no_template() {
+        let mut rollout = Fixture::web().declared.rollout;
+        rollout.surge = "50%".into();
+        rollout.min_ready = crate::api::Duration::from_secs(0);
+        for object in render(&Fixture::web().input()) {
+            let changed = with_policy(object.clone(), &rollout);
+            let paths = super::super::drift(&changed.value, &object.value);
+            if object.key.kind == Kind::Deployment {
+                assert_eq!(
+                    paths,
+                    ["spec.minReadySeconds", "spec.strategy.rollingUpdate.maxSurge"]
+                );
+            } else {
+                assert_eq!(changed, object);
+            }
+        }
     }
 }

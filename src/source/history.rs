@@ -16,8 +16,8 @@ use super::{
 };
 use crate::names::CommitId;
 
-/// A file that did not change in so many commits has an author that is hard to ask anyway.
-pub const MAX_COMMITS: usize = 10_000;
+/// More than nearly every repository has; a walk over so many takes about a minute, once for each start.
+pub const MAX_COMMITS: usize = 1_000_000;
 /// Of author and subject.
 const MAX_TEXT: usize = 200;
 

@@ -33,7 +33,7 @@ pub mod url;
 pub use clone::{CloneError, Step};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{FetchError, Intent};
-pub use history::Provenance;
+pub use history::{MAX_COMMITS, Provenance};
 pub use init::init;
 pub use mirror::{FetchLimits, Fetched, Mirror};
 pub use paths::check_paths;

@@ -301,6 +301,7 @@ impl Story {
             tries: self.tries,
             database: None,
             proof: None,
+            timeout: None,
             revision: 1,
             digest: digest(1).to_string(),
             lock: "slipway-lock-x".into(),

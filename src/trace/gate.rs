@@ -291,12 +291,17 @@ impl Predicate for LegalLedger {
 }
 
 fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, old: Option<&Entry>) -> bool {
-    use EntryState::{Accepted, Claimed, Failed, Succeeded, Unknown};
+    use EntryState::{Accepted, Claimed, Failed, Succeeded, Unknown, Withdrawn};
     let said = world.said.get(release);
     let same = old.is_none_or(|old| old.uid == entry.uid);
     match (old.map(|old| old.state), entry.state) {
         (None, Claimed | Unknown) => true,
+        // The whole ledger was gone, and is made anew from what revisions have on record.
+        (None, _) => world.ledger(release).is_none() && entry.note.starts_with("rebuilt from"),
         (Some(Claimed), Claimed | Succeeded | Failed | Unknown) => same,
+        // Whether it truly never ran is for S2 to judge.
+        (Some(Claimed), Withdrawn) | (Some(Withdrawn), Unknown) => same,
+        (Some(Withdrawn), Claimed) => !same,
         (Some(Failed), Claimed | Unknown) => {
             !same && old.is_some_and(|old| said.is_some_and(|said| said.allows(old, entry)))
         }

@@ -26,7 +26,7 @@ pub struct Row {
     pub outcome: String,
     /// The sentence of that end.
     pub message: String,
-    /// `none`, `succeeded`, `failed`, `unknown`, `accepted`, `claimed`, `not known`.
+    /// `none`, `succeeded`, `failed`, `unknown`, `accepted`, `claimed`, `withdrawn`, `not known`.
     pub migration: String,
     /// What runs, or ran.
     pub digest: String,
@@ -187,6 +187,7 @@ mod tests {
             lock: String::new(),
             database: None,
             proof: None,
+            timeout: None,
             at: at(0),
             started: None,
             exit_code: None,

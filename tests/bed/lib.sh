@@ -181,6 +181,21 @@ go_bin() {
 # The version that the go.mod of MODULE requires of a package.
 go_version_of() { awk -v p="$2" '$1 == p && $2 ~ /^v/ { print $2; exit }' "$BED_HOME/go/$1/go.mod"; }
 
+# The flags with which every module is read.
+GO_FLAGS='-mod=readonly -buildvcs=false'
+
+# What a module builds: its own main package, else the tools that its go.mod names.
+go_target() { if [[ -e main.go ]]; then echo .; else echo tool; fi; }
+
+# Fetch what the modules need, while others are built: their sources take as long to come as some take to compile.
+go_fetch() {
+  local module
+  for module; do
+    [[ -e $(go_bin "$module")/.complete ]] ||
+      (cd "$BED_HOME/go/$module" && GOFLAGS=$GO_FLAGS nice go list -deps "$(go_target)" >/dev/null 2>&1) || true
+  done
+}
+
 go_build() {
   local module=$1 ldflags=${2:-} out
   out=$(go_bin "$module")
@@ -191,9 +206,8 @@ go_build() {
     flock 8 # two instances may start on an empty cache
     [[ ! -e $out/.complete ]] || exit 0
     cd "$BED_HOME/go/$module" || exit
-    target=tool
-    [[ ! -e main.go ]] || target=.
-    CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false' nice go build -trimpath -ldflags "-s -w $ldflags" -o "$out/" "$target" ||
+    # The compiler spends a fifth of its time collecting garbage of packages that need little memory.
+    CGO_ENABLED=0 GOFLAGS=$GO_FLAGS GOGC=off GOMEMLIMIT=4GiB nice go build -trimpath -ldflags "-s -w $ldflags" -o "$out/" "$(go_target)" ||
       die "building $module failed"
     touch "$out/.complete"
   ) 8>"$out/.lock" >&2

@@ -24,6 +24,12 @@ const FETCH: FetchLimits = FetchLimits {
     bytes: 256 << 20,
 };
 
+/// The first fetch of a start, which may bring a whole history; a server that falls silent ends it earlier.
+const FIRST: FetchLimits = FetchLimits {
+    wall_clock: Duration::from_secs(300),
+    ..FETCH
+};
+
 /// What was read.
 #[derive(Clone)]
 pub struct Reading {
@@ -111,8 +117,9 @@ impl Job {
     fn run(self) -> Result<(Arc<Compiled>, CommitId), Failure> {
         let fetch = |error: &FetchError| Failure::new(error.reason(), error.to_string());
         let mirror = Mirror::open(&self.mirrors, &self.target.url).map_err(|error| fetch(&error))?;
+        let limits = if self.before.is_some() { FETCH } else { FIRST };
         let head = mirror
-            .fetch(&self.target.reference, &self.target.credentials, FETCH)
+            .fetch(&self.target.reference, &self.target.credentials, limits)
             .map_err(|error| fetch(&error))?
             .commit;
         self.read(&mirror, &head).map_err(|error| match error {

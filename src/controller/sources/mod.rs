@@ -346,7 +346,7 @@ async fn pass(
 /// What was read last stays in force against hand edits and deletions.
 async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), SourceError> {
     if let Some(compiled) = in_force(source, context) {
-        write::write_releases(source, context, &compiled, &mut Vec::new()).await?;
+        write::write_releases(source, context, &compiled, &mut Vec::new(), &mut false).await?;
     }
     Ok(())
 }
@@ -363,7 +363,9 @@ async fn apply(
 ) -> Result<Outcome, SourceError> {
     let mut problems: Vec<SourceProblem> = compiled.problems.clone();
     let name = source.name_any();
-    let (listed, lineage) = write::write_releases(source, context, &compiled, &mut problems).await?;
+    let mut unfinished = false;
+    let (listed, lineage) =
+        write::write_releases(source, context, &compiled, &mut problems, &mut unfinished).await?;
     context.lead()?;
     let mut existing = write::of_source(&name, &listed);
     let declared = compiled.declared();
@@ -424,7 +426,7 @@ async fn apply(
         applied: Some(commit),
         origin: Some(origin),
         baseline,
-        unfinished: removal.unfinished,
+        unfinished: unfinished || removal.unfinished,
         problems,
     })
 }

@@ -28,7 +28,7 @@ use crate::{
         observe,
     },
     names::{ReleaseId, Uid},
-    render::{Kind, Ownership, ours},
+    render::{Kind, ObjectKey, Ownership, ours},
     source::{
         PruneFacts, plan_prune,
         prune::{MaxDeletions, Standing},
@@ -174,15 +174,13 @@ async fn begin(
     found: &Existing,
     removal: &mut Removal,
 ) -> Result<bool, ClusterError> {
-    if migrates(context, id, removal).await? {
-        return Ok(false);
-    }
-    match &found.seen {
-        Some(_) if found.marked => Ok(true),
-        Some((_, version)) => set_mark(context, id, Some(version), true).await,
+    let marked = match &found.seen {
+        Some(_) if found.marked => true,
+        Some((_, version)) => set_mark(context, id, Some(version), true).await?,
         // Somebody may have made one since.
-        None => Ok(release(context, id).await?.is_none()),
-    }
+        None => release(context, id).await?.is_none(),
+    };
+    Ok(marked && !migrates(context, id, found, removal).await?)
 }
 
 /// Takes away what runs, and the `Release` when nothing is left that somebody might have to find.
@@ -193,12 +191,13 @@ async fn take_away(
     removal: &mut Removal,
 ) -> Result<bool, ClusterError> {
     // The release loop may have begun one before it saw the mark.
-    if migrates(context, id, removal).await? {
+    if migrates(context, id, found, removal).await? {
         return Ok(false);
     }
     for kind in REST {
         delete_all(context, id, kind).await?;
     }
+    delete_jobs(context, id).await?;
     // A pass of the release loop that did not see the mark may have put something back.
     for kind in KINDS {
         if !standing_of(context, id, kind).await?.is_empty() {
@@ -221,17 +220,47 @@ async fn take_away(
     Ok(true)
 }
 
-/// Whether a migration runs: its outcome is booked first, by the release loop, which is let in again for that.
-async fn migrates(context: &Context, id: &ReleaseId, removal: &mut Removal) -> Result<bool, ClusterError> {
-    let ledger = observe::ledger(&context.client, id).await?;
-    let claimed = ledger.is_some_and(|seen| seen.ledger.claimed().is_some());
-    if claimed {
+/// Whether a migration runs or may run: its outcome is booked first, by the release loop. Where the `Release` is gone,
+/// nobody books, and what runs is waited for.
+async fn migrates(
+    context: &Context,
+    id: &ReleaseId,
+    found: &Existing,
+    removal: &mut Removal,
+) -> Result<bool, ClusterError> {
+    let Some(seen) = observe::ledger(&context.client, id).await? else {
+        return Ok(false);
+    };
+    let Some((_, entry)) = seen.ledger.claimed() else {
+        return Ok(false);
+    };
+    let waits = found.seen.is_some()
+        || observe::jobs(&context.client, id)
+            .await?
+            .iter()
+            .any(|job| job.uid == entry.uid && job.finished.is_none() && !job.suspended);
+    if waits {
         removal.said.push(format!(
             "release {id} is removed when the outcome of its migration is known"
         ));
-        set_mark(context, id, None, false).await?;
     }
-    Ok(claimed)
+    Ok(waits)
+}
+
+/// Deletes the Jobs that are over or never ran, and with them the budgets of their pods.
+async fn delete_jobs(context: &Context, id: &ReleaseId) -> Result<(), ClusterError> {
+    let jobs = observe::jobs(&context.client, id).await?;
+    let idle = jobs
+        .iter()
+        .filter(|job| job.key.is_some() && !job.deleting && (job.finished.is_some() || job.suspended));
+    for job in idle {
+        let key = ObjectKey {
+            kind: Kind::Job,
+            name: job.name.clone(),
+        };
+        objects::delete(&context.client, id, &key, &job.uid, Some(&job.resource_version)).await?;
+    }
+    Ok(())
 }
 
 async fn release(context: &Context, id: &ReleaseId) -> Result<Option<Meta>, ClusterError> {
@@ -283,7 +312,7 @@ async fn standing_of(
     context: &Context,
     id: &ReleaseId,
     kind: Kind,
-) -> Result<Vec<(crate::render::ObjectKey, Uid)>, ClusterError> {
+) -> Result<Vec<(ObjectKey, Uid)>, ClusterError> {
     let all = objects::list(&context.client, id, kind).await?;
     Ok(all
         .into_iter()

@@ -38,6 +38,7 @@ pub async fn write_releases(
     context: &Context,
     compiled: &compile::Compiled,
     problems: &mut Vec<SourceProblem>,
+    unfinished: &mut bool,
 ) -> Result<(BTreeMap<ReleaseId, Listed>, BTreeMap<ReleaseId, May>), SourceError> {
     let all: Api<Listed> = Api::all(context.client.clone());
     let list = within(|| "list Releases".to_owned(), all.list(&ListParams::default())).await?;
@@ -89,13 +90,15 @@ pub async fn write_releases(
         }
         context.lead()?;
         if let Err(error) = write_release(source, context, id, merged, before).await {
-            if error.is_refused() || error.is_not_found() {
+            // One that is not written never keeps the others. It is tried again soon, unless it was refused as it is.
+            if !error.is_refused() {
+                *unfinished = true;
+            }
+            if !error.is_conflict() {
                 problems.push(SourceProblem {
                     place: merged.place.clone(),
                     message: refusal(id, &error),
                 });
-            } else if !error.is_conflict() {
-                return Err(error.into());
             }
         }
     }

@@ -126,9 +126,9 @@ fn restarts_while_it_is_watched_fail_it_and_those_from_before_do_not() {
     o.pods = vec![crashing(1)];
     assert_eq!(concluded(&o), None);
     o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(1)));
-    o.restarts_before = 1;
+    o.restarts_before = Some((RevisionNumber(2), 1));
     assert_eq!(concluded(&o), None);
-    o.restarts_before = 0;
+    o.restarts_before = Some((RevisionNumber(2), 0));
     assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
 }
 

@@ -4,7 +4,7 @@ use crate::{
         fixtures::{self, declared, entry, job, key, ledger, live, observed, rehash, running, under_way},
         observed::JobSeen,
     },
-    render::Kind,
+    render::{Kind, Object, ObjectKey},
     spec::declared::ImagePick,
 };
 
@@ -157,6 +157,154 @@ fn a_commit_that_only_scales_after_a_rollback_scales_what_runs_and_does_not_try_
         .for_each(|process| process.replicas = 3);
     o.declaration = Declaration::Valid(Box::new(scaled));
     assert_eq!(applied(&decide(&o)), [(1, 3)]);
+}
+
+/// An Ingress as the declared spec renders it.
+fn ingress(host: &str) -> Object {
+    let key = ObjectKey {
+        kind: Kind::Ingress,
+        name: "billing".into(),
+    };
+    let object = crate::render::object_annotation(&fixtures::id(), &key);
+    let value = serde_json::json!({
+        "kind": "Ingress", "spec": { "host": host },
+        "metadata": {
+            "name": "billing",
+            "labels": { "slipway.dev/release": "billing" },
+            "annotations": { "slipway.dev/object": object },
+        },
+    });
+    Object { key, value }
+}
+
+/// The hosts that a decision applies, and those that it keeps beside a revision.
+fn hosts(decision: &Decision) -> (Vec<String>, Vec<(u64, String)>) {
+    let host = |object: &Object| object.value["spec"]["host"].as_str().map(str::to_owned);
+    let (mut applied, mut kept) = (Vec::new(), Vec::new());
+    for step in &decision.steps {
+        match step {
+            Step::Apply { objects, .. } => {
+                applied.extend(objects.iter().filter_map(|(object, _)| host(object)))
+            }
+            Step::Expose { revision, objects } => {
+                kept.extend(objects.iter().filter_map(host).map(|host| (revision.0, host)));
+            }
+            _ => {}
+        }
+    }
+    (applied, kept)
+}
+
+#[test]
+fn what_exposes_a_live_revision_follows_git_and_is_kept_for_later() {
+    let mut o = live(declared(1));
+    assert!(decide(&o).steps.is_empty());
+    o.exposure = vec![ingress("a.example")];
+    let (applied, kept) = hosts(&decide(&o));
+    assert_eq!(
+        (applied, kept),
+        (vec!["a.example".into()], vec![(1, "a.example".into())])
+    );
+}
+
+#[test]
+fn while_the_next_version_is_waited_for_what_exposes_the_live_one_is_what_was_kept() {
+    let mut o = live(tagged(2));
+    let mut revision = o.live.clone().unwrap();
+    revision.objects.push(ingress("kept.example"));
+    o.objects = running(&revision.objects);
+    (o.live, o.current) = (Some(revision.clone()), Some(revision));
+    o.image = ImageSeen::Missing;
+    assert!(waits(&o, "WaitingForImage").steps.is_empty());
+    o.objects.retain(|key, _| key.kind != Kind::Ingress);
+    assert_eq!(hosts(&decide(&o)).0, ["kept.example"]);
+}
+
+#[test]
+fn after_a_rollback_a_commit_that_only_exposes_is_applied_to_what_runs() {
+    let mut o = failed();
+    let (live, current) = (o.live.as_mut().unwrap(), o.current.as_mut().unwrap());
+    live.objects.push(ingress("old.example"));
+    current.objects.push(ingress("new.example"));
+    o.objects = running(&live.objects.clone());
+    o.exposure = vec![ingress("new.example")];
+    assert!(
+        decide(&o).steps.is_empty(),
+        "that of the failed attempt went with it"
+    );
+    o.exposure = vec![ingress("other.example")];
+    let (applied, kept) = hosts(&decide(&o));
+    assert_eq!(applied, ["other.example"]);
+    assert_eq!(kept, [(1, "other.example".into()), (2, "other.example".into())]);
+}
+
+#[test]
+fn after_a_failed_migration_a_commit_that_only_scales_scales_what_serves() {
+    let mut o = failed();
+    o.current.as_mut().unwrap().outcome = Some(Outcome::MigrationFailed);
+    let second = o.current.clone().unwrap();
+    let entry = entry(&second, 1, EntryState::Failed);
+    o.ledger
+        .as_mut()
+        .unwrap()
+        .ledger
+        .entries
+        .insert(key(&second), entry);
+    o.objects = running(&o.live.clone().unwrap().objects);
+    let mut scaled = declared(2);
+    scaled
+        .processes
+        .values_mut()
+        .for_each(|process| process.replicas = 3);
+    o.declaration = Declaration::Valid(Box::new(scaled));
+    assert_eq!(applied(&decide(&o)), [(1, 3)]);
+}
+
+#[test]
+fn a_rollout_is_judged_to_its_end_while_the_next_version_waits_for_its_image() {
+    let mut o = failed();
+    o.current.as_mut().unwrap().outcome = None;
+    o.declaration = Declaration::Valid(Box::new(tagged(3)));
+    o.image = ImageSeen::Missing;
+    o.pods = vec![crate::plan::observed::PodSeen {
+        name: "billing-1".into(),
+        revision: Some(RevisionNumber(2)),
+        deleting: false,
+        restarts: 3,
+        waiting: None,
+        unschedulable: None,
+        last_end: None,
+    }];
+    let decision = decide(&o);
+    assert!(
+        matches!(
+            &decision.steps[..],
+            [Step::Conclude {
+                outcome: Outcome::RolloutFailed,
+                ..
+            }]
+        ),
+        "{:?}",
+        decision.steps
+    );
+    // And once that is written, what was live comes back, still waiting.
+    o.current.as_mut().unwrap().outcome = Some(Outcome::RolloutFailed);
+    let decision = decide(&o);
+    assert_eq!(decision.report.phase, Phase::Waiting("WaitingForImage".into()));
+    assert_eq!(applied(&decision), [(1, 1)]);
+}
+
+#[test]
+fn a_ledger_that_is_gone_is_made_anew_from_all_that_revisions_have_on_record() {
+    let mut o = failed();
+    let seen = o.ledger.take().unwrap();
+    o.records = seen.ledger.entries.into_iter().collect();
+    let decision = decide(&o);
+    assert!(
+        matches!(&decision.steps[..], [Step::Migrate(MigrationStep::Rebuild { entries })] if *entries == o.records),
+        "{:?}",
+        decision.steps
+    );
 }
 
 #[test]

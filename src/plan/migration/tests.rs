@@ -111,6 +111,52 @@ fn the_job_is_created_then_claimed_then_locked_then_resumed() {
 }
 
 #[test]
+fn a_job_that_never_ran_is_marked_then_booked_as_withdrawn_then_deleted_then_made_anew() {
+    let mut o = claimed();
+    o.jobs.push(job(&second(&o), 1));
+    o.declaration = Declaration::Valid(Box::new(declared(3)));
+    assert_eq!(words(&o), ["withdraw"]);
+    o.jobs[0].withdrawn = true;
+    assert_eq!(booked_state(&o).0, EntryState::Withdrawn);
+
+    // The same key is declared again, by a commit that changes something else.
+    let mut o = with_entry(&declared(2), |entry| entry.state = EntryState::Withdrawn);
+    o.jobs.push(JobSeen {
+        withdrawn: true,
+        ..job(&second(&o), 1)
+    });
+    assert_eq!(words(&o), ["delete"]);
+    o.jobs.clear();
+    assert!(matches!(
+        &moves(&o)[..],
+        [MigrationStep::CreateJob { run: 2, .. }]
+    ));
+}
+
+#[test]
+fn a_withdrawn_job_is_never_resumed_even_where_it_is_declared_again() {
+    let mut o = claimed();
+    o.jobs.push(JobSeen {
+        withdrawn: true,
+        ..job(&second(&o), 1)
+    });
+    o.lock.1 = held_by(&o.jobs[0], false);
+    assert_eq!(booked_state(&o).0, EntryState::Withdrawn);
+}
+
+#[test]
+fn a_withdrawn_job_that_somebody_resumed_by_hand_is_unknown() {
+    let mut o = with_entry(&declared(2), |entry| entry.state = EntryState::Withdrawn);
+    o.jobs.push(JobSeen {
+        withdrawn: true,
+        resumed: true,
+        suspended: false,
+        ..job(&second(&o), 1)
+    });
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+}
+
+#[test]
 fn a_claim_is_a_compare_and_swap_on_the_ledger_that_was_seen() {
     let mut o = under_way(&declared(2));
     o.jobs.push(job(&second(&o), 1));
@@ -336,7 +382,53 @@ fn a_claimed_job_is_not_resumed_on_another_database() {
     o.jobs.push(job(&second(&o), 1));
     o.lock.1 = held_by(&o.jobs[0], false);
     o.database = DatabaseSeen::Known("db2:5432/shop".into());
-    assert_eq!(words(&o), ["delete"]);
+    assert_eq!(words(&o), ["withdraw"]);
+}
+
+#[test]
+fn a_migration_has_the_timeout_that_it_was_claimed_with_whatever_a_newer_commit_says() {
+    let (mut o, job) = resumed();
+    o.job_pods.push(JobPodSeen {
+        running_for: Some(Duration::from_secs(3000)),
+        ..job_pod(&job)
+    });
+    let second = second(&o);
+    let entry = entry(&second, 1, EntryState::Claimed);
+    let entries = |timeout| {
+        let started = Some(Started {
+            node: "node1".into(),
+            boot_id: "boot1".into(),
+        });
+        ledger([(
+            key(&second),
+            Entry {
+                timeout,
+                started,
+                ..entry.clone()
+            },
+        )])
+    };
+    o.ledger = Some(entries(Some(3600)));
+    assert!(moves(&o).is_empty());
+    o.declaration = Declaration::Valid(Box::new(declared(3)));
+    assert!(moves(&o).is_empty(), "3.0.0 allows 1800 s");
+    o.ledger = Some(entries(Some(60)));
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+}
+
+#[test]
+fn a_release_that_git_removed_brings_a_claimed_migration_to_its_end_and_nothing_else() {
+    let mut o = claimed();
+    o.jobs.push(job(&second(&o), 1));
+    o.declaration = Declaration::Removing;
+    assert_eq!(words(&o), ["withdraw"]);
+    o.jobs[0].withdrawn = true;
+    assert_eq!(booked_state(&o).0, EntryState::Withdrawn);
+    let (mut o, job) = resumed();
+    o.job_pods.push(ended_pod(&job, 1));
+    o.jobs[0].finished = Some(JobEnd::Failed("BackoffLimitExceeded".into()));
+    o.declaration = Declaration::Removing;
+    assert_eq!(booked_state(&o).0, EntryState::Failed);
 }
 
 // === after the end ===

@@ -157,7 +157,7 @@ fn act(
     step: &Step,
 ) -> Result<(), Refused> {
     match step {
-        Step::AskRegistry | Step::Generate | Step::Record { .. } => Ok(()),
+        Step::AskRegistry | Step::Generate | Step::Record { .. } | Step::Expose { .. } => Ok(()),
         Step::CreateRevision(draft) => {
             if let Some(migration) = &draft.migration {
                 truth
@@ -216,9 +216,12 @@ fn act(
                 coverage.claimed |= entry.state == EntryState::Claimed;
                 coverage.succeeded |= entry.state == EntryState::Succeeded;
                 coverage.unknown |= entry.state == EntryState::Unknown;
+                coverage.withdrawn |= entry.state == EntryState::Withdrawn;
             }
             written
         }
+        // Nobody takes the ledger away here, so there is none to make anew.
+        Step::Migrate(MigrationStep::Rebuild { .. }) => Err(Refused::AlreadyExists),
         Step::Migrate(MigrationStep::TakeLock { lock, uid, job, over }) => {
             world.write_lock(lock, Some((uid.clone(), job.as_str().into())), over.as_deref())
         }
@@ -229,6 +232,7 @@ fn act(
             }
             resumed
         }
+        Step::Migrate(MigrationStep::Withdraw { uid, over, .. }) => world.withdraw(uid, over),
         Step::Migrate(MigrationStep::Suspend { job, uid, over }) => world.suspend(job, uid, over, true),
         Step::Migrate(MigrationStep::DeleteJob { uid, over, .. }) => world.delete_job(uid, Some(over)),
         Step::Migrate(MigrationStep::FreeLock { lock, over }) => world.write_lock(lock, None, Some(over)),
@@ -274,6 +278,7 @@ fn word(step: &Step) -> String {
         Step::Prepare { .. } => "prepare".into(),
         Step::AskRegistry | Step::Generate => "ask".into(),
         Step::Record { revision, .. } => format!("record {revision}"),
+        Step::Expose { revision, .. } => format!("expose {revision}"),
     }
 }
 

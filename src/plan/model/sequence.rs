@@ -43,6 +43,7 @@ pub struct Coverage {
     pub stale_gate: bool,
     pub succeeded: bool,
     pub unknown: bool,
+    pub withdrawn: bool,
     pub end: Option<&'static str>,
 }
 

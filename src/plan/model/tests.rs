@@ -49,6 +49,7 @@ fn part(number: u64) {
             ("Job vanished", coverage.vanished),
             ("stale read at the gate", coverage.stale_gate),
             ("success booked", coverage.succeeded),
+            ("Job taken back", coverage.withdrawn),
         ] {
             *counts.entry(name).or_default() += usize::from(is);
         }
@@ -166,6 +167,11 @@ fn a_resume_without_a_claim_is_found() {
 #[test]
 fn an_ignored_lock_is_found() {
     assert!(mutant(Mutant::LockIgnored).contains_key("S1"));
+}
+
+#[test]
+fn a_withdrawal_without_its_mark_is_found() {
+    assert!(!mutant(Mutant::UnmarkedWithdrawal).is_empty());
 }
 
 /// What the reads of `cluster` must hold to, shown by what breaks where they do not.

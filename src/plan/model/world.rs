@@ -45,6 +45,7 @@ pub struct Job {
     pub suspended: bool,
     /// `status.startTime`; the Job controller takes it away when a Job is suspended (Kubernetes 1.36).
     pub start_time: bool,
+    pub withdrawn: bool,
     pub deleting: bool,
     pub finished: Option<JobEnd>,
     /// The pod that counts for this Job.
@@ -181,6 +182,7 @@ impl World {
             key: key.clone(),
             suspended: true,
             start_time: false,
+            withdrawn: false,
             deleting: false,
             finished: None,
             pod: None,
@@ -203,6 +205,15 @@ impl World {
             job.suspended = suspended;
             job.generation += u32::from(changed);
         });
+        Ok(())
+    }
+
+    pub fn withdraw(&mut self, uid: &Uid, over: &str) -> Result<(), Refused> {
+        let job = self.job(uid).ok_or(Refused::NotFound)?;
+        if job.version.to_string() != over {
+            return Err(Refused::Conflict);
+        }
+        self.change_job(uid, |job| job.withdrawn = true);
         Ok(())
     }
 

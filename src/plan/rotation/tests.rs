@@ -57,10 +57,16 @@ fn a_change_waits_until_it_has_been_the_same_for_a_while() {
 }
 
 #[test]
-fn the_same_value_and_references_that_one_side_does_not_know_are_no_change() {
+fn a_reference_that_only_the_revision_knows_is_no_change_and_one_that_it_does_not_know_is_recorded() {
     let mut more = prints("k", "a");
     more.values.insert("Secret other/key".into(), "x".into());
-    assert!(decide(&rotated(Some(prints("k", "a")), more)).is_settled());
+    assert!(decide(&rotated(Some(more.clone()), prints("k", "a"))).is_settled());
+    let decision = decide(&rotated(Some(prints("k", "a")), more.clone()));
+    assert!(
+        matches!(&decision.steps[..], [Step::Record { fingerprints, .. }] if *fingerprints == more),
+        "{:?}",
+        decision.steps
+    );
 }
 
 #[test]

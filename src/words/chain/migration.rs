@@ -36,6 +36,7 @@ pub(super) fn link(facts: &Facts) -> Link {
         EntryState::Accepted => (Mark::Well, "was accepted by a commit"),
         EntryState::Failed => (Mark::Wrong, "failed"),
         EntryState::Unknown => (Mark::Wrong, "has an unknown outcome"),
+        EntryState::Withdrawn => (Mark::Moving, "was taken back before it ran"),
     };
     let exit = entry.exit_code.filter(|code| *code != 0);
     let exit = exit.map_or_else(String::new, |code| format!(", exit code {code}"));

@@ -102,6 +102,7 @@ fn job(suspended: bool, finished: Option<JobEnd>) -> JobSeen {
         key: MigrationKey::parse(&"ab".repeat(32)),
         suspended,
         resumed: !suspended,
+        withdrawn: false,
         deleting: false,
         finished,
         blocked: None,
