@@ -1,5 +1,6 @@
 # The image of the controller. Both bases are build arguments, and need the same C library:
 #   BUILDER_IMAGE   cargo, gcc, make, perl             RUNTIME_IMAGE   libc6, libgcc, ca-certificates
+# zlib, libgit2, libssh2 and OpenSSL are part of the binary.
 # With BINARY_STAGE=prebuilt nothing is compiled: dist/slipway of the context goes into the image, and the builder is not used.
 ARG BUILDER_IMAGE=docker.io/library/rust:1.89-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
@@ -7,6 +8,8 @@ ARG BINARY_STAGE=builder
 
 FROM ${BUILDER_IMAGE} AS builder
 WORKDIR /src
+# Else the binary asks for the libz.so of the builder, which a runtime without zlib does not have.
+ENV LIBZ_SYS_STATIC=1
 COPY . .
 RUN cargo build --release --locked --bin slipway && cp target/release/slipway /slipway
 

@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+export LIBZ_SYS_STATIC=1
 profile=${PROFILE:-release}
 folder=$profile
 [[ $profile != dev ]] || folder=debug
@@ -18,6 +19,15 @@ buildah() {
 }
 
 cargo build --locked --bin slipway --profile "$profile" >&2
+binary=${CARGO_TARGET_DIR:-target}/$folder/slipway
+# The smallest runtime that Dockerfile allows has these and no others.
+dynamic=$(readelf -d "$binary")
+needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]$/\1/p' <<<"$dynamic" |
+  grep -vE '^(lib(c|m|gcc_s|dl|pthread|rt)|ld-linux-[a-z0-9_-]+)\.so\.[0-9]+$' || true)
+if [[ -n $needed ]]; then
+  echo "$binary needs libraries that the image does not have: ${needed//$'\n'/, }; link them statically" >&2
+  exit 1
+fi
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
@@ -25,7 +35,7 @@ context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 mkdir "$context/dist"
 # A symbol table is of no use in an image; release builds have none anyway.
-cp "${CARGO_TARGET_DIR:-target}/$folder/slipway" "$context/dist/slipway"
+cp "$binary" "$context/dist/slipway"
 [[ $profile == release ]] || strip --strip-debug "$context/dist/slipway"
 build() {
   buildah bud --quiet --isolation chroot --layers=false --pull-never --file Dockerfile --tag "$image" \

@@ -9,4 +9,5 @@ eval "$(tests/bed/bed env | grep '^BED_PKI=')"
 tests/bed/bed exec helm upgrade slipway charts/slipway --install --namespace slipway-system --create-namespace \
   --take-ownership --wait --timeout 3m \
   --set image.repository=registry.bed.test:5000/slipway/slipway --set image.digest="$digest" \
+  --set 'networkPolicy.egressPorts={443,6443,22,5000,5001}' \
   --set-file caBundle="$BED_PKI/ca.crt" --set log.format=text "$@" >&2

@@ -47,7 +47,8 @@ pub enum Command {
     History(history::Args),
     /// Say what was declared at a date, by whom, and what ran.
     Audit(audit::Args),
-    /// Print the page of every field, as Markdown.
+    /// Print the page of every field, as Markdown: for `make generate`.
+    #[command(hide = true)]
     Reference,
 }
 

@@ -101,8 +101,8 @@ fn booked<'a>(moment: &'a Moment<'_>) -> Vec<(Release, &'a MigrationKey, &'a Ent
         .collect()
 }
 
-/// **S4** "The success used for the gate belongs to v: Job name, UID, and spec-hash annotation all match the ledger entry
-/// (excludes Argo #25475)." Reads the ledger, Jobs and revisions, and the database of a run where the trace shows it. One
+/// **S4** "The success used for the gate belongs to v: Job name, UID, and spec-hash annotation all match the ledger
+/// entry." Reads the ledger, Jobs and revisions, and the database of a run where the trace shows it. One
 /// instance per booked success.
 #[derive(Default)]
 pub struct SuccessOfKey;
@@ -231,7 +231,7 @@ impl Predicate for AbsenceIsNoEvidence {
     }
 }
 
-/// **Ledger** (design §3, §6): entries are never dropped; a claim keeps its UID until its outcome is booked; an outcome
+/// **Ledger**: entries are never dropped; a claim keeps its UID until its outcome is booked; an outcome
 /// changes only where a commit says so, by a higher `attempt` or `retries` after a failure, or by `accept` of what is unknown. Reads the
 /// ledger and what people say in a `Release`. One instance per entry that changes.
 #[derive(Default)]

@@ -258,7 +258,7 @@ impl Predicate for Resumed {
     }
 }
 
-/// **L4** "One failing release delays others by at most a constant factor (no head-of-line blocking; cf. [K12])." Reads
+/// **L4** "One failing release delays others by at most a constant factor (no head-of-line blocking)." Reads
 /// releases, their generations and phases. One instance per way to Live while another release of the trace failed or
 /// waited, compared with the median of those while none did.
 #[derive(Default)]

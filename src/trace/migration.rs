@@ -40,7 +40,7 @@ fn resumed_by_us(moment: &Moment<'_>) -> Option<(Text, Release)> {
 }
 
 /// **S1** "At most one live migration per release: ∀r,t: |{J(r,·) : created, and (not terminal or has a non-terminal
-/// pod)}| ≤ 1." A Job that was never let run has no pod and is not live: design §6 creates it suspended. Reads writes of
+/// pod)}| ≤ 1." A Job that was never let run has no pod and is not live: it is created suspended. Reads writes of
 /// Jobs and their status, and pods where the trace shows them. One instance per Job that becomes live.
 #[derive(Default)]
 pub struct OneAtATime {
@@ -80,8 +80,8 @@ impl Predicate for OneAtATime {
 }
 
 /// **S2** "No two Jobs for one version: per (r,v), at most one successful Job create, unless the ledger holds an explicit,
-/// human-committed retry token for v." A version is a migration key; a Job that never ran is none (design §6 replaces
-/// it), so what is counted are Jobs that Slipway let run and, where the trace shows pods, containers that started. A token
+/// human-committed retry token for v." A version is a migration key; a Job that never ran is none (it is
+/// replaced), so what is counted are Jobs that Slipway let run and, where the trace shows pods, containers that started. A token
 /// is a Failed entry that is claimed anew under a higher `attempt`, or as a retry of the spec. One instance per run and per start.
 #[derive(Default)]
 pub struct OncePerKey {
@@ -200,8 +200,8 @@ fn key_of(moment: &Moment<'_>) -> Option<MigrationKey> {
     }
 }
 
-/// **S5** "Database order (a property of the migration tool […])": of it a trace shows what Slipway adds, the lock of the
-/// database: a Job is let run only while it holds the lock that the ledger names, and of two Jobs with one lock, whatever
+/// **S5** "Database order": within a database it is a property of the migration tool; a trace shows what Slipway adds, the
+/// lock of the database: a Job is let run only while it holds the lock that the ledger names, and of two Jobs with one lock, whatever
 /// their releases, one runs at a time. Reads Jobs, ledgers and locks. One instance per Job that Slipway lets run.
 #[derive(Default)]
 pub struct OnePerDatabase {
@@ -267,7 +267,7 @@ fn lock_event(world: &World, lock: &Text) -> Option<usize> {
         .map(|(_, known)| known.written)
 }
 
-/// **Claim** (design §6) "Only the claimed UID is ever resumed". Reads Jobs and the ledger. One instance per Job that
+/// **Claim** "Only the claimed UID is ever resumed". Reads Jobs and the ledger. One instance per Job that
 /// Slipway lets run. Where reads are made up, a list of Jobs from before the claim may come after the ledger that has it,
 /// which no pass reads in that order: one controller then books the Job as gone while another lets it run. There, the
 /// entry of that UID is enough.

@@ -1,4 +1,5 @@
-//! The invariants as predicates over a trace: what happened to a cluster, in order, whoever recorded it.
+//! The invariants of docs/invariants.md as predicates over a trace: what happened to a cluster, in order, whoever
+//! recorded it.
 //!
 //! ```text
 //! audit log ─read→ ┐
@@ -129,4 +130,16 @@ pub fn judge(trace: &Trace) -> Verdict {
     }
     verdict.tell(trace);
     verdict
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_invariant_that_is_judged_stands_in_the_list() {
+        let list = include_str!("../../docs/invariants.md");
+        for predicate in super::predicates() {
+            let name = predicate.invariant().to_string();
+            assert!(list.contains(&format!("\n| {name} | ")), "{name}");
+        }
+    }
 }

@@ -9,11 +9,11 @@ use super::{
     world::World,
 };
 
-/// An invariant, by its name in the list. The last two before liveness are the protocol that S2 and S4 rest on.
+/// An invariant, by its name in docs/invariants.md. The last two before liveness are the protocol that S2 and S4 rest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(
     missing_docs,
-    reason = "names of the list of invariants; each predicate quotes its own"
+    reason = "names of docs/invariants.md; each predicate quotes its own"
 )]
 pub enum Invariant {
     S1,

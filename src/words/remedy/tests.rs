@@ -52,6 +52,10 @@ const OTHERS: &[&str] = &[
     "Waiting",
     // the metric of a fetch that went well
     "Fetched",
+    // the metric of a revision that ended; its release has a phase
+    "MigrationFailed",
+    "RolloutFailed",
+    "Superseded",
     // the Debug form of a type
     "Reader",
 ];
@@ -185,6 +189,32 @@ fn every_phase_has_a_remedy() {
         let inner = ["Waiting", "Failed"].contains(&variant);
         assert!(inner || remedy(Phase, variant).is_some(), "{variant}");
     }
+}
+
+/// Words that nobody is shown: these are told as `Migrating` and as `WaitingForImage`.
+const NOT_SHOWN: [(Place, &str); 5] = [
+    (Waiting, "Running"),
+    (Waiting, "Starting"),
+    (Waiting, "Suspending"),
+    (Waiting, "JobDeleting"),
+    (Waiting, "ImageNotFound"),
+];
+
+#[test]
+fn every_word_that_asks_for_something_stands_in_the_page_on_troubleshooting() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md"));
+    let page = page.unwrap();
+    let missing: Vec<String> = REMEDIES
+        .iter()
+        .filter(|(place, word, remedy)| *remedy != "nothing" && !NOT_SHOWN.contains(&(*place, *word)))
+        .map(|(place, word, _)| match place {
+            Waiting => format!("`Waiting({word})`"),
+            Failed => format!("`Failed({word})`"),
+            _ => format!("`{word}`"),
+        })
+        .filter(|shown| !page.contains(shown.as_str()))
+        .collect();
+    assert_eq!(missing, Vec::<String>::new());
 }
 
 #[test]
