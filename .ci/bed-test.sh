@@ -42,7 +42,7 @@ rights() {
 
 # Compiled first: a mistake is heard of before the beds start.
 cargo test --locked --test cluster --no-run
-BED_NAME=$quick tests/bed/selftest
+(($#)) || BED_NAME=$quick tests/bed/selftest
 BED_NAME=$quiet start
 (BED_NAME=$quiet run settled "$@" && BED_NAME=$quiet rights refused) >"$log" 2>&1 &
 waiting=$!

@@ -8,7 +8,7 @@ fn ready(case: &Case) -> i64 {
     case.deployment()["status"]["readyReplicas"].as_i64().unwrap_or(0)
 }
 
-/// The newest migration that PostgreSQL knows of.
+/// The newest migration in the database.
 fn schema(case: &Case) -> String {
     let newest = case.sql("select max(version) from schema_migrations");
     newest.trim().to_owned()
