@@ -35,17 +35,25 @@ run() {
 }
 start() {
   tests/bed/bed up
-  .ci/install.sh --set tagCheckInterval=10s
+  .ci/install.sh --set tagCheckInterval=10s --set plainHttpGit=true
+}
+# What the audit log says of all that the tests on a bed did.
+rights() {
+  run --ignored "$@"
 }
 
 # Compiled first: a mistake is heard of before the beds start.
 cargo test --locked --test cluster --no-run
+(($#)) || BED_NAME=$quick tests/bed/selftest
 BED_NAME=$quiet start
-(BED_NAME=$quiet run settled "$@" >"$log" 2>&1) &
+(BED_NAME=$quiet run settled "$@" && BED_NAME=$quiet rights refused) >"$log" 2>&1 &
 waiting=$!
 BED_NAME=$quick start
 failed=0
 BED_NAME=$quick run --skip settled "$@" || failed=1
+BED_NAME=$quick rights refused || failed=1
+# A choice of tests need not use every right.
+(($#)) || BED_NAME=$quick rights every_right || failed=1
 wait "$waiting" || failed=1
 waiting=
 cat "$log"

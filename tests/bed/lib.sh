@@ -21,7 +21,6 @@
 #   wait_for SECONDS WHAT CMD…     poll CMD (on the host side) until it succeeds; die naming WHAT after the deadline
 #   in_bed CMD…                    run CMD in the bed's network, mount and pid namespaces, in the caller's directory
 #   start_daemon NAME CMD…         the same in the background: log $BED_LOGS/NAME.log, pid file $BED_RUN/NAME.pid, cwd /
-#   stop_daemon NAME [SIGNAL]      signal it (TERM), wait 10 s, then KILL
 #   daemon_alive NAME              true while it runs
 #   make_cert NAME CN SANS [O]     $BED_PKI/NAME.crt and .key signed by $BED_PKI/ca.crt; SANS like
 #                                  "DNS:registry.bed.test,IP:10.88.0.1" or ""; for servers and clients alike
@@ -120,18 +119,6 @@ start_daemon() {
 daemon_alive() {
   local node
   node=$(node_pid) && process_of "/proc/$node/root/proc" "$BED_RUN/$1.pid" >/dev/null
-}
-
-stop_daemon() {
-  local name=$1 signal=${2:-TERM} node pid tries=100
-  node=$(node_pid) || return 0
-  pid=$(process_of "/proc/$node/root/proc" "$BED_RUN/$name.pid") || return 0
-  in_bed kill -s "$signal" "$pid"
-  while daemon_alive "$name"; do
-    ((tries-- > 0)) || { in_bed kill -s KILL "$pid"; break; }
-    sleep 0.1
-  done
-  rm -f "$BED_RUN/$name.pid"
 }
 
 # --- certificates ----------------------------------------------------------------------------------------------------

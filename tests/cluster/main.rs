@@ -14,6 +14,7 @@
 mod drift;
 mod evidence;
 mod failures;
+mod rights;
 mod rotation;
 mod settled;
 mod sources;

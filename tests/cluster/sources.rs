@@ -1,8 +1,11 @@
 //! Git servers that do not answer, repositories that cannot be trusted, files that cannot be read, and removal.
 
 use super::support::{
-    Before, Broken, Case, alone, audit, bed_dir, exec, get, kubectl, probe, shared, spawn, wait,
+    Before, Broken, Case, Mark, Way, alone, audit, bed_dir, exec, get, kubectl, probe, shared, spawn, wait,
 };
+
+/// So often a source asks before it is judged that nothing came of it.
+const TIMES: usize = 3;
 
 fn source(case: &Case) -> serde_json::Value {
     get("releasesource", "", &case.source).unwrap()
@@ -15,33 +18,77 @@ fn ready_reason(case: &Case) -> String {
         .to_owned()
 }
 
-fn until_reason(case: &Case, reasons: &[&str], seconds: u64) {
+fn until_reason(case: &Case, reason: &str, seconds: u64) {
     wait(
-        &format!("{reasons:?}, is {}", ready_reason(case)),
+        &format!("{}: {reason}, is {}", case.ns, ready_reason(case)),
         seconds,
-        || reasons.contains(&ready_reason(case).as_str()).then_some(()),
+        || (ready_reason(case) == reason).then_some(()),
     );
+}
+
+/// Commits a new version that cannot be fetched: the source goes on asking and saying why, and nothing comes of it.
+fn commits_in_vain(case: &Case, before: &Before, reason: &str) {
+    let since = Mark::now();
+    case.declare("1.1.0", "version: 1.1.0");
+    case.until_asked(TIMES, since, 60);
+    assert_eq!(ready_reason(case), reason);
+    before.holds(case);
 }
 
 #[test]
 fn a_git_server_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
     let _services = alone();
-    let case = Case::new("git-down", &probe("git-down"));
-    case.declare("1.0.0", "version: 1.0.0");
-    case.live("1.0.0");
-    for (action, reasons, version) in [
-        ("stop", ["Unreachable"], "1.1.0"),
-        ("pause", ["TimedOut"], "1.0.0"),
-    ] {
-        let before = Before::of(&case);
-        let broken = Broken::by(action, "git");
-        // The commit comes while nobody can fetch it.
-        case.declare(action, &format!("version: {version}"));
-        until_reason(&case, &reasons, 30);
-        before.holds(&case);
-        drop(broken);
-        case.live(version);
+    let cases = [("git-down", Way::Https), ("git-down-ssh", Way::Ssh)]
+        .map(|(name, way)| Case::reached_by(name, &probe(name), way));
+    for case in &cases {
+        case.declare("1.0.0", "version: 1.0.0");
     }
+    for case in &cases {
+        case.live("1.0.0");
+    }
+    // One attempt at a server that hangs lasts longer than many at one that is down.
+    for (action, reason, times, version) in [
+        ("stop", "Unreachable", TIMES, "1.1.0"),
+        ("pause", "TimedOut", 1, "1.0.0"),
+    ] {
+        let before = cases.each_ref().map(Before::of);
+        let broken = ["git", "ssh"].map(|service| Broken::by(action, service));
+        // The commits come while nobody can fetch them.
+        let since = Mark::now();
+        for case in &cases {
+            case.declare(action, &format!("version: {version}"));
+        }
+        wait(&format!("{reason} over https and ssh"), 30, || {
+            cases
+                .iter()
+                .all(|case| ready_reason(case) == reason)
+                .then_some(())
+        });
+        for (case, before) in cases.iter().zip(&before) {
+            case.until_asked(times, since, 90);
+            assert_eq!(ready_reason(case), reason, "{}", case.ns);
+            before.holds(case);
+        }
+        drop(broken);
+        for case in &cases {
+            case.live(version);
+        }
+    }
+    for case in cases {
+        case.end();
+    }
+}
+
+#[test]
+fn a_repository_over_plain_http_is_followed_where_the_chart_allows_it() {
+    let _services = shared();
+    let case = Case::reached_by("git-http", &probe("git-http"), Way::Http);
+    let commit = case.declare("1.0.0", "version: 1.0.0\nreplicas: 1");
+    let release = case.live("1.0.0");
+    assert_eq!(
+        release["metadata"]["annotations"]["slipway.dev/commit"],
+        commit.as_str()
+    );
     case.end();
 }
 
@@ -66,13 +113,12 @@ fn wrong_credentials_and_wrong_host_keys_are_said_and_mended_without_a_restart()
         ]);
     };
     set(r#"{"stringData":{"password":"not-the-password"}}"#);
-    until_reason(&case, &["AuthFailed"], 30);
-    case.declare("1.1.0", "version: 1.1.0");
-    before.holds(&case);
+    until_reason(&case, "AuthFailed", 30);
+    commits_in_vain(&case, &before, "AuthFailed");
     assert!(!source(&case).to_string().contains("not-the-password"));
     let password = std::fs::read_to_string(bed_dir().join("secrets/git-password")).unwrap();
     set(&serde_json::json!({"stringData": {"password": password.trim()}}).to_string());
-    until_reason(&case, &["Applied"], 60);
+    until_reason(&case, "Applied", 60);
     case.live("1.1.0");
     case.end();
 }
@@ -80,7 +126,7 @@ fn wrong_credentials_and_wrong_host_keys_are_said_and_mended_without_a_restart()
 #[test]
 fn a_wrong_ssh_host_key_is_refused() {
     let _services = shared();
-    let case = Case::reached_by("git-hostkey", &probe("git-hostkey"), super::support::Way::Ssh);
+    let case = Case::reached_by("git-hostkey", &probe("git-hostkey"), Way::Ssh);
     case.declare("1.0.0", "version: 1.0.0");
     case.live("1.0.0");
     let before = Before::of(&case);
@@ -102,11 +148,10 @@ fn a_wrong_ssh_host_key_is_refused() {
         ]);
     };
     set(other);
-    until_reason(&case, &["HostKeyMismatch", "HostKeyUnknown"], 30);
-    case.declare("1.1.0", "version: 1.1.0");
-    before.holds(&case);
+    until_reason(&case, "HostKeyMismatch", 30);
+    commits_in_vain(&case, &before, "HostKeyMismatch");
     set(&good);
-    until_reason(&case, &["Applied"], 60);
+    until_reason(&case, "Applied", 60);
     case.live("1.1.0");
     case.end();
 }
@@ -166,11 +211,10 @@ fn a_server_whose_certificate_nobody_signed_is_refused() {
         ]);
     };
     follow("https://git.bed.test:8443/git-ca.git");
-    until_reason(&case, &["CertificateUnknown"], 30);
-    case.declare("1.1.0", "version: 1.1.0");
-    before.holds(&case);
+    until_reason(&case, "CertificateUnknown", 30);
+    commits_in_vain(&case, &before, "CertificateUnknown");
     follow("https://git.bed.test/git-ca.git");
-    until_reason(&case, &["Applied"], 60);
+    until_reason(&case, "Applied", 60);
     server.kill().unwrap();
     server.wait().unwrap();
     case.live("1.1.0");
@@ -232,11 +276,20 @@ fn a_rewritten_history_is_held_and_a_removed_file_removes_what_it_declared() {
     let case = Case::new("git-prune", &probe("git-prune"));
     let other = probe("git-prune").replace("name: app", "name: other");
     case.repo.write("base/other.yaml", &other);
-    case.repo.write("production/other.yaml", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: other, namespace: git-prune}\nspec:\n  version: 1.0.0\n  replicas: 1\n");
+    // With an object of each kind that a release can have.
+    case.repo.write("production/other.yaml", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: other, namespace: git-prune}\nspec:\n  version: 1.0.0\n  replicas: 2\n  host: other.example.com\n");
     let first = case.declare("two of them", "version: 1.0.0\nreplicas: 1");
     case.live("1.0.0");
     wait("the other is there", 60, || {
-        get("deployment", "git-prune", "other")
+        let there = |kind| get(kind, "git-prune", "other");
+        let kinds = [
+            "serviceaccount",
+            "service",
+            "poddisruptionbudget",
+            "ingress",
+            "deployment",
+        ];
+        kinds.into_iter().all(|kind| there(kind).is_some()).then_some(())
     });
     case.declare("more", "version: 1.0.0\nreplicas: 2");
     wait("two replicas", 60, || {
@@ -245,7 +298,7 @@ fn a_rewritten_history_is_held_and_a_removed_file_removes_what_it_declared() {
     let head = case.repo.git(&["rev-parse", "HEAD"]);
     case.repo.git(&["reset", "--quiet", "--hard", &first]);
     case.declare("another past", "version: 1.0.0\nreplicas: 5");
-    until_reason(&case, &["HistoryRewritten"], 60);
+    until_reason(&case, "HistoryRewritten", 60);
     assert_eq!(case.deployment()["spec"]["replicas"], 2);
     case.repo.git(&["reset", "--quiet", "--hard", head.trim()]);
     case.repo
@@ -257,6 +310,11 @@ fn a_rewritten_history_is_held_and_a_removed_file_removes_what_it_declared() {
     wait("its release too", 60, || {
         get("release", "git-prune", "other").is_none().then_some(())
     });
+    for kind in ["serviceaccount", "service", "poddisruptionbudget", "ingress"] {
+        wait(&format!("{kind} other is gone"), 30, || {
+            get(kind, "git-prune", "other").is_none().then_some(())
+        });
+    }
     assert!(get("deployment", "git-prune", "app").is_some());
     assert!(
         audit("git-prune")

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::support::{Case, Way, json_of, kubectl, probe, shared, shop, spawn, wait, writes};
+use super::support::{Case, Mark, Way, get, json_of, probe, shared, shop, spawn, wait, writes};
 
 #[test]
 fn a_repository_over_https_leads_to_a_live_shop_in_the_order_that_migrations_need() {
@@ -28,22 +28,6 @@ fn live_shop(name: &str, way: Way) {
     assert_ne!(case.sql("select count(*) from schema_migrations").trim(), "0");
 
     assert_order(name, 0);
-    let logs = kubectl(&[
-        "-n",
-        "slipway-system",
-        "logs",
-        "-l",
-        "app.kubernetes.io/name=slipway",
-        "--tail=-1",
-    ]);
-    let refused: Vec<&str> = logs
-        .lines()
-        .filter(|line| line.contains("forbidden: User") && line.contains("cannot"))
-        .collect();
-    assert!(
-        refused.is_empty(),
-        "the chart gives the rights that are used: {refused:?}"
-    );
     case.end();
 }
 
@@ -132,7 +116,9 @@ fn a_rolling_update_with_a_migration_loses_no_request() {
     println!("rolling update under load: {seen}");
     assert_eq!(seen["errors"], serde_json::json!({}), "{seen}");
     assert_eq!(seen["asked"], seen["ok"], "{seen}");
-    assert!(seen["asked"].as_i64().unwrap() > 2000, "{seen}");
+    let rate = seen["asked"].as_f64().unwrap() / seen["seconds"].as_f64().unwrap();
+    assert!(rate >= 45.0, "{rate:.1} requests/s: {seen}");
+    assert!(seen["seconds"].as_f64().unwrap() >= 40.0, "{seen}");
     assert!(seen["refused_retried"].as_i64().unwrap() <= 5, "{seen}");
     // Before any new pod: a pod comes of the Deployment, and the Deployment was written after the success.
     assert_order(&case.ns, 1);
@@ -156,6 +142,7 @@ fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
     case.declare("probe 1.0.0", "version: 1.0.0\nreplicas: 2");
     case.live("1.0.0");
     assert_eq!(case.jobs().len(), 1);
+    let migrated = Mark::now();
     case.declare(
         "a greeting",
         "version: 1.0.0\nreplicas: 2\nenv: {GREETING: hello}",
@@ -173,7 +160,6 @@ fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
         "{}",
         revisions[1]["spec"]["cause"]
     );
-    assert_eq!(case.jobs().len(), 1, "the migration is the same");
     assert!(case.ask("/").contains("env=hello"));
     let pods = case.pod_identities();
     case.declare(
@@ -189,10 +175,40 @@ fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
         pods.iter().all(|pod| now.contains(pod)),
         "no pod was restarted: {pods:?} {now:?}"
     );
+    let jobs = migrated.created(&case.ns, "jobs");
+    assert!(jobs.is_empty(), "the migration is the same: {jobs:?}");
     println!(
         "writes per release in {}: {}",
         case.ns,
         writes(&case.ns, "deployments").len()
     );
+    case.end();
+}
+
+#[test]
+fn a_generated_value_stays_when_another_joins_it_and_old_revisions_go_as_the_spec_says() {
+    let _services = shared();
+    let base = format!(
+        "{}  retain: {{revisions: 1}}\n  env: {{FIRST: {{generate: hex/32}}}}\n",
+        probe("story-made")
+    );
+    let case = Case::new("story-made", &base);
+    case.declare("probe 1.0.0", "version: 1.0.0\nreplicas: 1");
+    case.live("1.0.0");
+    let made = || get("secret", &case.ns, "app-generated").expect("generated values")["data"].clone();
+    let first = made();
+    assert!(first["FIRST"].is_string() && first["SECOND"].is_null());
+    case.declare(
+        "one more",
+        "version: 1.0.0\nreplicas: 1\nenv: {SECOND: {generate: hex/32}}",
+    );
+    wait("the second revision is live and the first is gone", 120, || {
+        let revisions = case.revisions();
+        let only = revisions.len() == 1 && revisions[0]["metadata"]["name"] == "app-v2";
+        (only && case.release()["status"]["liveRevision"] == "app-v2").then_some(())
+    });
+    let both = made();
+    assert_eq!(both["FIRST"], first["FIRST"], "made once");
+    assert!(both["SECOND"].is_string() && both["SECOND"] != both["FIRST"]);
     case.end();
 }

@@ -1,6 +1,6 @@
 //! The sequences of `make test`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _};
 
 use super::{
     super::mutant::Mutant,
@@ -24,6 +24,12 @@ fn tell(seed: u64, setting: Setting) -> ! {
         moves.len(),
         result.err().map(|v| v.to_string())
     );
+}
+
+/// Past the test harness, which shows what a test prints only when it fails. One write, so that parts that run side by
+/// side do not mix their lines.
+fn say(report: &str) {
+    std::io::stderr().write_all(report.as_bytes()).unwrap();
 }
 
 /// Runs a part of the seeds and reports what they reached.
@@ -54,29 +60,32 @@ fn part(number: u64) {
             *counts.entry(name).or_default() += usize::from(is);
         }
     }
-    println!(
-        "model, seeds {}..{}: {} sequences",
+    let mut report = format!(
+        "model, seeds {}..{}: {} sequences\n",
         number * PART,
         (number + 1) * PART,
         reached.len()
     );
     for (name, count) in &counts {
-        println!("  {count:5} reached: {name}");
+        writeln!(report, "  {count:5} reached: {name}").unwrap();
     }
     let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
     for outcome in &reached {
         *ends.entry(outcome.reached.end.unwrap_or("?")).or_default() += 1;
     }
-    println!("  came to rest as {ends:?}");
+    writeln!(report, "  came to rest as {ends:?}").unwrap();
     let limit = |limit: Limit| reached.iter().map(|outcome| outcome.limit(limit)).sum::<usize>();
-    println!(
+    writeln!(
+        report,
         "  beyond what can be seen: {} successes of a run that ended by a reboot before anybody had looked, {} on a \
          database that came and went; {} sequences booked an unknown outcome",
         limit(Limit::UnseenReboot),
         limit(Limit::UnseenRotation),
         reached.iter().filter(|outcome| outcome.reached.unknown).count(),
-    );
-    println!("  judged: {judged}");
+    )
+    .unwrap();
+    writeln!(report, "  judged: {judged}").unwrap();
+    say(&report);
     for (name, count) in counts {
         assert!(count >= 500, "only {count} sequences reached: {name}");
     }
@@ -134,7 +143,9 @@ fn found(setting: Setting) -> BTreeMap<String, usize> {
             }
         }
     }
-    println!("model, seeds 0..{MUTANT_SEEDS}, {setting:?}: {found:?}");
+    say(&format!(
+        "model, seeds 0..{MUTANT_SEEDS}, {setting:?}: {found:?}\n"
+    ));
     found
 }
 
@@ -188,7 +199,7 @@ fn a_start_time_taken_as_the_only_sign_of_a_resume_is_found() {
     let first = (0..20 * MUTANT_SEEDS).find(|seed| {
         sequence::run(&sequence::moves(*seed), setting).is_err_and(|violation| violation.names.contains("S2"))
     });
-    println!("model: S2 is first broken by seed {first:?}");
+    say(&format!("model: S2 is first broken by seed {first:?}\n"));
     assert!(first.is_some());
 }
 

@@ -1,0 +1,119 @@
+//! The API server's audit log: what Slipway asked for, in the order in which it was answered.
+
+use std::{
+    fs,
+    io::{Read as _, Seek as _, SeekFrom},
+    path::PathBuf,
+};
+
+use serde_json::Value;
+
+use super::bed_dir;
+
+/// The user that Slipway is on the bed.
+pub const SLIPWAY: &str = "system:serviceaccount:slipway-system:slipway";
+
+fn file() -> PathBuf {
+    bed_dir().join("logs/audit.log")
+}
+
+/// The whole log.
+pub fn text() -> String {
+    fs::read_to_string(file()).unwrap()
+}
+
+/// A moment in the log. The log of a whole run has tens of megabytes: who waits for something reads only what came since.
+#[derive(Clone, Copy)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// The beginning of the log.
+    pub fn start() -> Self {
+        Self(0)
+    }
+
+    pub fn now() -> Self {
+        Self(fs::metadata(file()).unwrap().len())
+    }
+
+    /// Requests of Slipway since then. Only lines with all of `words` are parsed.
+    pub fn requests(self, words: &[&str]) -> Vec<Value> {
+        let mut log = fs::File::open(file()).unwrap();
+        log.seek(SeekFrom::Start(self.0)).unwrap();
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes)
+            .lines()
+            .filter(|line| line.contains(SLIPWAY) && words.iter().all(|word| line.contains(word)))
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| event["user"]["username"] == SLIPWAY)
+            .collect()
+    }
+
+    /// Requests of Slipway that would change something in a namespace, refused ones and dry runs too.
+    pub fn mutations(self, namespace: &str) -> Vec<Value> {
+        let word = format!("\"namespace\":\"{namespace}\"");
+        let mut found = self.requests(&[word.as_str()]);
+        found.retain(|event| mutates(event) && event["objectRef"]["namespace"] == namespace);
+        found
+    }
+
+    /// Objects of a resource that Slipway created by a request of that name; what it applies is a patch.
+    pub fn created(self, namespace: &str, resource: &str) -> Vec<Value> {
+        let mut found = self.mutations(namespace);
+        found.retain(|event| event["verb"] == "create" && wrote(event, resource));
+        found
+    }
+
+    /// How often a source has begun to ask its repository: first thing, each time, it reads its own Secret.
+    pub fn fetches(self, source: &str) -> usize {
+        let secret = format!("git-{source}");
+        let word = format!("\"name\":\"{secret}\"");
+        self.requests(&[word.as_str()])
+            .iter()
+            .filter(|event| event["verb"] == "get" && event["objectRef"]["resource"] == "secrets")
+            .filter(|event| event["objectRef"]["name"] == secret.as_str())
+            .count()
+    }
+}
+
+fn mutates(event: &Value) -> bool {
+    ["create", "update", "patch", "delete"]
+        .iter()
+        .any(|verb| event["verb"] == *verb)
+}
+
+/// Whether the request changed an object of that resource.
+fn wrote(event: &Value, resource: &str) -> bool {
+    event["objectRef"]["resource"] == resource
+        && event["responseStatus"]["code"]
+            .as_i64()
+            .is_some_and(|code| code < 300)
+        && !event["requestURI"].as_str().unwrap_or("").contains("dryRun")
+}
+
+/// Writes of Slipway, oldest first; of all namespaces when none is named.
+pub fn audit(namespace: &str) -> Vec<Value> {
+    if namespace.is_empty() {
+        let mut found = Mark::start().requests(&[]);
+        found.retain(mutates);
+        return found;
+    }
+    Mark::start().mutations(namespace)
+}
+
+/// Those that succeeded, of one resource.
+pub fn writes(namespace: &str, resource: &str) -> Vec<Value> {
+    let mut found = audit(namespace);
+    found.retain(|event| wrote(event, resource));
+    found
+}
+
+/// When the API server received a request.
+pub fn received(event: &Value) -> jiff::Timestamp {
+    event["requestReceivedTimestamp"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap()
+}

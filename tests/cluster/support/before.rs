@@ -1,0 +1,62 @@
+//! What runs, as it was before something was broken.
+
+use serde_json::Value;
+
+use super::{Case, list, writes};
+
+/// What must not change while something is broken.
+pub struct Before {
+    pods: Vec<(String, i64)>,
+    controllers: Vec<(String, i64)>,
+    writes: usize,
+}
+
+impl Before {
+    pub fn of(case: &Case) -> Self {
+        Self {
+            pods: case.pod_identities(),
+            controllers: controllers(),
+            writes: writes(&case.ns, "deployments").len(),
+        }
+    }
+
+    pub fn holds(&self, case: &Case) {
+        assert_eq!(
+            case.pod_identities(),
+            self.pods,
+            "pods and restart counts are the same"
+        );
+        assert_eq!(
+            controllers(),
+            self.controllers,
+            "the controller is the same and was not restarted"
+        );
+        assert_eq!(
+            writes(&case.ns, "deployments").len(),
+            self.writes,
+            "no Deployment was written"
+        );
+    }
+}
+
+/// UID and restart count of each pod that is not on its way out.
+pub(super) fn identities(mut pods: Vec<Value>) -> Vec<(String, i64)> {
+    pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    let mut found: Vec<(String, i64)> = pods
+        .iter()
+        .map(|pod| {
+            let restarts = pod["status"]["containerStatuses"][0]["restartCount"]
+                .as_i64()
+                .unwrap_or(0);
+            (pod["metadata"]["uid"].as_str().unwrap_or("").to_owned(), restarts)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn controllers() -> Vec<(String, i64)> {
+    let found = identities(list("pods", "slipway-system", "app.kubernetes.io/name=slipway"));
+    assert!(!found.is_empty(), "Slipway runs in the cluster");
+    found
+}
