@@ -141,7 +141,7 @@ pub struct ReleaseRevisionStatus {
     /// What exposes it (Service, budget, Ingress) since git changed that without a new attempt: a JSON list, in place of
     /// those among `spec.objects`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 262144))]
+    #[schemars(length(max = 262_144))]
     pub exposure: Option<String>,
     /// As in the spec, recorded later: the key of the fingerprints in the spec is lost.
     #[serde(skip_serializing_if = "Option::is_none")]

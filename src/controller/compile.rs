@@ -129,7 +129,7 @@ pub fn compile(
     let releases = reading
         .releases
         .into_iter()
-        .filter_map(|(id, release)| {
+        .map(|(id, release)| {
             let provenance = changes.remove(&id).unwrap_or_else(|| beyond(head));
             let merged = release.merged;
             let place = merged.place("");
@@ -137,7 +137,7 @@ pub fn compile(
                 .version_file
                 .or_else(|| merged.files.first().cloned())
                 .unwrap_or_default();
-            Some((
+            (
                 id,
                 Declared {
                     spec: merged.spec,
@@ -146,7 +146,7 @@ pub fn compile(
                     path,
                     place,
                 },
-            ))
+            )
         })
         .collect();
     let errors: Vec<&Problem> = reading

@@ -121,26 +121,24 @@ pub async fn look(
         id,
         now,
     };
-    let lock = observed
-        .ledger
-        .as_ref()
-        .and_then(|seen| seen.ledger.claimed())
-        .map(|(_, entry)| entry.lock.clone())
-        .or_else(|| {
-            observed
-                .current
-                .as_ref()
-                .and_then(|current| Some(current.migration.as_ref()?.lock.clone()))
-        })
-        .unwrap_or_else(|| lock_name(&observed));
-    if observed.ledger.is_some() {
-        let seen = observe::lock(client, &context.own, &lock).await?;
-        observed.lock = (lock, seen);
-    } else {
-        observed.lock.0 = lock;
-    }
+    observed.lock = lock(context, &observed).await?;
     observed.tag_moved = moved_tag(context, subject, &observed);
     Ok(observed)
+}
+
+/// The lock of the migration that has the claim, or is to have it, and its state where there is a ledger.
+async fn lock(context: &Context, observed: &Observed) -> Result<(String, LockSeen), ClusterError> {
+    let claimed = observed.ledger.as_ref().and_then(|seen| seen.ledger.claimed());
+    let current = || Some(observed.current.as_ref()?.migration.as_ref()?.lock.clone());
+    let name = claimed
+        .map(|(_, entry)| entry.lock.clone())
+        .or_else(current)
+        .unwrap_or_else(|| lock_name(observed));
+    let seen = match observed.ledger {
+        Some(_) => observe::lock(&context.client, &context.own, &name).await?,
+        None => LockSeen::Absent,
+    };
+    Ok((name, seen))
 }
 
 /// The pods of migrations and of processes, the former with the boot that their nodes have.

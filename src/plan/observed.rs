@@ -215,6 +215,10 @@ pub struct LedgerSeen {
 
 /// A Job of this release.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact that the API server reports"
+)]
 pub struct JobSeen {
     /// Its name.
     pub name: String,

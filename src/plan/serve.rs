@@ -87,7 +87,7 @@ pub fn keep_exposure(revision: &Revision, wanted: &[Object]) -> Option<Step> {
             .iter()
             .zip(&now)
             .all(|(own, now)| own.key == now.key && same_but_owner(Some(own), Some(now)));
-    (!same).then(|| Step::Expose {
+    (!same).then_some(Step::Expose {
         revision: revision.number,
         objects: now,
     })
@@ -167,7 +167,7 @@ fn followed(o: &Observed, object: &Object, declared: Option<&Declared>) -> Objec
     if let Some(declared) = declared {
         return with_policy(object, &declared.rollout);
     }
-    let live = o.objects.get(&object.key).map(|live| &live.value["spec"]);
+    let live = o.objects.get(&object.key).and_then(|live| live.value.get("spec"));
     if let (Some(live), Some(spec)) = (live, object.value.get_mut("spec").and_then(Value::as_object_mut)) {
         for field in render::POLICY {
             if let Some(value) = live.get(field) {

@@ -64,10 +64,11 @@ impl Predicate for Gate {
     }
 }
 
-/// Entries that a write of the ledger adds or changes, each with what it replaces. Asked before the event.
-fn changes<'a>(
-    moment: &'a Moment<'_>,
-) -> Option<(Release, Vec<(&'a MigrationKey, &'a Entry, Option<&'a Entry>)>)> {
+/// An entry of a ledger, and what it replaces.
+type Changed<'a> = (&'a MigrationKey, &'a Entry, Option<&'a Entry>);
+
+/// Entries that a write of the ledger adds or changes. Asked before the event.
+fn changes<'a>(moment: &'a Moment<'_>) -> Option<(Release, Vec<Changed<'a>>)> {
     let What::Wrote(write) = &moment.event.what else {
         return None;
     };
@@ -298,9 +299,10 @@ fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, ol
         (None, Claimed | Unknown) => true,
         // The whole ledger was gone, and is made anew from what revisions have on record.
         (None, _) => world.ledger(release).is_none() && entry.note.starts_with("rebuilt from"),
-        (Some(Claimed), Claimed | Succeeded | Failed | Unknown) => same,
-        // Whether it truly never ran is for S2 to judge.
-        (Some(Claimed), Withdrawn) | (Some(Withdrawn), Unknown) => same,
+        // Whether what was withdrawn truly never ran is for S2 to judge.
+        (Some(Claimed), Claimed | Succeeded | Failed | Unknown | Withdrawn) | (Some(Withdrawn), Unknown) => {
+            same
+        }
         (Some(Withdrawn), Claimed) => !same,
         (Some(Failed), Claimed | Unknown) => {
             !same && old.is_some_and(|old| said.is_some_and(|said| said.allows(old, entry)))

@@ -99,22 +99,20 @@ struct Count {
 impl OncePerKey {
     fn count(
         &mut self,
-        of: (Release, MigrationKey),
+        (release, key): (&Release, &MigrationKey),
         pick: fn(&mut Count) -> &mut Vec<usize>,
         what: &str,
         index: usize,
         judge: &mut Judge<'_>,
     ) {
         judge.judged();
-        let count = self.runs.entry(of.clone()).or_default();
+        let count = self.runs.entry((release.clone(), key.clone())).or_default();
         let allowed = 1 + count.tokens;
         let events = pick(count);
         events.push(index);
         if events.len() > allowed {
             let text = format!(
-                "{what} of migration {} of {} ran {} times, and {allowed} is allowed",
-                of.1,
-                of.0,
+                "{what} of migration {key} of {release} ran {} times, and {allowed} is allowed",
                 events.len()
             );
             judge.broken(text, events.clone());
@@ -137,7 +135,7 @@ impl Predicate for OncePerKey {
             && let Some(key) = key_of(moment)
         {
             self.count(
-                (release, key),
+                (&release, &key),
                 |count| &mut count.jobs,
                 "Jobs",
                 moment.index,
@@ -150,7 +148,7 @@ impl Predicate for OncePerKey {
         match &write.object.body {
             Body::Ledger(ledger) => {
                 if let Some(release) = write.object.of() {
-                    self.tokens(moment.world, release, ledger);
+                    self.tokens(moment.world, &release, ledger);
                 }
             }
             Body::Pod {
@@ -162,7 +160,7 @@ impl Predicate for OncePerKey {
                 if before.is_none_or(|pod| pod.started.is_none())
                     && let Some(job) = moment.world.jobs.get(job)
                 {
-                    let of = (job.release.clone(), job.key.clone());
+                    let of = (&job.release.clone(), &job.key.clone());
                     self.count(of, |count| &mut count.starts, "containers", moment.index, judge);
                 }
             }
@@ -172,8 +170,8 @@ impl Predicate for OncePerKey {
 }
 
 impl OncePerKey {
-    fn tokens(&mut self, world: &World, release: Release, ledger: &Ledger) {
-        let said = world.said.get(&release);
+    fn tokens(&mut self, world: &World, release: &Release, ledger: &Ledger) {
+        let said = world.said.get(release);
         let before = self.ledgers.entry(release.clone()).or_default();
         for (key, entry) in &ledger.entries {
             let old = before.get(key);

@@ -56,7 +56,8 @@ impl Predicate for OnlyOurs {
             What::Deleted { key, .. } => (key, "was deleted"),
             _ => return,
         };
-        if !is_made(key.kind) && !(key.kind == Kind::Release && word == "was deleted") {
+        let removed = key.kind == Kind::Release && word == "was deleted";
+        if !is_made(key.kind) && !removed {
             return;
         }
         judge.judged();

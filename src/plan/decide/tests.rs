@@ -184,7 +184,7 @@ fn hosts(decision: &Decision) -> (Vec<String>, Vec<(u64, String)>) {
     for step in &decision.steps {
         match step {
             Step::Apply { objects, .. } => {
-                applied.extend(objects.iter().filter_map(|(object, _)| host(object)))
+                applied.extend(objects.iter().filter_map(|(object, _)| host(object)));
             }
             Step::Expose { revision, objects } => {
                 kept.extend(objects.iter().filter_map(host).map(|host| (revision.0, host)));

@@ -35,6 +35,7 @@ pub struct World {
 }
 
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one independent fact")]
 pub struct Job {
     pub name: Rc<str>,
     pub uid: Uid,
