@@ -46,7 +46,10 @@ use crate::{
     },
     names::CommitId,
     server::Heartbeat,
-    source::prune::{self, Standing},
+    source::{
+        Intent,
+        prune::{self, Standing},
+    },
     spec::strict,
     telemetry::Metrics,
 };
@@ -96,6 +99,8 @@ pub struct Failure {
     reason: &'static str,
     message: String,
     fetched: Option<CommitId>,
+    /// Whether it may pass by itself; else a person must act.
+    passing: bool,
 }
 
 impl Failure {
@@ -104,7 +109,14 @@ impl Failure {
             reason,
             message: message.into(),
             fetched: None,
+            passing: false,
         }
+    }
+
+    /// By what the error asks for.
+    fn with(mut self, intent: Intent) -> Self {
+        self.passing = intent == Intent::Retry;
+        self
     }
 
     /// The commit that was fetched and not read.
@@ -415,6 +427,7 @@ async fn apply(
         fetched: Some(commit.clone()),
         releases: compiled.releases.len(),
         ready: problems.is_empty(),
+        passing: false,
         reason: if problems.is_empty() {
             "Applied".into()
         } else {

@@ -41,6 +41,8 @@ pub struct Outcome {
     pub unfinished: bool,
     /// Whether nothing is wrong.
     pub ready: bool,
+    /// Whether what is wrong may pass by itself.
+    pub passing: bool,
 }
 
 impl Outcome {
@@ -65,7 +67,17 @@ impl Outcome {
             message: format!("{}{stays}", failure.message),
             unfinished: false,
             ready: false,
+            passing: failure.passing,
         }
+    }
+
+    /// As kstatus reads them: `Reconciling` is on its way, `Stalled` needs a person. Never both.
+    fn states(&self) -> [(&'static str, bool); 3] {
+        [
+            ("Ready", self.ready),
+            ("Reconciling", !self.ready && self.passing),
+            ("Stalled", !self.ready && !self.passing),
+        ]
     }
 }
 
@@ -93,6 +105,10 @@ pub async fn write_status(
         }
         .since(&old.conditions)
     };
+    let conditions = outcome
+        .states()
+        .map(|(type_, holds)| condition(type_, holds))
+        .to_vec();
     let new = ReleaseSourceStatus {
         observed_generation: generation,
         fetched_commit: outcome.fetched.map(|commit| commit.to_string()),
@@ -110,10 +126,7 @@ pub async fn write_status(
                 message: problem.message.chars().take(1000).collect(),
             })
             .collect(),
-        conditions: vec![
-            condition("Ready", outcome.ready),
-            condition("Stalled", !outcome.ready),
-        ],
+        conditions,
         message,
     };
     if new == old {
