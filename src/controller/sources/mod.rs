@@ -26,6 +26,7 @@ use kube::{
     },
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use self::{fetch::Reading, lineage::May, status::Outcome, wakes::Wakes};
 use super::{
@@ -33,6 +34,7 @@ use super::{
     compile::Compiled,
     guard::{self, Stopped},
     releases::Meta,
+    span,
 };
 use crate::{
     api::{
@@ -302,14 +304,18 @@ async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Act
     if source.spec.suspend != Some(true) {
         // Jittered, so that many sources do not ask one server in step.
         let due = Instant::now() + next;
-        let (outcome, due) = guard::bounded(PASS, pass(&source, wrong, due, &context)).await??;
+        let span = span::source(&source.name_any());
+        let pass = pass(&source, wrong, due, &context).instrument(span.clone());
+        let (outcome, due) = guard::bounded(PASS, pass).await??;
         next = due.saturating_duration_since(Instant::now());
         if let Some(outcome) = outcome {
             if outcome.unfinished {
                 next = next.min(AGAIN);
             }
             context.lead()?;
-            status::write_status(&source, &context, outcome).await?;
+            status::write_status(&source, &context, outcome)
+                .instrument(span)
+                .await?;
         }
     }
     context.metrics.reconciled("source", "ok", started.elapsed());
@@ -358,6 +364,7 @@ async fn pass(
 /// What was read last stays in force against hand edits and deletions.
 async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), SourceError> {
     if let Some(compiled) = in_force(source, context) {
+        span::commit(Some(&compiled.commit));
         write::write_releases(source, context, &compiled, &mut Vec::new()).await?;
     }
     Ok(())
@@ -373,6 +380,7 @@ async fn apply(
         origin,
     }: Reading,
 ) -> Result<Outcome, SourceError> {
+    span::commit(Some(&commit));
     let mut problems: Vec<SourceProblem> = compiled.problems.clone();
     let name = source.name_any();
     let (listed, lineage) = write::write_releases(source, context, &compiled, &mut problems).await?;
