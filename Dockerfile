@@ -8,8 +8,6 @@ ARG BINARY_STAGE=builder
 
 FROM ${BUILDER_IMAGE} AS builder
 WORKDIR /src
-# Else the binary asks for the libz.so of the builder, which a runtime without zlib does not have.
-ENV LIBZ_SYS_STATIC=1
 COPY . .
 RUN cargo build --release --locked --bin slipway && cp target/release/slipway /slipway
 

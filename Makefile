@@ -4,8 +4,6 @@ BED_NAME ?= slipway
 TIER ?= b
 PROFILE ?= release
 export BED_NAME TIER PROFILE
-# zlib is put into the binary: the image has none. For every cargo command alike, since a change compiles libgit2 anew.
-export LIBZ_SYS_STATIC := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bed bed-down image install unit lint format scripts chart clippy deny bed-test generate packages clean

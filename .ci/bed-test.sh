@@ -6,8 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export TIER=b PROFILE=${PROFILE:-dev}
-# As in Makefile: what is compiled here and for the image must agree.
-export LIBZ_SYS_STATIC=1
 quick=${BED_NAME:-test} quiet=${BED_NAME:-test}-quiet
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/slipway
 if [[ -z ${SLIPWAY_BED_LOCKED:-} ]]; then

@@ -5,7 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export LIBZ_SYS_STATIC=1
 profile=${PROFILE:-release}
 folder=$profile
 [[ $profile != dev ]] || folder=debug

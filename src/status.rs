@@ -89,21 +89,30 @@ pub fn release_status(
 
 /// The phase as one word, and the reason of the conditions.
 fn words(phase: &Phase) -> (String, String) {
-    let same = |word: &str| (word.to_owned(), word.to_owned());
     match phase {
-        Phase::Pending => same("Pending"),
-        Phase::Resolving => same("Resolving"),
-        Phase::Preparing => same("Preparing"),
-        Phase::Migrating => same("Migrating"),
-        Phase::RollingOut => same("RollingOut"),
-        Phase::Verifying => same("Verifying"),
-        Phase::Live => same("Live"),
-        Phase::RolledBack => same("RolledBack"),
-        Phase::Rejected => same("Rejected"),
-        Phase::Suspended => same("Suspended"),
-        Phase::NotDeployed => same("NotDeployed"),
         Phase::Failed(stage) => (format!("Failed({stage})"), format!("{stage}Failed")),
         Phase::Waiting(reason) => (format!("Waiting({reason})"), reason.clone()),
+        other => (label(other).to_owned(), label(other).to_owned()),
+    }
+}
+
+/// The phase without its reason, for metrics.
+#[must_use]
+pub fn label(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Pending => "Pending",
+        Phase::Resolving => "Resolving",
+        Phase::Preparing => "Preparing",
+        Phase::Migrating => "Migrating",
+        Phase::RollingOut => "RollingOut",
+        Phase::Verifying => "Verifying",
+        Phase::Live => "Live",
+        Phase::RolledBack => "RolledBack",
+        Phase::Rejected => "Rejected",
+        Phase::Suspended => "Suspended",
+        Phase::NotDeployed => "NotDeployed",
+        Phase::Failed(_) => "Failed",
+        Phase::Waiting(_) => "Waiting",
     }
 }
 

@@ -4,10 +4,8 @@
 //! and no text of an error ever becomes a label. Logs go to standard error; standard output is for results.
 
 use std::{
-    collections::BTreeSet,
     error::Error,
     fmt::{self, Write as _},
-    sync::Mutex,
     time::Duration,
 };
 
@@ -22,7 +20,11 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt as _, registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
 
 // === logs ===
 
@@ -50,13 +52,24 @@ pub enum LogError {
 /// Sets up logging for the process. `filter` is a level or a filter as of `tracing_subscriber::EnvFilter`.
 pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let parsed = EnvFilter::try_new(filter).map_err(|e| LogError::Filter(filter.to_owned(), e))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let registry = tracing_subscriber::registry().with(parsed);
+    tracing_subscriber::registry()
+        .with(parsed)
+        .with(lines(format, std::io::stderr))
+        .try_init()
+        .map_err(LogError::Twice)
+}
+
+/// One line per event, with the fields of the spans that it is in.
+pub(crate) fn lines<S, W>(format: LogFormat, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     match format {
-        LogFormat::Text => registry.with(lines.with_ansi(false)).try_init(),
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     }
-    .map_err(LogError::Twice)
 }
 
 /// An error and all its causes in one line, each said once. Library errors tend to hide theirs.
@@ -141,7 +154,6 @@ pub struct Metrics {
     passes: Family<LoopOutcome, Counter>,
     pass_seconds: Family<Kind, Histogram, PassHistogram>,
     releases: Family<Phase, Gauge>,
-    phases: Mutex<BTreeSet<&'static str>>,
     fetches: Family<Reason, Counter>,
     resolutions: Family<Reason, Counter>,
     deployments: Family<Outcome, Counter>,
@@ -172,7 +184,6 @@ impl Metrics {
             passes: Family::default(),
             pass_seconds: Family::new_with_constructor(PassHistogram),
             releases: Family::default(),
-            phases: Mutex::default(),
             fetches: Family::default(),
             resolutions: Family::default(),
             deployments: Family::default(),
@@ -191,7 +202,6 @@ impl Metrics {
             passes,
             pass_seconds,
             releases,
-            phases: _,
             fetches,
             resolutions,
             deployments,
@@ -229,7 +239,7 @@ impl Metrics {
         );
         registry.register(
             "restore_time_seconds",
-            "From a failed revision to the next verified one",
+            "From a failed revision until its release is Live again",
             restore_seconds.clone(),
         );
         registry.register(
@@ -256,30 +266,22 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// How many releases there are in each phase now; phases that are not named have none.
-    pub fn releases(&self, counts: impl IntoIterator<Item = (&'static str, i64)>) {
-        // A poisoned lock guards nothing worse than a label.
-        let mut phases = self
-            .phases
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut gone = phases.clone();
-        for (phase, count) in counts {
-            gone.remove(phase);
-            phases.insert(phase);
-            self.releases.get_or_create(&Phase { phase }).set(count);
+    /// A release went from one phase into another; `None` is where it comes from, and where it goes when it is gone.
+    pub fn moved(&self, from: Option<&'static str>, to: Option<&'static str>) {
+        if let Some(phase) = from {
+            self.releases.get_or_create(&Phase { phase }).dec();
         }
-        for phase in gone {
-            self.releases.get_or_create(&Phase { phase }).set(0);
+        if let Some(phase) = to {
+            self.releases.get_or_create(&Phase { phase }).inc();
         }
     }
 
-    /// A fetch of a repository ended, with `Succeeded` or the reason of its failure.
+    /// A fetch of a repository ended, with `Fetched` or the reason of its failure.
     pub fn fetched(&self, reason: &'static str) {
         self.fetches.get_or_create(&Reason { reason }).inc();
     }
 
-    /// A registry was asked, with `Succeeded` or the reason of its failure.
+    /// A registry was asked, with `Resolved` or the reason of its failure.
     pub fn resolved(&self, reason: &'static str) {
         self.resolutions.get_or_create(&Reason { reason }).inc();
     }
@@ -294,7 +296,7 @@ impl Metrics {
         self.lead_seconds.observe(took.as_secs_f64());
     }
 
-    /// From a failed revision to the next verified one.
+    /// From a failed revision until its release is Live again.
     pub fn restore_time(&self, took: Duration) {
         self.restore_seconds.observe(took.as_secs_f64());
     }
@@ -325,7 +327,7 @@ mod tests {
     fn numbers_are_written_as_open_metrics() {
         let metrics = Metrics::new();
         metrics.reconciled("release", "Live", Duration::from_millis(2));
-        metrics.fetched("Succeeded");
+        metrics.fetched("Fetched");
         metrics.resolved("RegistryAuth");
         metrics.deployed("Live");
         metrics.leading(true);
@@ -333,7 +335,7 @@ mod tests {
         for line in [
             "slipway_reconciles_total{kind=\"release\",outcome=\"Live\"} 1",
             "slipway_reconcile_duration_seconds_count{kind=\"release\"} 1",
-            "slipway_source_fetches_total{reason=\"Succeeded\"} 1",
+            "slipway_source_fetches_total{reason=\"Fetched\"} 1",
             "slipway_image_resolutions_total{reason=\"RegistryAuth\"} 1",
             "slipway_deployments_total{outcome=\"Live\"} 1",
             "slipway_leader 1",
@@ -351,11 +353,43 @@ mod tests {
     #[test]
     fn a_phase_that_nothing_is_in_any_more_is_zero() {
         let metrics = Metrics::new();
-        metrics.releases([("Live", 2), ("Migrating", 1)]);
-        metrics.releases([("Live", 3)]);
+        metrics.moved(None, Some("Live"));
+        metrics.moved(None, Some("Migrating"));
+        metrics.moved(Some("Migrating"), Some("Live"));
         let page = metrics.encode().unwrap();
-        assert!(page.contains("slipway_releases{phase=\"Live\"} 3"), "{page}");
+        assert!(page.contains("slipway_releases{phase=\"Live\"} 2"), "{page}");
         assert!(page.contains("slipway_releases{phase=\"Migrating\"} 0"), "{page}");
+    }
+
+    #[test]
+    fn every_number_that_is_served_stands_in_the_page_on_installing() {
+        let metrics = Metrics::new();
+        metrics.reconciled("release", "ok", Duration::ZERO);
+        metrics.moved(None, Some("Live"));
+        metrics.fetched("Fetched");
+        metrics.resolved("Resolved");
+        metrics.deployed("Live");
+        metrics.watch_failed("Release");
+        let page = metrics.encode().unwrap();
+        let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: Vec<String> = types
+            .map(|line| match line.split_once(' ').unwrap() {
+                (name, "counter") => format!("{name}_total"),
+                (name, "info") => format!("{name}_info"),
+                (name, _) => name.to_owned(),
+            })
+            .collect();
+        let source = include_str!("telemetry.rs").split("#[cfg(test)]").next().unwrap();
+        let registered = source.matches("registry.register(").count();
+        assert_eq!(
+            names.len(),
+            registered,
+            "one without a value is not served: {page}"
+        );
+        let docs = include_str!("../docs/install.md");
+        for name in names {
+            assert!(docs.contains(&format!("`{name}`")), "{name}");
+        }
     }
 
     #[test]

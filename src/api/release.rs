@@ -209,7 +209,7 @@ pub struct Process {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rollout {
-    /// `rolling` (default), or `recreate` for an application that cannot run twice.
+    /// How pods are replaced; `rolling` when absent. `recreate` is for an application that cannot run twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// How many pods may be added: a number or a percentage; `25%` when absent.
@@ -231,7 +231,7 @@ pub struct Rollout {
     pub drain: Option<Duration>,
 }
 
-/// How pods are replaced.
+/// How pods are replaced; `rolling` when absent. `recreate` is for an application that cannot run twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Strategy {
@@ -254,7 +254,7 @@ pub struct Verify {
     pub max_restarts: Option<i64>,
 }
 
-/// What happens when rollout or verification fails.
+/// What happens when rollout or verification fails; `rollback` when absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnFailure {
@@ -264,7 +264,7 @@ pub enum OnFailure {
     Hold,
 }
 
-/// What happens when a value changes that a process refers to.
+/// What happens when a value changes that a process refers to; `roll` when absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnSecretChange {

@@ -49,7 +49,8 @@ pub struct ReleaseSourceSpec {
     /// Whether releases that vanish from git are removed; `true` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<bool>,
-    /// How many releases may be removed by one commit: a number or a percentage; `30%` (at least 1) when absent.
+    /// How many releases may be removed by one commit: a number or a percentage; `30%` (at least 1) when absent. Never all
+    /// of them, unless it is `100%`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8), regex(pattern = "^[0-9]{1,6}%?$"))]
     pub max_deletions: Option<String>,

@@ -8,7 +8,7 @@ use kube::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{context::Context, generate, migrate, subject::Subject};
+use super::{context::Context, generate, migrate, subject::Subject, tally};
 use crate::{
     api::{FIELD_MANAGER, ReleaseRevision, ReleaseRevisionSpec, meta, release::ShortText, revision},
     cluster::{
@@ -82,7 +82,10 @@ pub async fn act(
             if !tail.is_empty() {
                 status.insert("logTail".to_owned(), json!(clip(tail, 4000)));
             }
-            conclude(context, observed, *revision, &status).await
+            let ended = write_outcome(context, observed, *revision, &status).await?;
+            let declared = &subject.object.metadata;
+            tally::ended(context, id, declared, &ended, *outcome, observed.now);
+            Ok(())
         }
         Step::Record {
             revision,
@@ -105,8 +108,7 @@ pub async fn act(
             for (object, over) in objects {
                 objects::apply(&context.client, id, object, over.as_deref(), false).await?;
                 tracing::info!(
-                    release = %id, commit = subject.commit(), revision = revision.map(|number| number.0),
-                    object = %object.key, "applied"
+                    revision = revision.map(|number| number.0), object = %object.key, "applied"
                 );
             }
             Ok(())
@@ -114,7 +116,6 @@ pub async fn act(
         Step::Migrate(step) => migrate::migrate(context, subject, observed, step).await,
         Step::Delete { key, uid } => {
             tracing::info!(
-                release = %id, commit = subject.commit(), revision = observed.current.as_ref().map(|r| r.number.0),
                 object = %key, "deleting what no revision wants any more"
             );
             Ok(objects::delete(&context.client, id, key, uid, None).await?)
@@ -134,14 +135,23 @@ pub async fn act(
     }
 }
 
-/// Writes over the revision that the decision saw and no other: a controller that was frozen for a while must not
-/// replace the outcome that another one booked meanwhile.
 async fn conclude(
     context: &Context,
     observed: &Observed,
     number: RevisionNumber,
     status: &Map<String, Value>,
 ) -> Result<(), ActError> {
+    write_outcome(context, observed, number, status).await.map(drop)
+}
+
+/// Writes over the revision that the decision saw and no other: a controller that was frozen for a while must not
+/// replace the outcome that another one booked meanwhile.
+async fn write_outcome(
+    context: &Context,
+    observed: &Observed,
+    number: RevisionNumber,
+    status: &Map<String, Value>,
+) -> Result<ReleaseRevision, ActError> {
     let id = &observed.id;
     let seen = [&observed.current, &observed.live]
         .into_iter()
@@ -155,12 +165,11 @@ async fn conclude(
         ..PatchParams::default()
     };
     let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": over }, "status": status }));
-    within(
+    let written = within(
         || format!("write the outcome of {name}"),
         api.patch_status(&name, &params, &patch),
-    )
-    .await?;
-    Ok(())
+    );
+    Ok(written.await?)
 }
 
 async fn create_revision(
@@ -224,8 +233,8 @@ async fn create_revision(
     )
     .await?;
     tracing::info!(
-        release = %id, revision = %draft.number, version = %declared.version, digest = %draft.digest,
-        commit = subject.commit(), cause = %object.spec.cause, "revision created"
+        revision = draft.number.0, version = %declared.version, digest = %draft.digest,
+        cause = %object.spec.cause, "revision created"
     );
     Ok(())
 }

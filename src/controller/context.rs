@@ -110,6 +110,10 @@ pub struct Remembered {
     pub truce: Option<Instant>,
     /// Errors in a row.
     pub failures: u32,
+    /// The phase that it is counted in.
+    pub phase: Option<&'static str>,
+    /// Since when a revision of it has failed and it was not Live.
+    pub failed: Option<Instant>,
 }
 
 impl Memory {
@@ -146,8 +150,8 @@ impl Memory {
         since.elapsed()
     }
 
-    /// Forgets a release that is gone.
-    pub fn forget(&self, id: &ReleaseId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    /// Forgets a release that is gone, and gives what was remembered.
+    pub fn forget(&self, id: &ReleaseId) -> Option<Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }

@@ -243,7 +243,13 @@ pub async fn ask(context: &Context, id: &ReleaseId, declared: &Declared) -> Imag
             };
         }
     };
-    match context.registry.resolve(&declared.image, config.as_ref()).await {
+    let resolved = context.registry.resolve(&declared.image, config.as_ref()).await;
+    context.metrics.resolved(
+        resolved
+            .as_ref()
+            .map_or_else(ResolveError::reason, |_| "Resolved"),
+    );
+    match resolved {
         Ok(image) => ImageSeen::Found {
             digest: image.digest,
             platforms: image.platforms.iter().map(ToString::to_string).collect(),

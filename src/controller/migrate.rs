@@ -39,10 +39,7 @@ pub async fn migrate(
     step: &MigrationStep,
 ) -> Result<(), ActError> {
     let id = &observed.id;
-    tracing::info!(
-        release = %id, commit = subject.commit(), revision = observed.current.as_ref().map(|r| r.number.0),
-        step = step.word(), "migration"
-    );
+    tracing::info!(step = step.word(), "migration");
     match step {
         MigrationStep::CreateJob { revision, key, run } => {
             let Some(declared) = subject.declared() else {

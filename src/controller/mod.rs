@@ -16,7 +16,9 @@ mod migrate;
 pub mod reconcile;
 mod releases;
 mod sources;
+mod span;
 pub mod subject;
+mod tally;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

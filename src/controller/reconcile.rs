@@ -24,12 +24,14 @@ use super::{
     guard::Stopped,
     look::{ask, ask_tag, look},
     releases::Meta,
+    span,
     subject::{Subject, release_id},
+    tally,
 };
 use crate::{
-    api::{Release, ReleaseStatus, meta},
+    api::{Release, ReleaseStatus},
     cluster::{
-        custom,
+        custom::{self, Custom},
         error::{ClusterError, Intent, backoff},
         objects::{found, within},
     },
@@ -83,7 +85,9 @@ impl ReconcileError {
         }
     }
 
-    fn sentence(&self) -> String {
+    /// The whole chain as one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
         match self {
             Self::Cluster(error) | Self::Act(ActError::Cluster(error)) => error.sentence(),
             other => other.to_string(),
@@ -94,7 +98,11 @@ impl ReconcileError {
 /// One pass over a release.
 pub async fn reconcile(release: Arc<Meta>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     // The cache that called may be behind; what is acted on is what the API server has now.
-    let Some(object) = custom::get(&context.client, release.meta(), strict::unreadable).await? else {
+    let found: Result<Option<Custom<Release>>, _> =
+        custom::get(&context.client, release.meta(), strict::unreadable).await;
+    let read = found.as_ref().ok().and_then(Option::as_ref);
+    span::commit_of(read.map_or(release.meta(), |read| read.object.meta()));
+    let Some(object) = found? else {
         return Ok(Action::await_change());
     };
     let Some(mut subject) = Subject::read(object) else {
@@ -123,8 +131,11 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
     let mut image = ImageSeen::NotAsked;
     let mut repairs = 0;
     let mut written = Written::default();
-    for _ in 0..LOOKS {
+    for round in 0..LOOKS {
         let observed = look(context, subject, image.clone()).await?; // client
+        if round == 0 {
+            span::revision(observed.current.as_ref().map(|current| current.number));
+        }
         let mut decision = decide(&observed); // no client
         if let Some(wait) = written.fight(context, &id, &decision) {
             return fought(context, subject, &observed, decision, wait).await;
@@ -163,11 +174,11 @@ async fn look_again(context: &Context, subject: &Subject, error: &ReconcileError
         memory.failures = memory.failures.saturating_add(1);
         conflicts = memory.failures;
     });
-    tracing::debug!(release = %subject.id, error = %error.sentence(), "somebody else wrote first");
+    tracing::debug!(error = %error.sentence(), "somebody else wrote first");
     if conflicts <= CONFLICTS {
         return Action::requeue(Duration::from_millis(200));
     }
-    tracing::warn!(release = %subject.id, error = %error.sentence(), conflicts, "conflicts do not end");
+    tracing::warn!(error = %error.sentence(), conflicts, "conflicts do not end");
     tell_refusal(context, subject, error).await;
     Action::requeue(backoff(conflicts - CONFLICTS, rand::random()).min(Duration::from_secs(60)))
 }
@@ -232,7 +243,7 @@ async fn fought(
         .map(|(object, _)| object.key.to_string())
         .collect();
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
-    tracing::warn!(release = %subject.id, objects = names, "others change what is put right");
+    tracing::warn!(objects = names, "others change what is put right");
     let sentence = format!(
         "{names} is changed by somebody else as soon as it is put right, perhaps by an admission webhook; it is tried \
          again from time to time. kubectl get … --show-managed-fields tells who it is"
@@ -305,6 +316,7 @@ async fn write_status(
     now: Timestamp,
 ) -> Result<(), ClusterError> {
     let id = &subject.id;
+    tally::in_phase(context, id, &decision.report.phase);
     let old = subject.object.status.clone().unwrap_or_default();
     let new = release_status(
         id,
@@ -320,7 +332,7 @@ async fn write_status(
     if old.phase != new.phase {
         let live = decision.report.live;
         tracing::info!(
-            release = %id, commit = subject.commit(), revision = ?decision.report.current.or(live).map(|r| r.0),
+            revision = decision.report.current.or(live).map(|r| r.0),
             phase = %new.phase, message = %new.message, "phase"
         );
         event(context, subject, &new).await;
@@ -382,7 +394,7 @@ async fn event(context: &Context, subject: &Subject, status: &ReleaseStatus) {
     )
     .await
     {
-        tracing::warn!(release = %subject.id, error = %error.sentence(), "an event could not be published");
+        tracing::warn!(error = %error.sentence(), "an event could not be published");
     }
 }
 
@@ -400,6 +412,7 @@ async fn tell_refusal(context: &Context, subject: &Subject, error: &ReconcileErr
         repairs: 0,
         details: Vec::new(),
     };
+    tally::in_phase(context, &subject.id, &report.phase);
     let generation = subject.object.metadata.generation;
     let mut new = release_status(&subject.id, &report, &old, generation, Timestamp::now());
     new.current_revision.clone_from(&old.current_revision);
@@ -407,7 +420,7 @@ async fn tell_refusal(context: &Context, subject: &Subject, error: &ReconcileErr
     if new != old
         && let Err(error) = patch_status(context, subject, &new).await
     {
-        tracing::warn!(release = %subject.id, error = %error.sentence(), "the status could not be written");
+        tracing::warn!(error = %error.sentence(), "the status could not be written");
     }
 }
 
@@ -420,16 +433,11 @@ pub fn error_policy(release: Arc<Meta>, error: &ReconcileError, context: Arc<Con
     let Some(id) = release_id(release.meta()) else {
         return Action::await_change();
     };
-    let commit = release.meta().annotations.as_ref();
-    let commit = commit.and_then(|all| all.get(meta::COMMIT)).map_or("none", |c| c);
     let mut failures = 0;
     context.memory.update(&id, |memory| {
         memory.failures = memory.failures.saturating_add(1);
         failures = memory.failures;
     });
-    tracing::warn!(
-        release = %id, commit, category = error.category(), error = %error.sentence(), "pass failed"
-    );
     match error.intent() {
         Intent::Stall => Action::requeue(Duration::from_secs(30)),
         _ => {

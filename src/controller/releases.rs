@@ -24,14 +24,21 @@ use kube::{
     },
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     Parts,
     context::Context,
     guard,
     reconcile::{self, ReconcileError},
+    span,
+    subject::release_id,
+    tally,
 };
-use crate::api::{Release, ReleaseRevision, meta};
+use crate::{
+    api::{Release, ReleaseRevision, meta},
+    names::ReleaseId,
+};
 
 /// Releases that are worked on at once: a wait holds no worker, so this bounds requests, not releases.
 const CONCURRENCY: u16 = 16;
@@ -76,10 +83,15 @@ pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken)
             in_namespace(releases),
         )
         .graceful_shutdown_on(token.cancelled_owned())
-        .run(guarded, reconcile::error_policy, context);
+        .run(guarded, reconcile::error_policy, Arc::clone(&context));
     let passes = stream.for_each(|result| {
         match result {
-            Ok(_) | Err(LoopError::ReconcilerFailed(..) | LoopError::ObjectNotFound(_)) => {}
+            Ok(_) | Err(LoopError::ReconcilerFailed(..)) => {}
+            Err(LoopError::ObjectNotFound(object)) => {
+                if let Some(id) = named(&object) {
+                    tally::gone(&context, &id);
+                }
+            }
             Err(error) => {
                 parts.metrics.watch_failed("Release");
                 tracing::warn!(error = %error, "a watch of the release loop failed; it starts again");
@@ -92,18 +104,36 @@ pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken)
 
 /// One pass, bounded and measured.
 async fn guarded(release: Arc<Meta>, context: Arc<Context>) -> Result<controller::Action, ReconcileError> {
+    let Some(id) = release_id(release.meta()) else {
+        return Ok(controller::Action::await_change());
+    };
     let started = std::time::Instant::now();
     let _working = context.heartbeat.working();
     let pass = Box::pin(reconcile::reconcile(release, Arc::clone(&context)));
-    let result = guard::bounded(PASS, pass)
-        .await
-        .unwrap_or_else(|stopped| Err(stopped.into()));
+    let pass = async {
+        let result = guard::bounded(PASS, pass)
+            .await
+            .unwrap_or_else(|stopped| Err(stopped.into()));
+        if let Err(error) = &result {
+            tracing::warn!(category = error.category(), error = %error.sentence(), "pass failed");
+        }
+        result
+    };
+    let result = pass.instrument(span::release(&id)).await;
     let outcome = match &result {
         Ok(_) => "ok",
         Err(error) => error.category(),
     };
     context.metrics.reconciled("release", outcome, started.elapsed());
     result
+}
+
+/// The release that was looked for.
+fn named<K: Resource>(object: &ObjectRef<K>) -> Option<ReleaseId> {
+    Some(ReleaseId {
+        namespace: object.namespace.as_deref()?.parse().ok()?,
+        name: object.name.parse().ok()?,
+    })
 }
 
 /// The metadata of a kind: values of Secrets and specs of pods never enter memory.

@@ -160,6 +160,12 @@ pub(super) fn held(failed: &Revision, live: &Revision) -> Option<String> {
     })
 }
 
+/// Whether a revision with this cause was made because values changed, and not because a commit did.
+#[must_use]
+pub fn made(cause: &str) -> bool {
+    cause.starts_with(CAUSE)
+}
+
 /// How the cause of such a revision begins.
 const CAUSE: &str = "values changed: ";
 

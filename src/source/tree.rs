@@ -10,7 +10,7 @@ use git2::{ErrorCode, ObjectType, Odb, Oid, Repository, Tree, TreeEntry};
 
 use super::{
     credentials::Credentials,
-    error::{escape, presentable},
+    error::{Intent, escape, presentable},
     paths::{Name, check_path, check_paths, name_of},
     store::{ReadLock, Store},
 };
@@ -146,6 +146,17 @@ impl ReadError {
             Self::Empty(_) => "NoSpecs",
             Self::TooLarge { .. } => "TooLarge",
             Self::Corrupt { .. } => "Corrupt",
+        }
+    }
+
+    /// What the loop should do: what the mirror lacks is fetched again, the rest stands so in the commit or the source.
+    #[must_use]
+    pub fn intent(&self) -> Intent {
+        match self {
+            Self::CommitMissing(_) | Self::Corrupt { .. } => Intent::Retry,
+            Self::DirectoryMissing(_) | Self::InvalidPath { .. } | Self::Empty(_) | Self::TooLarge { .. } => {
+                Intent::Stall
+            }
         }
     }
 }

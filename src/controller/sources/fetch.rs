@@ -115,7 +115,7 @@ struct Job {
 
 impl Job {
     fn run(self) -> Result<(Arc<Compiled>, CommitId), Failure> {
-        let fetch = |error: &FetchError| Failure::new(error.reason(), error.to_string());
+        let fetch = |error: &FetchError| Failure::new(error.reason(), error.to_string()).with(error.intent());
         let mirror = Mirror::open(&self.mirrors, &self.target.url).map_err(|error| fetch(&error))?;
         let limits = if self.before.is_some() { FETCH } else { FIRST };
         let head = mirror
@@ -130,7 +130,9 @@ impl Job {
                     let _ = mirror.discard(FETCH);
                 }
                 let message = format!("commit {} is not applied: {error}", head.short());
-                Failure::new(error.reason(), message).of(head.clone())
+                Failure::new(error.reason(), message)
+                    .with(error.intent())
+                    .of(head.clone())
             }
         })
     }

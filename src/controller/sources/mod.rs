@@ -26,6 +26,7 @@ use kube::{
     },
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use self::{fetch::Reading, lineage::May, status::Outcome, wakes::Wakes};
 use super::{
@@ -33,6 +34,7 @@ use super::{
     compile::Compiled,
     guard::{self, Stopped},
     releases::Meta,
+    span,
 };
 use crate::{
     api::{
@@ -46,7 +48,10 @@ use crate::{
     },
     names::CommitId,
     server::Heartbeat,
-    source::prune::{self, Standing},
+    source::{
+        Intent,
+        prune::{self, Standing},
+    },
     spec::strict,
     telemetry::Metrics,
 };
@@ -96,6 +101,8 @@ pub struct Failure {
     reason: &'static str,
     message: String,
     fetched: Option<CommitId>,
+    /// Whether it may pass by itself; else a person must act.
+    passing: bool,
 }
 
 impl Failure {
@@ -104,7 +111,14 @@ impl Failure {
             reason,
             message: message.into(),
             fetched: None,
+            passing: false,
         }
+    }
+
+    /// By what the error asks for.
+    fn with(mut self, intent: Intent) -> Self {
+        self.passing = intent == Intent::Retry;
+        self
     }
 
     /// The commit that was fetched and not read.
@@ -290,14 +304,18 @@ async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Act
     if source.spec.suspend != Some(true) {
         // Jittered, so that many sources do not ask one server in step.
         let due = Instant::now() + next;
-        let (outcome, due) = guard::bounded(PASS, pass(&source, wrong, due, &context)).await??;
+        let span = span::source(&source.name_any());
+        let pass = pass(&source, wrong, due, &context).instrument(span.clone());
+        let (outcome, due) = guard::bounded(PASS, pass).await??;
         next = due.saturating_duration_since(Instant::now());
         if let Some(outcome) = outcome {
             if outcome.unfinished {
                 next = next.min(AGAIN);
             }
             context.lead()?;
-            status::write_status(&source, &context, outcome).await?;
+            status::write_status(&source, &context, outcome)
+                .instrument(span)
+                .await?;
         }
     }
     context.metrics.reconciled("source", "ok", started.elapsed());
@@ -346,6 +364,7 @@ async fn pass(
 /// What was read last stays in force against hand edits and deletions.
 async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), SourceError> {
     if let Some(compiled) = in_force(source, context) {
+        span::commit(Some(&compiled.commit));
         write::write_releases(source, context, &compiled, &mut Vec::new(), &mut false).await?;
     }
     Ok(())
@@ -361,6 +380,7 @@ async fn apply(
         origin,
     }: Reading,
 ) -> Result<Outcome, SourceError> {
+    span::commit(Some(&commit));
     let mut problems: Vec<SourceProblem> = compiled.problems.clone();
     let name = source.name_any();
     let mut unfinished = false;
@@ -417,6 +437,7 @@ async fn apply(
         fetched: Some(commit.clone()),
         releases: compiled.releases.len(),
         ready: problems.is_empty(),
+        passing: false,
         reason: if problems.is_empty() {
             "Applied".into()
         } else {

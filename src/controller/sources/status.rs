@@ -41,6 +41,8 @@ pub struct Outcome {
     pub unfinished: bool,
     /// Whether nothing is wrong.
     pub ready: bool,
+    /// Whether what is wrong may pass by itself.
+    pub passing: bool,
 }
 
 impl Outcome {
@@ -65,7 +67,17 @@ impl Outcome {
             message: format!("{}{stays}", failure.message),
             unfinished: false,
             ready: false,
+            passing: failure.passing,
         }
+    }
+
+    /// As kstatus reads them: `Reconciling` is on its way, `Stalled` needs a person. Never both.
+    fn states(&self) -> [(&'static str, bool); 3] {
+        [
+            ("Ready", self.ready),
+            ("Reconciling", !self.ready && self.passing),
+            ("Stalled", !self.ready && !self.passing),
+        ]
     }
 }
 
@@ -93,6 +105,10 @@ pub async fn write_status(
         }
         .since(&old.conditions)
     };
+    let conditions = outcome
+        .states()
+        .map(|(type_, holds)| condition(type_, holds))
+        .to_vec();
     let new = ReleaseSourceStatus {
         observed_generation: generation,
         fetched_commit: outcome.fetched.map(|commit| commit.to_string()),
@@ -110,10 +126,7 @@ pub async fn write_status(
                 message: problem.message.chars().take(1000).collect(),
             })
             .collect(),
-        conditions: vec![
-            condition("Ready", outcome.ready),
-            condition("Stalled", !outcome.ready),
-        ],
+        conditions,
         message,
     };
     if new == old {
@@ -135,6 +148,55 @@ pub async fn write_status(
         )
         .await,
     )?;
-    tracing::info!(source = %name, ready = outcome.ready, reason = %outcome.reason, message = %new.message, "source");
+    tracing::info!(ready = outcome.ready, reason = %outcome.reason, message = %new.message, "source");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{FetchError, ReadError};
+
+    fn true_of(reason: &'static str, intent: crate::source::Intent) -> Vec<&'static str> {
+        let failure = Failure::new(reason, "m").with(intent);
+        let states = Outcome::failed(&ReleaseSource::default(), failure).states();
+        let holds = states.into_iter().filter(|(_, holds)| *holds);
+        holds.map(|(type_, _)| type_).collect()
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_reached_is_reconciling_and_a_refused_password_is_stalled() {
+        let attempt = || "fetch".to_owned();
+        let unreachable = FetchError::Unreachable {
+            attempt: attempt(),
+            detail: "refused".to_owned(),
+        };
+        let refused = FetchError::AuthFailed {
+            attempt: attempt(),
+            detail: "refused",
+        };
+        assert_eq!(
+            true_of(unreachable.reason(), unreachable.intent()),
+            ["Reconciling"]
+        );
+        assert_eq!(true_of(refused.reason(), refused.intent()), ["Stalled"]);
+    }
+
+    #[test]
+    fn a_damaged_mirror_is_reconciling_and_a_missing_directory_is_stalled() {
+        let damaged = ReadError::Corrupt {
+            path: "a".to_owned(),
+            detail: "zlib".to_owned(),
+        };
+        let missing = ReadError::DirectoryMissing("a".to_owned());
+        assert_eq!(true_of(damaged.reason(), damaged.intent()), ["Reconciling"]);
+        assert_eq!(true_of(missing.reason(), missing.intent()), ["Stalled"]);
+    }
+
+    #[test]
+    fn a_source_without_problems_is_ready_and_neither_reconciling_nor_stalled() {
+        let mut outcome = Outcome::failed(&ReleaseSource::default(), Failure::new("Applied", "m"));
+        outcome.ready = true;
+        assert_eq!(outcome.states().map(|(_, holds)| holds), [true, false, false]);
+    }
 }

@@ -284,7 +284,7 @@ async fn write_release(
     } else {
         within(|| format!("create Release {id}"), api.create(&params, &object)).await?;
     }
-    tracing::info!(release = %id, source = name, commit = %provenance.commit, "release written");
+    tracing::info!(release = %id, commit = %provenance.commit, "release written");
     Ok(())
 }
 
