@@ -28,7 +28,7 @@ use crate::{
         release::{EnvValue, KeyRef},
         revision::Outcome,
     },
-    names::{EnvName, Namespace, ObjectName, ReleaseId, Uid},
+    names::{EnvName, Namespace, ObjectName, ReleaseId, RevisionNumber, Uid},
     plan::{
         Ledger, MigrationKey,
         ledger::{Entry, EntryState},
@@ -62,6 +62,19 @@ impl Revisions {
     pub fn live(&self) -> Option<&Revision> {
         // By number, not by time: clocks of two controllers differ.
         self.all.iter().rev().find(|revision| revision.was_live)
+    }
+
+    /// The UID of each.
+    #[must_use]
+    pub fn uids(&self) -> BTreeMap<RevisionNumber, Uid> {
+        self.objects
+            .iter()
+            .zip(&self.all)
+            .filter_map(|(object, revision)| {
+                let uid = object.metadata.uid.as_deref()?.parse().ok()?;
+                Some((revision.number, uid))
+            })
+            .collect()
     }
 
     /// The migrations that they have on record, each once: a success before anything else, then the newest.

@@ -4,7 +4,7 @@
 use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,7 @@ use crate::{
         objects::{self, found, within},
         observe::generated_name,
     },
-    names::{ReleaseId, RevisionNumber},
+    names::{ReleaseId, RevisionNumber, Uid},
     plan::{Observed, Step, cause, decision::Draft, observed::Fingerprints},
     render,
 };
@@ -120,16 +120,10 @@ pub async fn act(
             );
             Ok(objects::delete(&context.client, id, key, uid, None).await?)
         }
-        Step::Forget(number) => {
+        Step::Forget { number, uid } => {
             let api: Api<ReleaseRevision> = Api::namespaced(context.client.clone(), id.namespace.as_str());
             let name = number.object_name(&id.name);
-            found(
-                within(
-                    || format!("delete {name}"),
-                    api.delete(&name, &DeleteParams::default()),
-                )
-                .await,
-            )?;
+            found(within(|| format!("delete {name}"), api.delete(&name, &only(uid))).await)?;
             Ok(())
         }
     }
@@ -142,6 +136,17 @@ async fn conclude(
     status: &Map<String, Value>,
 ) -> Result<(), ActError> {
     write_outcome(context, observed, number, status).await.map(drop)
+}
+
+/// Deletes the object of this UID, and none that was made under its name since.
+fn only(uid: &Uid) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_string()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    }
 }
 
 /// Writes over the revision that the decision saw and no other: a controller that was frozen for a while must not

@@ -89,7 +89,7 @@ pub async fn look(
         highest: revisions.current().map(|revision| revision.number),
         current: revisions.current().cloned(),
         live: revisions.live().cloned(),
-        retained: revisions.all.iter().map(|revision| revision.number).collect(),
+        retained: revisions.uids(),
         image,
         pin: subject
             .declared()

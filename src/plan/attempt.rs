@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::revision::Outcome,
-    names::Uid,
+    names::{RevisionNumber, Uid},
     render::{Kind, Object},
     spec::Declared,
 };
@@ -365,8 +365,12 @@ pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted
     steps.extend(jobs.into_iter().map(Step::Migrate));
     let current = o.current.as_ref().map(|revision| revision.number);
     let live = o.live.as_ref().map(|revision| revision.number);
-    let old = history::forgettable(&o.retained, declared.retain_revisions, current, live);
-    steps.extend(old.into_iter().map(Step::Forget));
+    let retained: Vec<RevisionNumber> = o.retained.keys().copied().collect();
+    let old = history::forgettable(&retained, declared.retain_revisions, current, live);
+    steps.extend(old.into_iter().filter_map(|number| {
+        let uid = o.retained.get(&number)?.clone();
+        Some(Step::Forget { number, uid })
+    }));
     steps
 }
 

@@ -256,7 +256,7 @@ fn had_ledger(o: &Observed) -> bool {
 fn unexplained(o: &Observed, number: u64) -> bool {
     let number = RevisionNumber(number);
     let current = o.current.as_ref().filter(|current| current.number == number);
-    !o.retained.contains(&number) || current.is_some_and(|current| current.migration.is_some())
+    !o.retained.contains_key(&number) || current.is_some_and(|current| current.migration.is_some())
 }
 
 // === a new attempt ===

@@ -82,7 +82,12 @@ pub enum Step {
         uid: Uid,
     },
     /// Delete the record of an old revision.
-    Forget(RevisionNumber),
+    Forget {
+        /// Which.
+        number: RevisionNumber,
+        /// Only this one.
+        uid: Uid,
+    },
 }
 
 /// The moves of a migration. Each is a single write with a deterministic name or a compare-and-swap.

@@ -201,7 +201,7 @@ fn served(declared: &Declared) -> Observed {
 
 fn settled(declared: &Declared) -> Observed {
     let mut o = served(declared);
-    o.retained = (1..=9).map(RevisionNumber).collect();
+    o.retained = fixtures::retained(1..=9);
     o
 }
 

@@ -161,7 +161,7 @@ pub fn observed(declared: Declared) -> Observed {
         highest: None,
         current: None,
         live: None,
-        retained: Vec::new(),
+        retained: BTreeMap::new(),
         image: ImageSeen::NotAsked,
         pin: None,
         tag_moved: None,
@@ -268,6 +268,13 @@ pub fn job(revision: &Revision, run: u32) -> JobSeen {
     }
 }
 
+/// These revisions are kept.
+pub fn retained(numbers: std::ops::RangeInclusive<u64>) -> BTreeMap<RevisionNumber, Uid> {
+    numbers
+        .map(|number| (RevisionNumber(number), uid(&format!("v{number}"))))
+        .collect()
+}
+
 /// The running pod of a Job.
 pub fn job_pod(job: &JobSeen) -> JobPodSeen {
     JobPodSeen {
@@ -333,7 +340,7 @@ pub fn live(next: Declared) -> Observed {
     )]));
     o.objects = running(&revision.objects);
     o.highest = Some(revision.number);
-    o.retained = vec![revision.number];
+    o.retained = retained(1..=1);
     o.current = Some(revision.clone());
     o.live = Some(revision);
     o.declaration = Declaration::Valid(Box::new(next));
@@ -345,7 +352,7 @@ pub fn under_way(next: &Declared) -> Observed {
     let mut o = live(next.clone());
     let second = revision(&o, next, 2);
     o.highest = Some(second.number);
-    o.retained.push(second.number);
+    o.retained = retained(1..=2);
     o.current = Some(second);
     o
 }

@@ -39,8 +39,8 @@ pub struct Observed {
     pub current: Option<Revision>,
     /// The newest revision that was Live once; may be `current`.
     pub live: Option<Revision>,
-    /// Further retained revisions by number, oldest first, for retention.
-    pub retained: Vec<RevisionNumber>,
+    /// All retained revisions with their UIDs.
+    pub retained: BTreeMap<RevisionNumber, Uid>,
     /// What the registry said about the declared image in this pass.
     pub image: ImageSeen,
     /// The digest that the declared reference already has in a retained revision, and in which.

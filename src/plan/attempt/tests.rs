@@ -3,7 +3,7 @@ use crate::{
     names::RevisionNumber,
     plan::{
         decide,
-        fixtures::{declared, entry, job, key, ledger, live, rehash, revision, running, under_way},
+        fixtures::{declared, entry, job, key, ledger, live, rehash, retained, revision, running, under_way},
         observed::{JobEnd, JobSeen, PodSeen},
     },
 };
@@ -222,7 +222,7 @@ fn after_a_lost_ledger_a_commit_that_raises_rerun_runs_it() {
     let mut o = rolled_out();
     (o.live, o.ledger) = (None, None);
     // What runs is of a revision that is no more.
-    o.retained = vec![RevisionNumber(2)];
+    o.retained = retained(2..=2);
     o.objects = running(&revision(&o, &declared(1), 1).objects);
     assert_eq!(write_ledger(&mut o).unwrap().state, EntryState::Unknown);
     assert!(decide(&o).migration_steps().next().is_none());
@@ -247,7 +247,7 @@ fn a_first_version_without_a_migration_that_failed_is_no_lost_ledger() {
     let failed = revision(&o, &first, 1);
     o.objects = running(&failed.objects);
     (o.live, o.ledger) = (None, None);
-    o.retained = vec![RevisionNumber(1), RevisionNumber(2)];
+    o.retained = retained(1..=2);
     assert!(matches!(
         decide(&o).migration_steps().next(),
         Some(MigrationStep::CreateJob { .. })
@@ -320,10 +320,16 @@ fn old_revisions_and_jobs_are_forgotten_and_the_one_that_serves_never() {
         .entries
         .insert(key(&second), done);
     o.jobs = vec![old.clone(), newer];
-    o.retained = (1..=4).map(RevisionNumber).collect();
+    o.retained = retained(1..=4);
     let steps = decide(&o).steps;
-    assert!(steps.contains(&Step::Forget(RevisionNumber(2))), "{steps:?}");
-    assert!(!steps.contains(&Step::Forget(RevisionNumber(1))), "{steps:?}");
+    let forgotten: Vec<u64> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Forget { number, .. } => Some(number.0),
+            _ => None,
+        })
+        .collect();
+    assert!(forgotten.contains(&2) && !forgotten.contains(&1), "{steps:?}");
     let deleted: Vec<_> = steps
         .iter()
         .filter_map(|step| match step {

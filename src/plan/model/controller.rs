@@ -183,7 +183,7 @@ fn act(
             world.objects.remove(key);
             Ok(())
         }
-        Step::Forget(number) => {
+        Step::Forget { number, .. } => {
             world.bump();
             world.revisions.retain(|(revision, _)| revision.number != *number);
             Ok(())
@@ -274,7 +274,7 @@ fn word(step: &Step) -> String {
         } => format!("conclude {revision} {outcome:?}"),
         Step::CreateRevision(draft) => format!("create {}", draft.number),
         Step::Delete { key, .. } => format!("delete {key}"),
-        Step::Forget(number) => format!("forget {number}"),
+        Step::Forget { number, .. } => format!("forget {number}"),
         Step::Prepare { .. } => "prepare".into(),
         Step::AskRegistry | Step::Generate => "ask".into(),
         Step::Record { revision, .. } => format!("record {revision}"),

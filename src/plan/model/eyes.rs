@@ -8,7 +8,7 @@ use super::{
     super::{
         decide::lock_name,
         decision::Stage,
-        fixtures::id,
+        fixtures::{id, uid},
         observed::{
             DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LockSeen, NamespaceSeen, Observed,
             PodSeen,
@@ -100,7 +100,10 @@ impl<'a> Eyes<'a> {
             namespace: NamespaceSeen::Present,
             highest: current.as_ref().map(|revision| revision.number),
             live,
-            retained: revisions.iter().map(|(revision, _)| revision.number).collect(),
+            retained: revisions
+                .iter()
+                .map(|(revision, _)| (revision.number, uid(&revision.number.to_string())))
+                .collect(),
             current,
             image: ImageSeen::NotAsked,
             pin,
