@@ -29,7 +29,7 @@ trap 'exit 130' INT TERM HUP
 
 # The tests stay outside, and go in by `tests/bed/bed exec` for each thing they ask.
 run() {
-  cargo test --locked --test cluster -- --nocapture --test-threads="${BED_TEST_THREADS:-3}" "$@"
+  cargo test --locked --test cluster -- --nocapture --test-threads="${BED_TEST_THREADS:-4}" "$@"
 }
 start() {
   tests/bed/bed up
