@@ -3,43 +3,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
     coordination::v1::Lease,
-    core::v1::{ConfigMap, Event, Namespace as NamespaceObject, Pod, Secret},
+    core::v1::{ConfigMap, Namespace as NamespaceObject, Pod},
 };
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{ListParams, LogParams},
-};
-
-use secrecy::{ExposeSecret, SecretString};
+use kube::{Api, Client, ResourceExt as _, api::ListParams};
 
 use super::{
     error::ClusterError,
     facts,
-    hash_key::HashKey,
     objects::{self, KINDS, found, within},
 };
 use crate::{
-    api::{
-        ReleaseRevision, meta,
-        release::{EnvValue, KeyRef},
-        revision::Outcome,
-    },
-    names::{EnvName, Namespace, ObjectName, ReleaseId, RevisionNumber, Uid},
+    api::{ReleaseRevision, meta, revision::Outcome},
+    names::{Namespace, ReleaseId, RevisionNumber, Uid},
     plan::{
         Ledger, MigrationKey,
         ledger::{Entry, EntryState},
-        observed::{
-            DatabaseSeen, Fingerprints, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen,
-            PodSeen, Revision,
-        },
+        observed::{JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen, Revision},
     },
     render::ObjectKey,
-    spec::{Declared, redact::redact},
 };
+
+mod pods;
+mod references;
+
+pub use pods::{Asked, blocked, pods};
+pub use references::{References, generated_name, references};
 
 /// The revisions of a release.
 #[derive(Debug, Default)]
@@ -190,134 +181,6 @@ pub async fn jobs(client: &Client, id: &ReleaseId) -> Result<Vec<JobSeen>, Clust
         .collect())
 }
 
-/// Why there is no pod of a Job that should have one; `None` while nothing is known against it.
-pub async fn blocked(client: &Client, id: &ReleaseId, job: &JobSeen) -> Result<Option<String>, ClusterError> {
-    let api: Api<Event> = Api::namespaced(client.clone(), id.namespace.as_str());
-    let selector = format!("involvedObject.uid={},reason=FailedCreate", job.uid);
-    let params = ListParams::default().fields(&selector);
-    let list = within(
-        || format!("list the events of Job {} of {id}", job.name),
-        api.list(&params),
-    )
-    .await?;
-    let newest = list
-        .items
-        .into_iter()
-        .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
-    Ok(newest
-        .and_then(|event| event.message)
-        .map(|message| facts::blocked(&message)))
-}
-
-/// All pods of a release: those of migrations and those of processes. `proof` is looked for in the log of a migration
-/// that ended well.
-pub async fn pods(
-    client: &Client,
-    id: &ReleaseId,
-    boots: &BTreeMap<String, String>,
-    now: Timestamp,
-    asked: &Asked<'_>,
-) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), id.namespace.as_str());
-    let params = ListParams::default().labels(&format!("{}={}", meta::RELEASE, id.name));
-    let list = within(|| format!("list the pods of {id}"), api.list(&params)).await?;
-    let (tasks, processes): (Vec<&Pod>, Vec<&Pod>) = list
-        .items
-        .iter()
-        .partition(|pod| pod.labels().contains_key(meta::TASK));
-    let mut of_jobs = Vec::new();
-    let mut secrets = Secrets {
-        client,
-        namespace: &id.namespace,
-        read: BTreeMap::new(),
-    };
-    for pod in tasks {
-        let Some(mut seen) = facts::job_pod(pod, boots, now) else {
-            continue;
-        };
-        if seen.terminal && seen.started && asked.of.contains(&seen.job) {
-            if seen.exit_code != Some(0) {
-                let log = log_tail(&api, &pod.name_any()).await;
-                let text = if log.trim().is_empty() { seen.tail } else { log };
-                // What this pod saw, whatever the spec refers to by now; before anything is cut, so that no half of a
-                // value is left.
-                let values = secrets_of(&mut secrets, pod).await;
-                let values: Vec<&str> = values.iter().map(ExposeSecret::expose_secret).collect();
-                seen.tail = last_chars(&redact(&text, &values), TAIL);
-            } else if let Some(proof) = asked.proof {
-                seen.proven = log_holds(&api, &pod.name_any(), proof).await;
-            }
-        } else {
-            // A message that nobody will tell.
-            seen.tail.clear();
-        }
-        of_jobs.push(seen);
-    }
-    Ok((of_jobs, processes.into_iter().map(facts::pod).collect()))
-}
-
-/// Of which Jobs more is wanted than their state.
-#[derive(Debug, Default)]
-pub struct Asked<'a> {
-    /// Those whose outcome is not yet booked and told.
-    pub of: BTreeSet<Uid>,
-    /// The text that the log of a success must hold.
-    pub proof: Option<&'a str>,
-}
-
-/// Whether a log holds a text, in its last 4 MiB; `None` when it cannot be had.
-async fn log_holds(api: &Api<Pod>, name: &str, text: &str) -> Option<bool> {
-    let params = LogParams {
-        limit_bytes: Some(4 << 20),
-        tail_lines: Some(2_000),
-        ..LogParams::default()
-    };
-    let log = within(|| format!("read the log of pod {name}"), api.logs(name, &params)).await;
-    log.ok().map(|log| log.contains(text))
-}
-
-/// The last lines of a log; empty when it cannot be had (it is a courtesy, not a fact).
-async fn log_tail(api: &Api<Pod>, name: &str) -> String {
-    let params = LogParams {
-        tail_lines: Some(40),
-        // The API server gives the first bytes of those lines: as many as lines that people can read may have.
-        limit_bytes: Some(256 * 1024),
-        ..LogParams::default()
-    };
-    within(|| format!("read the log of pod {name}"), api.logs(name, &params))
-        .await
-        .unwrap_or_default()
-}
-
-/// Of a log, in characters.
-const TAIL: usize = 3500;
-
-fn last_chars(text: &str, count: usize) -> String {
-    let skipped = text.chars().count().saturating_sub(count);
-    text.chars().skip(skipped).collect()
-}
-
-/// The values of Secrets that a pod was given; those that are gone by now cannot be known.
-async fn secrets_of(secrets: &mut Secrets<'_>, pod: &Pod) -> Vec<SecretString> {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let references = containers
-        .flat_map(|container| container.env.iter().flatten())
-        .filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
-    let mut values = Vec::new();
-    for reference in references {
-        let Ok(name) = reference.name.parse::<ObjectName>() else {
-            continue;
-        };
-        if let Ok(Some(secret)) = secrets.get(&name).await
-            && let Some(value) = secret.data.as_ref().and_then(|data| data.get(&reference.key))
-            && let Ok(text) = std::str::from_utf8(&value.0)
-        {
-            values.push(SecretString::from(text));
-        }
-    }
-    values
-}
-
 /// A lock, and whether its holder is over.
 pub async fn lock(client: &Client, own: &Namespace, name: &str) -> Result<LockSeen, ClusterError> {
     let api: Api<Lease> = Api::namespaced(client.clone(), own.as_str());
@@ -395,196 +258,6 @@ pub async fn objects(
         }
     }
     Ok(all)
-}
-
-/// What the references of a spec resolve to.
-#[derive(Debug)]
-pub struct References {
-    /// References that do not resolve, as words.
-    pub missing: Vec<String>,
-    /// Generated values that do not exist yet.
-    pub ungenerated: Vec<EnvName>,
-    /// The database.
-    pub database: DatabaseSeen,
-    /// What processes refer to, as far as it is there; `None` where nothing is declared.
-    pub fingerprints: Option<Fingerprints>,
-    /// The values of Secrets, to be taken out of logs and then dropped.
-    pub values: Vec<SecretString>,
-}
-
-impl References {
-    /// Of a release that declares nothing.
-    #[must_use]
-    pub fn none() -> Self {
-        Self {
-            missing: Vec::new(),
-            ungenerated: Vec::new(),
-            database: DatabaseSeen::NotNeeded,
-            fingerprints: None,
-            values: Vec::new(),
-        }
-    }
-
-    /// A text that some program of the release printed, without its secrets.
-    #[must_use]
-    pub fn redact(&self, text: &str) -> String {
-        let values: Vec<&str> = self.values.iter().map(ExposeSecret::expose_secret).collect();
-        redact(text, &values)
-    }
-}
-
-/// Looks up what a spec refers to. Values are read by name, hashed, used for the database's identity, and dropped.
-pub async fn references(
-    client: &Client,
-    id: &ReleaseId,
-    declared: &Declared,
-    key: &HashKey,
-) -> Result<References, ClusterError> {
-    let of_processes = declared.process_keys(&generated_name(id));
-    let mut fingerprints = Fingerprints {
-        key_id: key.id().to_owned(),
-        ..Fingerprints::default()
-    };
-    let mut values = Vec::new();
-    let mut record = |kind: &str, name: &str, field: &str, value: &[u8]| {
-        if kind == "Secret"
-            && let Ok(text) = std::str::from_utf8(value)
-        {
-            values.push(SecretString::from(text));
-        }
-        let reference = format!("{kind} {name}/{field}");
-        if of_processes.contains(&reference) {
-            let print = key.fingerprint(id, &reference, value);
-            fingerprints.values.insert(reference, print);
-        }
-    };
-    let mut secrets = Secrets {
-        client,
-        namespace: &id.namespace,
-        read: BTreeMap::new(),
-    };
-    let mut missing = Vec::new();
-    for key in declared.secret_keys() {
-        let secret = secrets.get(&key.name).await?;
-        match secret.and_then(|secret| secret.data.as_ref()?.get(&key.key)) {
-            Some(value) => record("Secret", key.name.as_str(), &key.key, &value.0),
-            None => missing.push(format!("Secret {} with key {}", key.name, key.key)),
-        }
-    }
-    if let Some(name) = &declared.pull_secret
-        && secrets.get(name).await?.is_none()
-    {
-        missing.push(format!("pull Secret {name}"));
-    }
-    let configs: Api<ConfigMap> = Api::namespaced(client.clone(), id.namespace.as_str());
-    for key in declared.config_keys() {
-        let map = found(
-            within(
-                || format!("get ConfigMap {} of {id}", key.name),
-                configs.get(key.name.as_str()),
-            )
-            .await,
-        )?;
-        match map.as_ref().and_then(|map| map.data.as_ref()?.get(&key.key)) {
-            Some(value) => record("ConfigMap", key.name.as_str(), &key.key, value.as_bytes()),
-            None => missing.push(format!("ConfigMap {} with key {}", key.name, key.key)),
-        }
-    }
-    let wanted = declared.generated();
-    let mut ungenerated = Vec::new();
-    if !wanted.is_empty() {
-        let name: ObjectName = generated_name(id)
-            .parse()
-            .map_err(|e| ClusterError::Unreadable(format!("generated Secret: {e}")))?;
-        let data = secrets
-            .get(&name)
-            .await?
-            .and_then(|secret| secret.data.clone())
-            .unwrap_or_default();
-        for (field, value) in &data {
-            record("Secret", name.as_str(), field, &value.0);
-        }
-        ungenerated = wanted
-            .into_keys()
-            .filter(|name| !data.contains_key(name.as_str()))
-            .collect();
-    }
-    let database = database(&mut secrets, id, declared).await?;
-    Ok(References {
-        missing,
-        ungenerated,
-        database,
-        fingerprints: Some(fingerprints),
-        values,
-    })
-}
-
-/// The name of the Secret that holds generated values.
-#[must_use]
-pub fn generated_name(id: &ReleaseId) -> String {
-    format!("{}-generated", id.name)
-}
-
-/// Host, port and name of the database of the migration; never the password.
-async fn database(
-    secrets: &mut Secrets<'_>,
-    id: &ReleaseId,
-    declared: &Declared,
-) -> Result<DatabaseSeen, ClusterError> {
-    let Some(migrate) = &declared.migrate else {
-        return Ok(DatabaseSeen::NotNeeded);
-    };
-    let identity =
-        |url: &str| facts::database_identity(url).map_or(DatabaseSeen::Unnamed, DatabaseSeen::Known);
-    Ok(match migrate.env.get(&migrate.database) {
-        None | Some(EnvValue::Field(_) | EnvValue::Generate(_)) => DatabaseSeen::Unnamed,
-        Some(EnvValue::Literal(url) | EnvValue::Public(url)) => identity(url),
-        Some(EnvValue::Secret(KeyRef { name, key })) => {
-            let secret = secrets.get(name).await?;
-            match secret.and_then(|secret| secret.data.as_ref()?.get(key)) {
-                None => DatabaseSeen::Unreadable,
-                Some(bytes) => std::str::from_utf8(&bytes.0).map_or(DatabaseSeen::Unnamed, identity),
-            }
-        }
-        Some(EnvValue::Config(KeyRef { name, key })) => {
-            let configs: Api<ConfigMap> = Api::namespaced(secrets.client.clone(), id.namespace.as_str());
-            let map = found(
-                within(
-                    || format!("get ConfigMap {name} of {id}"),
-                    configs.get(name.as_str()),
-                )
-                .await,
-            )?;
-            match map.and_then(|map| map.data?.get(key).cloned()) {
-                None => DatabaseSeen::Unreadable,
-                Some(url) => identity(&url),
-            }
-        }
-    })
-}
-
-/// Secrets that were read in this pass, each once.
-struct Secrets<'a> {
-    client: &'a Client,
-    namespace: &'a Namespace,
-    read: BTreeMap<ObjectName, Option<Secret>>,
-}
-
-impl Secrets<'_> {
-    async fn get(&mut self, name: &ObjectName) -> Result<Option<&Secret>, ClusterError> {
-        if !self.read.contains_key(name) {
-            let api: Api<Secret> = Api::namespaced(self.client.clone(), self.namespace.as_str());
-            let secret = found(
-                within(
-                    || format!("get Secret {name} in {}", self.namespace),
-                    api.get(name.as_str()),
-                )
-                .await,
-            )?;
-            self.read.insert(name.clone(), secret);
-        }
-        Ok(self.read.get(name).and_then(Option::as_ref))
-    }
 }
 
 /// Whether an outcome means that the revision can be gone back to.

@@ -21,9 +21,9 @@ use crate::{
     names::{Digest, ReleaseId},
     plan::{
         Observed,
-        decide::lock_name,
         ledger::EntryState,
         observed::{ImageSeen, JobPodSeen, LedgerSeen, LockSeen, PodSeen, Revision},
+        renew::lock_name,
     },
     render::{self, Kind},
     spec::{Declared, declared::ImagePick},

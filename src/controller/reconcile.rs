@@ -156,6 +156,15 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
             if decision.steps.is_empty() && ask_tag(context, subject, &observed).await {
                 continue; // with what the registry said
             }
+            if decision.report.phase == Phase::Live
+                && let Some(source) = subject.gone_source(&context.client).await?
+            {
+                let sentence = format!(
+                    "ReleaseSource {source} is gone, so git is not followed any more; what runs is kept, and another source \
+                     that declares it takes it over"
+                );
+                decision.report.details.push(("SourceGone", sentence));
+            }
             lead(context)?;
             write_status(context, subject, &decision, observed.now).await?; // client, status is pure
             return Ok(next_look(&decision, tag_interval(context, subject)));

@@ -76,15 +76,22 @@ impl Subject {
 
     /// An edited release waits for its source; where that is gone, there is nothing to wait for.
     pub async fn seek_source(&mut self, client: &Client) -> Result<(), ClusterError> {
-        let (Declaration::Edited, Some(source)) = (&self.declaration, &self.source) else {
-            return Ok(());
+        if matches!(self.declaration, Declaration::Edited)
+            && let Some(source) = self.gone_source(client).await?
+        {
+            self.declaration = Declaration::SourceGone(source.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The source that the release came from, where that is gone.
+    pub async fn gone_source(&self, client: &Client) -> Result<Option<&str>, ClusterError> {
+        let Some(source) = &self.source else {
+            return Ok(None);
         };
         let api: Api<PartialObjectMeta<ReleaseSource>> = Api::all(client.clone());
         let asked = within(|| format!("get ReleaseSource {source}"), api.get(source)).await;
-        if found(asked)?.is_none() {
-            self.declaration = Declaration::SourceGone(source.clone());
-        }
-        Ok(())
+        Ok(found(asked)?.is_none().then_some(source.as_str()))
     }
 
     /// The complete spec, if it is one.
@@ -94,14 +101,6 @@ impl Subject {
             Declaration::Valid(declared) => Some(declared),
             _ => None,
         }
-    }
-
-    /// The commit, for log lines.
-    #[must_use]
-    pub fn commit(&self) -> &str {
-        self.provenance
-            .as_ref()
-            .map_or("none", |provenance| provenance.commit.as_str())
     }
 
     /// What the renderer needs.

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    decide::{
-        POLL, booked_entry, facts, idle, key_now, missing_sentence, schema_ahead, steady,
-        steady_after_failure,
-    },
+    back::{booked_entry, schema_ahead},
+    decide::{POLL, facts, idle, key_now, missing_sentence},
     decision::{Decision, MigrationStep, Phase, Stage, Step, Wait},
     history,
+    keep::{steady, steady_after_failure},
     ledger::{Entry, EntryState},
     migration::{self, Migrated, Next},
     observed::{Observed, Revision},

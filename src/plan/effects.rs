@@ -386,6 +386,6 @@ fn a_claim_names_the_lock_and_the_proof_of_its_spec() {
     declared.image.pick = crate::spec::declared::ImagePick::Digest(fixtures::digest(1));
     let words = format!("{:?}", decide(&not_migrated(&declared)).steps);
     assert!(words.contains("all done"), "{words}");
-    let lock = super::decide::lock_name(&not_migrated(&declared));
+    let lock = super::renew::lock_name(&not_migrated(&declared));
     assert!(words.contains(&lock), "{words}");
 }

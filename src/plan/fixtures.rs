@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    decide::{key_now, lock_name},
+    decide::key_now,
     ledger::{Entry, EntryState, Ledger, MigrationKey},
     migration::job_name,
     observed::{
         DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen,
         Migration, NamespaceSeen, Observed, Revision,
     },
+    renew::lock_name,
 };
 use crate::{
     api::{

@@ -5,7 +5,8 @@
 //! model tests call the same [`decide`].
 //!
 //! - [`observed`] what a pass sees, [`decision`] what it may do
-//! - [`decide`] which attempt is meant and which revision serves
+//! - [`decide`] which attempt is meant and which revision serves: [`renew`] makes the next, [`back`] goes back, [`keep`]
+//!   keeps what runs meanwhile
 //! - [`attempt`] one revision on its way: prepare → migrate → roll out → verify
 //! - [`migration`] the claim protocol and the gate, [`ledger`] what it believes
 //! - [`rollout`] whether Deployments are done, on their way or failed
@@ -13,13 +14,16 @@
 //! - [`history`] what is kept
 
 pub mod attempt;
+pub mod back;
 pub mod cause;
 pub mod decide;
 pub mod decision;
 pub mod history;
+pub mod keep;
 pub mod ledger;
 pub mod migration;
 pub mod observed;
+pub mod renew;
 pub mod rollout;
 pub mod rotation;
 pub mod serve;

@@ -3,14 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::{
     check::{self, Problems},
-    declared::{
-        AttemptHash, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec, Suspension,
-    },
+    declared::{Declared, Exposure, Identity, MigrateSpec, Probe, RolloutSpec, Suspension},
     document::join,
     firewall, image,
     preset::{self, Preset},
@@ -21,8 +17,15 @@ use crate::{
         Duration, ReleaseSpec,
         release::{EnvValue, Migrate, MigrateOptions, OnFailure, OnSecretChange, Strategy, Suspend},
     },
-    names::{EnvName, ObjectName, ProcessName, ReleaseName, Version},
+    names::{EnvName, ObjectName, ReleaseName, Version},
 };
+
+mod hash;
+mod processes;
+
+use hash::attempt_hash;
+pub use hash::spec_hash;
+use processes::{Environment, environment, processes};
 
 /// Why a spec cannot be, with the place inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,79 +150,6 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
     problems.end(Some(declared))
 }
 
-/// Hash of a spec, for telling a hand edit from what git says.
-#[must_use]
-pub fn spec_hash(spec: &ReleaseSpec) -> String {
-    hash(&serde_json::to_value(spec).unwrap_or(Value::Null))
-}
-
-/// `serde_json` keeps maps sorted, so equal values are equal texts.
-fn hash(value: &Value) -> String {
-    Sha256::digest(value.to_string().as_bytes())
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            use std::fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-}
-
-/// Everything that pods and database see, in git's own words: an upgrade of Slipway changes no hash.
-fn attempt_hash(spec: &ReleaseSpec, preset: &Preset) -> AttemptHash {
-    let mut value = serde_json::to_value(spec).unwrap_or(Value::Null);
-    let remove = |value: Option<&mut Value>, names: &[&str]| {
-        if let Some(map) = value.and_then(Value::as_object_mut) {
-            for name in names {
-                map.remove(*name);
-            }
-        }
-    };
-    remove(
-        Some(&mut value),
-        &[
-            "replicas",
-            "ingress",
-            "rollout",
-            "verify",
-            "onFailure",
-            "onSecretChange",
-            "suspend",
-            "retain",
-        ],
-    );
-    // The host is exposure alone, unless pods are told of it: by a variable, or in the header of a probe.
-    if preset.host.is_none() && spec.health.as_ref().is_none_or(|health| health.path.is_none()) {
-        remove(Some(&mut value), &["host"]);
-    }
-    remove(
-        value.get_mut("migrate"),
-        &["timeout", "accept", "retries", "lock", "serviceAccount", "proof"],
-    );
-    if value
-        .get("migrate")
-        .is_some_and(|migrate| migrate.as_object().is_some_and(serde_json::Map::is_empty))
-    {
-        remove(Some(&mut value), &["migrate"]);
-    }
-    for process in value
-        .get_mut("processes")
-        .and_then(Value::as_object_mut)
-        .into_iter()
-        .flat_map(|map| map.values_mut())
-    {
-        remove(Some(process), &["replicas"]);
-    }
-    // What drains and readies pods stands in their template.
-    let rollout = spec.rollout.as_ref();
-    let drain = serde_json::json!([rollout.and_then(|r| r.drain)]);
-    if let Some(map) = value.as_object_mut()
-        && rollout.is_some_and(|r| r.drain.is_some())
-    {
-        map.insert("drain".to_owned(), drain);
-    }
-    AttemptHash(hash(&value))
-}
-
 fn port(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> Option<u16> {
     if !preset.serves {
         if spec.port.is_some() {
@@ -244,135 +174,6 @@ fn port(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> Option<
             "a port is required: the one that the application listens on".into(),
         ),
     }
-}
-
-/// The variables of a release.
-struct Environment {
-    /// For every process, migration and task.
-    all: BTreeMap<EnvName, EnvValue>,
-    /// Those, and what only serves.
-    serving: BTreeMap<EnvName, EnvValue>,
-    /// The names of what only serves.
-    serving_only: Vec<EnvName>,
-}
-
-fn environment(
-    spec: &ReleaseSpec,
-    preset: &Preset,
-    port: Option<u16>,
-    problems: &mut Problems,
-) -> Environment {
-    let mut all = check::variables("", &preset.env.all, problems);
-    let mut only = check::variables("", &preset.env.serving, problems);
-    if let (Some(port), Ok(name)) = (port, "PORT".parse::<EnvName>()) {
-        only.insert(name, EnvValue::Literal(port.to_string()));
-    }
-    if let (Some(variable), Some(host)) = (&preset.host, &spec.host)
-        && let Ok(variable) = variable.parse::<EnvName>()
-    {
-        all.insert(variable, EnvValue::Literal(host.clone()));
-    }
-    let declared = check::variables("/env", &spec.env, problems);
-    for prefix in &preset.build_time_only {
-        for name in declared
-            .keys()
-            .filter(|name| name.as_str().starts_with(prefix.as_str()))
-        {
-            let message = format!(
-                "{name} is read when the image is built and has no effect at run time; make it a build argument"
-            );
-            problems.add(join("/env", name.as_str()), message);
-        }
-    }
-    if let Some(name) = declared.keys().find(|name| name.as_str() == "PORT") {
-        problems.add(
-            format!("/env/{name}"),
-            "PORT is set from `port`; give the number there".into(),
-        );
-    }
-    let serving_only = only.keys().cloned().collect();
-    all.extend(declared);
-    only.extend(all.iter().map(|(name, value)| (name.clone(), value.clone())));
-    Environment {
-        all,
-        serving: only,
-        serving_only,
-    }
-}
-
-fn processes(
-    spec: &ReleaseSpec,
-    preset: &Preset,
-    env: &Environment,
-    problems: &mut Problems,
-) -> BTreeMap<ProcessName, ProcessSpec> {
-    let primary = if preset.serves {
-        ProcessName::web()
-    } else {
-        ProcessName::worker()
-    };
-    let resources = check::resources("/resources", spec.resources.as_ref(), &preset.resources, problems);
-    let own = if preset.serves { &env.serving } else { &env.all };
-    check::words("/command", spec.command.as_deref(), own, problems);
-    check::words("/args", spec.args.as_deref(), own, problems);
-    let first = ProcessSpec {
-        command: spec.command.clone(),
-        args: spec.args.clone(),
-        replicas: problems.number("/replicas", spec.replicas, 2, 0, 1000),
-        resources: resources.clone(),
-        env: own.clone(),
-    };
-    let mut processes = BTreeMap::from([(primary.clone(), first)]);
-    for (name, process) in &spec.processes {
-        let pointer = join("/processes", name);
-        let Some(parsed) = problems.parse::<ProcessName>(&pointer, name) else {
-            continue;
-        };
-        if parsed == primary || parsed.is_web() {
-            problems.add(
-                pointer,
-                format!("the top-level fields describe {name}; move these fields there"),
-            );
-            continue;
-        }
-        let mut variables = env.all.clone();
-        // What a process declares for itself wins over everything.
-        for only in &env.serving_only {
-            if !spec.env.contains_key(only.as_str()) {
-                variables.remove(only);
-            }
-        }
-        variables.extend(check::variables(
-            &format!("{pointer}/env"),
-            &process.env,
-            problems,
-        ));
-        for (part, words) in [("command", &process.command), ("args", &process.args)] {
-            check::words(
-                &format!("{pointer}/{part}"),
-                words.as_deref(),
-                &variables,
-                problems,
-            );
-        }
-        let own = check::resources(
-            &format!("{pointer}/resources"),
-            process.resources.as_ref(),
-            &resources,
-            problems,
-        );
-        processes.insert(
-            parsed,
-            ProcessSpec {
-                command: process.command.clone(),
-                args: process.args.clone(),
-                replicas: problems.number(&format!("{pointer}/replicas"), process.replicas, 1, 0, 1000),
-                resources: own,
-                env: variables,
-            },
-        );
-    }
-    processes
 }
 
 fn migrate(
@@ -611,7 +412,10 @@ mod tests {
 
     use kube::CustomResourceExt as _;
 
+    use serde_json::Value;
+
     use super::*;
+    use crate::names::ProcessName;
 
     const BILLING: &str = "
 preset: phoenix

@@ -118,7 +118,7 @@ pub fn verdict(facts: &Facts) -> Verdict {
 /// A release that is live: what may still be wrong around it.
 fn live(facts: &Facts, release: &Release, said: impl Fn(&str, String) -> Verdict) -> Verdict {
     let status = release.status.clone().unwrap_or_default();
-    let details = ["Degraded", "Drifted", "SchemaAhead", "TagMoved"];
+    let details = ["Degraded", "SourceGone", "Drifted", "SchemaAhead", "TagMoved"];
     for word in details {
         let Some(condition) = status::condition(&status.conditions, word)
             .filter(|condition| condition.status == ConditionStatus::True)

@@ -152,7 +152,7 @@ pub fn since(release: &Release) -> Option<Timestamp> {
 
 /// What is to be known beside the phase: the sentences of conditions that only sometimes hold.
 fn details(conditions: &[Condition]) -> Vec<String> {
-    let known = ["SchemaAhead", "TagMoved", "Degraded", "Drifted"];
+    let known = ["SourceGone", "SchemaAhead", "TagMoved", "Degraded", "Drifted"];
     conditions
         .iter()
         .filter(|condition| condition.status == ConditionStatus::True)

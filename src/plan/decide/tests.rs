@@ -2,7 +2,8 @@ use super::*;
 use crate::{
     plan::{
         fixtures::{self, declared, entry, job, key, ledger, live, observed, rehash, running, under_way},
-        observed::JobSeen,
+        ledger::EntryState,
+        observed::{ImageSeen, JobSeen},
     },
     render::{Kind, Object, ObjectKey},
     spec::declared::ImagePick,

@@ -5,7 +5,8 @@ use crate::{
         decide::decide,
         decision::Decision,
         fixtures::{declared, ended_pod, entry, job, job_pod, key, ledger, rehash, uid, under_way},
-        observed::Declaration,
+        ledger::Started,
+        observed::{Declaration, JobEnd},
     },
     spec::Declared,
 };
@@ -584,9 +585,9 @@ fn a_named_lock_is_shared_whatever_the_database_and_a_moved_database_is_still_se
     let mut spec = declared(2);
     spec.migrate.as_mut().unwrap().lock = Some("billing".into());
     let mut o = under_way(&spec);
-    let lock = crate::plan::decide::lock_name(&o);
+    let lock = crate::plan::renew::lock_name(&o);
     o.database = DatabaseSeen::Known("other:5432/db".into());
-    assert_eq!(crate::plan::decide::lock_name(&o), lock);
+    assert_eq!(crate::plan::renew::lock_name(&o), lock);
     let mut moved = ended(JobEnd::Complete, |job| Some(ended_pod(job, 0)));
     for entry in moved.ledger.as_mut().unwrap().ledger.entries.values_mut() {
         entry.database = Some("elsewhere:5432/db".into());

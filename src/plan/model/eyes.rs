@@ -6,13 +6,13 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        decide::lock_name,
         decision::Stage,
         fixtures::{id, uid},
         observed::{
             DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LockSeen, NamespaceSeen, Observed,
             PodSeen,
         },
+        renew::lock_name,
     },
     random::Random,
     world::{Job, Pod, World},

@@ -529,6 +529,7 @@ fn what_is_to_be_known_of_a_live_release_has_a_remedy_each() {
     for (type_, remedy) in [
         ("Degraded", "get pods -l slipway.dev/release=billing"),
         ("Drifted", "--show-managed-fields"),
+        ("SourceGone", "create the source again"),
         ("SchemaAhead", "roll forward"),
         ("TagMoved", "use a new version"),
     ] {

@@ -225,6 +225,11 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
     ),
     (
         Detail,
+        "SourceGone",
+        "create the source again, or another one that declares it; without the label slipway.dev/source the release is followed as it is",
+    ),
+    (
+        Detail,
         "Degraded",
         "look at its pods: kubectl -n {ns} get pods -l slipway.dev/release={name}",
     ),

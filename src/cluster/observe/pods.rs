@@ -1,0 +1,150 @@
+//! The pods of a release, what hinders them, and what the last lines of their logs say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ListParams, LogParams},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    super::{error::ClusterError, facts, objects::within},
+    references::Secrets,
+};
+use crate::{
+    api::meta,
+    names::{ObjectName, ReleaseId, Uid},
+    plan::observed::{JobPodSeen, JobSeen, PodSeen},
+    spec::redact::redact,
+};
+
+/// Why there is no pod of a Job that should have one; `None` while nothing is known against it.
+pub async fn blocked(client: &Client, id: &ReleaseId, job: &JobSeen) -> Result<Option<String>, ClusterError> {
+    let api: Api<Event> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let selector = format!("involvedObject.uid={},reason=FailedCreate", job.uid);
+    let params = ListParams::default().fields(&selector);
+    let list = within(
+        || format!("list the events of Job {} of {id}", job.name),
+        api.list(&params),
+    )
+    .await?;
+    let newest = list
+        .items
+        .into_iter()
+        .max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+    Ok(newest
+        .and_then(|event| event.message)
+        .map(|message| facts::blocked(&message)))
+}
+
+/// All pods of a release: those of migrations and those of processes. `proof` is looked for in the log of a migration
+/// that ended well.
+pub async fn pods(
+    client: &Client,
+    id: &ReleaseId,
+    boots: &BTreeMap<String, String>,
+    now: Timestamp,
+    asked: &Asked<'_>,
+) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let params = ListParams::default().labels(&format!("{}={}", meta::RELEASE, id.name));
+    let list = within(|| format!("list the pods of {id}"), api.list(&params)).await?;
+    let (tasks, processes): (Vec<&Pod>, Vec<&Pod>) = list
+        .items
+        .iter()
+        .partition(|pod| pod.labels().contains_key(meta::TASK));
+    let mut of_jobs = Vec::new();
+    let mut secrets = Secrets {
+        client,
+        namespace: &id.namespace,
+        read: BTreeMap::new(),
+    };
+    for pod in tasks {
+        let Some(mut seen) = facts::job_pod(pod, boots, now) else {
+            continue;
+        };
+        if seen.terminal && seen.started && asked.of.contains(&seen.job) {
+            if seen.exit_code != Some(0) {
+                let log = log_tail(&api, &pod.name_any()).await;
+                let text = if log.trim().is_empty() { seen.tail } else { log };
+                // What this pod saw, whatever the spec refers to by now; before anything is cut, so that no half of a
+                // value is left.
+                let values = secrets_of(&mut secrets, pod).await;
+                let values: Vec<&str> = values.iter().map(ExposeSecret::expose_secret).collect();
+                seen.tail = last_chars(&redact(&text, &values), TAIL);
+            } else if let Some(proof) = asked.proof {
+                seen.proven = log_holds(&api, &pod.name_any(), proof).await;
+            }
+        } else {
+            // A message that nobody will tell.
+            seen.tail.clear();
+        }
+        of_jobs.push(seen);
+    }
+    Ok((of_jobs, processes.into_iter().map(facts::pod).collect()))
+}
+
+/// Of which Jobs more is wanted than their state.
+#[derive(Debug, Default)]
+pub struct Asked<'a> {
+    /// Those whose outcome is not yet booked and told.
+    pub of: BTreeSet<Uid>,
+    /// The text that the log of a success must hold.
+    pub proof: Option<&'a str>,
+}
+
+/// Whether a log holds a text, in its last 4 MiB; `None` when it cannot be had.
+async fn log_holds(api: &Api<Pod>, name: &str, text: &str) -> Option<bool> {
+    let params = LogParams {
+        limit_bytes: Some(4 << 20),
+        tail_lines: Some(2_000),
+        ..LogParams::default()
+    };
+    let log = within(|| format!("read the log of pod {name}"), api.logs(name, &params)).await;
+    log.ok().map(|log| log.contains(text))
+}
+
+/// The last lines of a log; empty when it cannot be had (it is a courtesy, not a fact).
+async fn log_tail(api: &Api<Pod>, name: &str) -> String {
+    let params = LogParams {
+        tail_lines: Some(40),
+        // The API server gives the first bytes of those lines: as many as lines that people can read may have.
+        limit_bytes: Some(256 * 1024),
+        ..LogParams::default()
+    };
+    within(|| format!("read the log of pod {name}"), api.logs(name, &params))
+        .await
+        .unwrap_or_default()
+}
+
+/// Of a log, in characters.
+const TAIL: usize = 3500;
+
+fn last_chars(text: &str, count: usize) -> String {
+    let skipped = text.chars().count().saturating_sub(count);
+    text.chars().skip(skipped).collect()
+}
+
+/// The values of Secrets that a pod was given; those that are gone by now cannot be known.
+async fn secrets_of(secrets: &mut Secrets<'_>, pod: &Pod) -> Vec<SecretString> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let references = containers
+        .flat_map(|container| container.env.iter().flatten())
+        .filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
+    let mut values = Vec::new();
+    for reference in references {
+        let Ok(name) = reference.name.parse::<ObjectName>() else {
+            continue;
+        };
+        if let Ok(Some(secret)) = secrets.get(&name).await
+            && let Some(value) = secret.data.as_ref().and_then(|data| data.get(&reference.key))
+            && let Ok(text) = std::str::from_utf8(&value.0)
+        {
+            values.push(SecretString::from(text));
+        }
+    }
+    values
+}

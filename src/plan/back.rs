@@ -1,0 +1,162 @@
+//! Going back: git declares what was Live again, or what it declares has failed.
+
+use super::{
+    attempt,
+    decide::{POLL, report},
+    decision::{Decision, Phase, Stage, Step, Wait},
+    ledger::{EntryState, MigrationKey},
+    migration,
+    observed::{Observed, Revision},
+    renew::{supersede, wait_for_running},
+    rollout::{self, Progress},
+    rotation, serve,
+};
+use crate::{api::release::OnFailure, spec::Declared};
+
+/// Git declares the last Live revision again.
+pub(super) fn back_to(
+    o: &Observed,
+    declared: &Declared,
+    current: Option<&Revision>,
+    live: &Revision,
+) -> Decision {
+    if let Some(current) = current
+        && current.number != live.number
+    {
+        if let Some(decision) = wait_for_running(o, declared, current) {
+            return decision;
+        }
+        if current.outcome.is_none()
+            && let Some(step) = supersede(o, live.number)
+        {
+            let report = report(
+                o,
+                Phase::RollingOut,
+                format!("git declares {} again", live.version),
+            );
+            return Decision {
+                steps: vec![step],
+                report,
+                wait: Wait::Again,
+            };
+        }
+    }
+    attempt::advance(o, declared, live)
+}
+
+/// The attempt that git declares has failed; the last Live revision runs, unless it shall be held.
+pub(super) fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
+    rotation::after_failure(o, declared, current).unwrap_or_else(|| {
+        let decision = gone_back(o, declared, current);
+        rotation::soon_anew(o, declared, current, decision)
+    })
+}
+
+/// What runs in place of a failed attempt.
+fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
+    let back = o
+        .live
+        .as_ref()
+        .filter(|_| declared.on_failure == OnFailure::Rollback);
+    let Some(live) = back else {
+        let earlier = if o.live.is_none() {
+            ", no earlier version"
+        } else {
+            "; held as onFailure says"
+        };
+        let message = format!(
+            "{}{earlier}: {}; git still declares it",
+            current.version, current.message
+        );
+        let phase = Phase::Failed("RollingOut");
+        return attempt::hold(o, declared, current).saying(phase, message);
+    };
+    let Some(gate) = migration::booked(live, o.ledger.as_ref()) else {
+        return attempt::rebuild_ledger(o, live);
+    };
+    let wanted = serve::wanted_after(o, current, live, declared);
+    if let Some(taken) = attempt::name_taken(o, &wanted) {
+        return taken;
+    }
+    let mut steps: Vec<Step> = serve::keep_exposure(live, &wanted).into_iter().collect();
+    if !o.exposure.is_empty() {
+        // After that of the live one: it is by this that the change is still seen where this pass ends here.
+        steps.extend(serve::keep_exposure(current, &o.exposure));
+    }
+    steps.extend(serve::gated(gate, serve::differing(o, &wanted)));
+    let sentence = rotation::held(current, live).unwrap_or_else(|| {
+        format!(
+            "{} failed ({}) and was rolled back: {} runs; git still declares {}",
+            current.version, current.message, live.version, current.version
+        )
+    });
+    let mut decision = Decision {
+        steps,
+        report: report(o, Phase::RolledBack, sentence),
+        wait: Wait::ForChange,
+    };
+    decision.report.details.extend(schema_ahead(o, live));
+    if !decision.steps.is_empty() {
+        decision.report.stage = Stage::RollingBack(live.number);
+        decision.wait = Wait::Again;
+        return decision;
+    }
+    match rollout::standing(&serve::deployments(o, &wanted), &o.pods, live.number) {
+        Progress::Complete => {
+            decision.steps = attempt::tidy(o, declared, live, &wanted);
+            if !decision.steps.is_empty() {
+                decision.wait = Wait::Again;
+            }
+            decision
+        }
+        Progress::Moving(how) | Progress::Broken(how) => {
+            let stage = Stage::RollingBack(live.number);
+            decision.report.stage = stage;
+            let sentence = &decision.report.message;
+            if attempt::elapsed(o, stage) > declared.rollout.deadline.to_std() {
+                let message = format!(
+                    "{sentence}; but {} does not come back either: {how}",
+                    live.version
+                );
+                return decision.clone().saying(Phase::Failed("RollingBack"), message);
+            }
+            let message = format!("{sentence}; on the way: {how}");
+            decision.saying(Phase::RolledBack, message).after(POLL)
+        }
+    }
+}
+
+/// A migration that was booked after the one of the revision that serves.
+pub(super) fn schema_ahead(o: &Observed, serving: &Revision) -> Option<(&'static str, String)> {
+    let ledger = &o.ledger.as_ref()?.ledger;
+    let ahead: Vec<String> = ledger
+        .entries
+        .iter()
+        .filter(|(key, _)| serving.migration.as_ref().is_none_or(|own| own.key != **key))
+        .filter(|(_, entry)| entry.revision > serving.number.0)
+        .filter(|(_, entry)| matches!(entry.state, EntryState::Succeeded | EntryState::Accepted))
+        .map(|(key, entry)| format!("{key} of v{}", entry.revision))
+        .collect();
+    (!ahead.is_empty()).then(|| {
+        (
+            "SchemaAhead",
+            format!(
+                "the database was migrated further than {} knows: {}",
+                serving.version,
+                ahead.join(", ")
+            ),
+        )
+    })
+}
+
+/// The ledger's entry of a revision's migration, for the revision's own record.
+pub(super) fn booked_entry(
+    o: &Observed,
+    revision: &Revision,
+) -> Option<Box<(MigrationKey, super::ledger::Entry)>> {
+    let key = &revision.migration.as_ref()?.key;
+    Some(Box::new((
+        key.clone(),
+        o.ledger.as_ref()?.ledger.get(key)?.clone(),
+    )))
+}

@@ -1,0 +1,300 @@
+//! What has the claim: lock, resume, watch, book.
+
+use std::time::Duration;
+
+use super::{
+    super::{
+        decision::MigrationStep,
+        ledger::{Entry, EntryState, MigrationKey, Started},
+        observed::{DatabaseSeen, JobPodSeen, JobSeen, LockSeen},
+    },
+    Facts, Next, abandoned, delete,
+    evidence::judge,
+    write,
+};
+#[cfg(test)]
+use super::{Mutant, mutant};
+
+/// A claim: lock, resume, watch, book.
+pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Next {
+    let book = |state: EntryState, exit_code: Option<i32>, note: String| {
+        write(
+            facts,
+            key,
+            Entry {
+                state,
+                exit_code,
+                note,
+                at: facts.now,
+                ..entry.clone()
+            },
+        )
+    };
+    let Some(job) = facts.jobs.iter().find(|job| job.uid == entry.uid) else {
+        #[cfg(test)]
+        if mutant::is(Mutant::MissingIsDone) {
+            return book(EntryState::Succeeded, None, String::new());
+        }
+        let note = format!("its Job {} is gone, and nobody saw how it ended", entry.job);
+        return book(EntryState::Unknown, None, note);
+    };
+    let pods: Vec<&JobPodSeen> = facts.pods.iter().filter(|pod| pod.job == entry.uid).collect();
+    if let Some(end) = &job.finished {
+        if pods.iter().any(|pod| !pod.terminal) {
+            // `Failed` and `Complete` are set when pods are over; this is a look in between.
+            return Next::Wait {
+                reason: "Running",
+                message: format!("a pod of Job {} has not ended yet", job.name),
+            };
+        }
+        if entry.proof.is_some()
+            && matches!(pods[..], [pod] if pod.exit_code == Some(0) && pod.proven.is_none())
+        {
+            return Next::Wait {
+                reason: "LogUnreadable",
+                message: format!(
+                    "Job {} ended, and its log, which must hold the proof, cannot be read now",
+                    job.name
+                ),
+            };
+        }
+        let (state, exit_code, note) = judge(entry, end, &pods);
+        if state == EntryState::Succeeded {
+            // A database that was exchanged meanwhile has perhaps not seen any of it, whoever asked for it.
+            match same_database(facts, entry) {
+                None => return database_unreadable(key),
+                Some(true) => {}
+                Some(false) => {
+                    let note = match facts.database.0 {
+                        DatabaseSeen::NotNeeded => {
+                            "a newer commit names no database, so nobody can tell whether it ran on its own"
+                        }
+                        _ => "the database that the release names changed while it ran",
+                    };
+                    let note = note.to_owned();
+                    return book(EntryState::Unknown, exit_code, note);
+                }
+            }
+        }
+        return book(state, exit_code, note);
+    }
+    if job.deleting {
+        let message = format!(
+            "Job {} is being deleted by somebody while migration {key} has the claim",
+            job.name
+        );
+        return Next::Wait {
+            reason: "JobDeleting",
+            message,
+        };
+    }
+    if job.suspended {
+        return if job.resumed || pods.iter().any(|pod| pod.started) {
+            suspended_again(entry, &pods, book)
+        } else {
+            lock_and_resume(facts, key, entry, job)
+        };
+    }
+    watch(facts, key, entry, job, &pods, book)
+}
+
+/// It had the right to run and was suspended, by us because a newer commit came before it started, or by hand.
+fn suspended_again(
+    entry: &Entry,
+    pods: &[&JobPodSeen],
+    book: impl Fn(EntryState, Option<i32>, String) -> Next,
+) -> Next {
+    if pods.iter().any(|pod| !pod.terminal) {
+        return Next::Wait {
+            reason: "Suspending",
+            message: format!("the pod of Job {} is going", entry.job),
+        };
+    }
+    book(
+        EntryState::Unknown,
+        None,
+        format!("Job {} was suspended before it ended", entry.job),
+    )
+}
+
+fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &JobSeen) -> Next {
+    // Marked first and booked then: from the mark on nobody resumes it, whatever was read before, so that it is known
+    // not to have run. A Job that is merely gone tells nothing.
+    let withdrawn = job.withdrawn;
+    #[cfg(test)]
+    let withdrawn = withdrawn || (facts.superseded && mutant::is(Mutant::UnmarkedWithdrawal));
+    if withdrawn {
+        return write(
+            facts,
+            key,
+            Entry {
+                state: EntryState::Withdrawn,
+                note: format!("Job {} was taken back before it ran", job.name),
+                at: facts.now,
+                ..entry.clone()
+            },
+        );
+    }
+    let withdraw = || {
+        Next::Step(MigrationStep::Withdraw {
+            job: job.name.clone(),
+            uid: job.uid.clone(),
+            over: job.resource_version.clone(),
+        })
+    };
+    if facts.superseded {
+        return withdraw();
+    }
+    match same_database(facts, entry) {
+        None => return database_unreadable(key),
+        Some(true) => {}
+        // It would run on another database than it was made for.
+        Some(false) => return withdraw(),
+    }
+    // What is left of earlier migrations holds the lock, or would run beside this one on another database.
+    if let Some(step) = abandoned(facts).map(delete).next() {
+        return Next::Step(step);
+    }
+    let other_runs = facts.pods.iter().any(|pod| pod.job != entry.uid && !pod.terminal);
+    #[cfg(test)]
+    let other_runs = other_runs && !mutant::is(Mutant::LockIgnored);
+    if other_runs {
+        return Next::Wait {
+            reason: "Running",
+            message: format!(
+                "a pod of an earlier migration has not ended yet; migration {key} runs after it"
+            ),
+        };
+    }
+    let (lock, seen) = facts.lock;
+    if lock != entry.lock {
+        return Next::Wait {
+            reason: "DatabaseLocked",
+            message: format!("the lock of migration {key} is being read"),
+        };
+    }
+    let take = |over: Option<&String>| {
+        Next::Step(MigrationStep::TakeLock {
+            lock: lock.to_owned(),
+            uid: entry.uid.clone(),
+            job: entry.job.clone(),
+            over: over.cloned(),
+        })
+    };
+    match seen {
+        LockSeen::Absent => take(None),
+        LockSeen::Free { resource_version } => take(Some(resource_version)),
+        LockSeen::Held { by, .. } if *by == entry.uid => Next::Step(MigrationStep::Resume {
+            job: job.name.clone(),
+            uid: job.uid.clone(),
+            over: job.resource_version.clone(),
+        }),
+        LockSeen::Held {
+            over: true,
+            resource_version,
+            ..
+        } => take(Some(resource_version)),
+        #[cfg(test)]
+        LockSeen::Held { resource_version, .. } if mutant::is(Mutant::LockIgnored) => {
+            take(Some(resource_version))
+        }
+        LockSeen::Held { holder, .. } => Next::Wait {
+            reason: "DatabaseLocked",
+            message: format!("Job {holder} is migrating the same database; migration {key} runs after it"),
+        },
+    }
+}
+
+/// Whether the spec still names the database of a claimed migration; `None` while that cannot be read.
+fn same_database(facts: &Facts<'_>, entry: &Entry) -> Option<bool> {
+    let (seen, lock) = &facts.database;
+    let named = match seen {
+        DatabaseSeen::Unreadable => return None,
+        DatabaseSeen::NotNeeded => return Some(false),
+        DatabaseSeen::Known(identity) => identity.as_str(),
+        DatabaseSeen::Unnamed => "",
+    };
+    Some(match &entry.database {
+        Some(database) => database == named,
+        // An older entry says it by its lock alone, which was made of the database.
+        None => *lock == entry.lock,
+    })
+}
+
+fn database_unreadable(key: &MigrationKey) -> Next {
+    Next::Wait {
+        reason: "SecretMissing",
+        message: format!(
+            "what names the database of migration {key} cannot be read now; it goes on by itself when it can"
+        ),
+    }
+}
+
+/// It runs, or should.
+fn watch(
+    facts: &Facts<'_>,
+    key: &MigrationKey,
+    entry: &Entry,
+    job: &JobSeen,
+    pods: &[&JobPodSeen],
+    book: impl Fn(EntryState, Option<i32>, String) -> Next,
+) -> Next {
+    if let Some(pod) = pods.iter().find(|pod| pod.started) {
+        // A container that ended says nothing about the boot that it ran on.
+        if entry.started.is_none()
+            && !pod.terminal
+            && let Some((node, boot_id)) = &pod.node
+            && !boot_id.is_empty()
+        {
+            let started = Started {
+                node: node.clone(),
+                boot_id: boot_id.clone(),
+            };
+            return write(
+                facts,
+                key,
+                Entry {
+                    started: Some(started),
+                    ..entry.clone()
+                },
+            );
+        }
+        // Its own: a newer commit must not end it.
+        let timeout = entry.timeout.map_or(facts.timeout, Duration::from_secs);
+        return match pod.running_for {
+            Some(time) if time > timeout => book(
+                EntryState::Unknown,
+                None,
+                format!("it ran longer than its timeout of {} s", timeout.as_secs()),
+            ),
+            _ => Next::Wait {
+                reason: "Running",
+                message: format!("migration {key} is running as Job {}", job.name),
+            },
+        };
+    }
+    if facts.superseded && !pods.is_empty() {
+        return Next::Step(MigrationStep::Suspend {
+            job: job.name.clone(),
+            uid: job.uid.clone(),
+            over: job.resource_version.clone(),
+        });
+    }
+    let stuck = pods.iter().find_map(|pod| pod.stuck.as_ref());
+    match stuck.or(job.blocked.as_ref().filter(|_| pods.is_empty())) {
+        Some(stuck) => {
+            let reason = ["ImagePull", "Unschedulable", "PodSecurity", "Quota", "Config"]
+                .into_iter()
+                .find(|reason| stuck.starts_with(reason))
+                .unwrap_or("NotStarted");
+            Next::Wait {
+                reason,
+                message: format!("the migration's pod has not started: {stuck}"),
+            }
+        }
+        None => Next::Wait {
+            reason: "Starting",
+            message: format!("Job {} is starting", job.name),
+        },
+    }
+}
