@@ -1,7 +1,8 @@
 //! Git servers that do not answer, repositories that cannot be trusted, files that cannot be read, and removal.
 
 use super::support::{
-    Before, Broken, Case, Mark, Way, alone, audit, bed_dir, exec, get, kubectl, probe, shared, spawn, wait,
+    Before, Broken, Case, Mark, Way, alone, apply, audit, bed_dir, exec, get, is_true, kubectl, probe,
+    shared, spawn, wait,
 };
 
 /// So often a source asks before it is judged that nothing came of it.
@@ -321,5 +322,44 @@ fn a_rewritten_history_is_held_and_a_removed_file_removes_what_it_declared() {
             .iter()
             .all(|event| event["objectRef"]["resource"] != "namespaces")
     );
+    case.end();
+}
+
+#[test]
+fn a_source_that_is_deleted_takes_nothing_down_and_its_release_says_so_until_it_is_made_again() {
+    let _services = shared();
+    let ns = "git-gone";
+    let case = Case::new(ns, &probe(ns));
+    case.declare("1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    let before = Before::of(&case);
+    let source = get("releasesource", "", ns).unwrap();
+    kubectl(&["delete", "releasesource", ns]);
+    // It is noticed with the next look, which comes within minutes, or with any change of the object.
+    kubectl(&["-n", ns, "annotate", "release", "app", "example.com/look=1"]);
+    wait("SourceGone", 60, || {
+        is_true(&case.release(), "SourceGone").then_some(())
+    });
+    before.holds(&case);
+    apply(
+        &serde_json::json!({
+            "apiVersion": source["apiVersion"], "kind": source["kind"],
+            "metadata": { "name": ns }, "spec": source["spec"],
+        })
+        .to_string(),
+    );
+    wait("the source is followed again", 60, || {
+        kubectl(&[
+            "-n",
+            ns,
+            "annotate",
+            "--overwrite",
+            "release",
+            "app",
+            "example.com/look=2",
+        ]);
+        (!is_true(&case.release(), "SourceGone")).then_some(())
+    });
+    before.holds(&case);
     case.end();
 }
