@@ -59,6 +59,7 @@ pub async fn migrate(
         MigrationStep::Write { key, entry, over } => {
             Ok(write_ledger(context, id, key.as_str(), entry, over.as_deref()).await?)
         }
+        MigrationStep::Compact { data, over } => Ok(compact_ledger(context, id, data, over).await?),
         MigrationStep::Rebuild { entries } => Ok(rebuild_ledger(context, id, entries).await?),
         MigrationStep::TakeLock { lock, uid, job, over } => {
             Ok(take_lock(context, id, lock, uid, job, over.as_deref()).await?)
@@ -166,6 +167,23 @@ async fn write_ledger(
             within(attempted, api.patch(&name, &PatchParams::default(), &patch)).await?;
         }
     }
+    Ok(())
+}
+
+/// Changes the form of entries, by compare-and-swap on the whole ledger.
+async fn compact_ledger(
+    context: &Context,
+    id: &ReleaseId,
+    data: &BTreeMap<String, Option<String>>,
+    over: &str,
+) -> Result<(), ClusterError> {
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let patch = Patch::Merge(json!({ "metadata": { "resourceVersion": over }, "data": data }));
+    within(
+        || format!("compact the ledger of {id}"),
+        api.patch(&ledger_name(id), &PatchParams::default(), &patch),
+    )
+    .await?;
     Ok(())
 }
 

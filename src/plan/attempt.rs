@@ -362,6 +362,12 @@ pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted
     steps.extend(leftovers(o, declared, serving));
     let jobs = history::finished_jobs(&o.jobs, o.ledger.as_ref(), declared.retain_failed_jobs);
     steps.extend(jobs.into_iter().map(Step::Migrate));
+    if let Some(seen) = &o.ledger
+        && let Some(data) = seen.ledger.compaction()
+    {
+        let over = seen.resource_version.clone();
+        steps.push(Step::Migrate(MigrationStep::Compact { data, over }));
+    }
     let current = o.current.as_ref().map(|revision| revision.number);
     let live = o.live.as_ref().map(|revision| revision.number);
     let retained: Vec<RevisionNumber> = o.retained.keys().copied().collect();

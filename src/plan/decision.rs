@@ -1,6 +1,6 @@
 //! What a pass may do: values that can be printed, compared and scored. Printing a [`Decision`] is `slipway plan`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     ledger::{Entry, MigrationKey},
@@ -111,6 +111,13 @@ pub enum MigrationStep {
         /// The ledger that the decision saw; `None` creates it.
         over: Option<String>,
     },
+    /// Put the oldest entries of the ledger into their short form.
+    Compact {
+        /// The values of its data that change; `None` takes one away.
+        data: BTreeMap<String, Option<String>>,
+        /// The ledger that the decision saw.
+        over: String,
+    },
     /// Make the ledger, which is gone, anew from what revisions have on record.
     Rebuild {
         /// The migrations that are known.
@@ -179,6 +186,7 @@ impl MigrationStep {
         match self {
             Self::CreateJob { .. } => "create",
             Self::Write { .. } => "write",
+            Self::Compact { .. } => "compact",
             Self::Rebuild { .. } => "rebuild",
             Self::TakeLock { .. } => "lock",
             Self::Resume { .. } => "resume",

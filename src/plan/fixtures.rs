@@ -247,6 +247,7 @@ pub fn ledger<const N: usize>(entries: [(MigrationKey, Entry); N]) -> LedgerSeen
     LedgerSeen {
         ledger: Ledger {
             entries: entries.into(),
+            ..Ledger::default()
         },
         resource_version: "7".into(),
     }

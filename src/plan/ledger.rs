@@ -3,7 +3,10 @@
 //! It lives in the ConfigMap `<release>-ledger`: per migration key one JSON entry. It is written by
 //! compare-and-swap only, never dropped, and it is the record whose absence is never taken as "not run".
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -176,7 +179,17 @@ pub struct Started {
 pub struct Ledger {
     /// Per key its entry.
     pub entries: BTreeMap<MigrationKey, Entry>,
+    /// Those of them that are kept in short form: key, state and revision.
+    pub short: BTreeSet<MigrationKey>,
 }
+
+/// Under which name of the `ConfigMap`'s data short forms stand, one on each line: key, state and revision.
+const SHORT: &str = "compacted";
+/// How many migrations that are done keep their whole entry. A `ConfigMap` holds 1 MiB: about 1,500 whole entries, and
+/// 14,000 short ones.
+const WHOLE: usize = 64;
+/// So many more are waited for, so that a compaction is not a part of each migration.
+const BATCH: usize = 32;
 
 /// The ledger holds something that is not an entry; nothing is decided on it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -196,23 +209,74 @@ impl Ledger {
             key: key.to_owned(),
             message,
         };
-        data.iter()
-            .map(|(key, text)| {
-                let parsed = MigrationKey::parse(key).ok_or_else(|| unreadable(key, "not a key".into()))?;
-                let entry = serde_json::from_str(text).map_err(|e| unreadable(key, e.to_string()))?;
-                Ok((parsed, entry))
-            })
-            .collect::<Result<_, _>>()
-            .map(|entries| Self { entries })
+        let mut ledger = Self::default();
+        for line in data.get(SHORT).into_iter().flat_map(|text| text.lines()) {
+            let (key, entry) = short_form(line)
+                .ok_or_else(|| unreadable(SHORT, "a line is not key, state and revision".into()))?;
+            ledger.short.insert(key.clone());
+            ledger.entries.insert(key, entry);
+        }
+        for (key, text) in data.iter().filter(|(key, _)| *key != SHORT) {
+            let parsed = MigrationKey::parse(key).ok_or_else(|| unreadable(key, "not a key".into()))?;
+            let entry = serde_json::from_str(text).map_err(|e| unreadable(key, e.to_string()))?;
+            ledger.short.remove(&parsed);
+            ledger.entries.insert(parsed, entry);
+        }
+        Ok(ledger)
     }
 
     /// The data of the ConfigMap.
     #[must_use]
     pub fn to_data(&self) -> BTreeMap<String, String> {
-        self.entries
-            .iter()
+        let whole = self.entries.iter().filter(|(key, _)| !self.short.contains(key));
+        let mut data: BTreeMap<String, String> = whole
             .map(|(key, entry)| (key.0.clone(), serde_json::to_string(entry).unwrap_or_default()))
-            .collect()
+            .collect();
+        if !self.short.is_empty() {
+            data.insert(SHORT.to_owned(), self.short_text());
+        }
+        data
+    }
+
+    fn short_text(&self) -> String {
+        let lines = self.short.iter().filter_map(|key| {
+            let entry = self.entries.get(key)?;
+            let state = match entry.state {
+                EntryState::Accepted => "accepted",
+                _ => "succeeded",
+            };
+            Some(format!("{} {state} {}\n", key.as_str(), entry.revision))
+        });
+        lines.collect()
+    }
+
+    /// What is to be changed in the data of the ConfigMap, so that it never grows full: the oldest migrations that are
+    /// done go into the short form. None is ever dropped. `None` while there are few.
+    #[must_use]
+    pub fn compaction(&self) -> Option<BTreeMap<String, Option<String>>> {
+        let mut done: Vec<(u64, &MigrationKey)> = self
+            .entries
+            .iter()
+            .filter(|(key, entry)| {
+                matches!(entry.state, EntryState::Succeeded | EntryState::Accepted)
+                    && !self.short.contains(key)
+            })
+            .map(|(key, entry)| (entry.revision, key))
+            .collect();
+        if done.len() < WHOLE + BATCH {
+            return None;
+        }
+        done.sort_unstable();
+        let old: Vec<MigrationKey> = done
+            .iter()
+            .take(done.len() - WHOLE)
+            .map(|(_, key)| (*key).clone())
+            .collect();
+        let mut after = self.clone();
+        after.short.extend(old.iter().cloned());
+        let mut change: BTreeMap<String, Option<String>> = old.into_iter().map(|key| (key.0, None)).collect();
+        change.insert(SHORT.to_owned(), Some(after.short_text()));
+        Some(change)
     }
 
     /// The entry of a key.
@@ -228,6 +292,40 @@ impl Ledger {
             .iter()
             .find(|(_, entry)| entry.state == EntryState::Claimed)
     }
+}
+
+/// `<key> <state> <revision>`.
+fn short_form(line: &str) -> Option<(MigrationKey, Entry)> {
+    let mut words = line.split(' ');
+    let key = MigrationKey::parse(words.next()?)?;
+    let state = match words.next()? {
+        "succeeded" => EntryState::Succeeded,
+        "accepted" => EntryState::Accepted,
+        _ => return None,
+    };
+    let revision = words.next()?.parse().ok()?;
+    if words.next().is_some() {
+        return None;
+    }
+    let entry = Entry {
+        state,
+        job: String::new(),
+        timeout: None,
+        uid: Uid::none(),
+        run: 0,
+        attempt: 0,
+        tries: 0,
+        revision,
+        digest: String::new(),
+        lock: String::new(),
+        database: None,
+        proof: None,
+        at: Timestamp::UNIX_EPOCH,
+        started: None,
+        exit_code: None,
+        note: String::new(),
+    };
+    Some((key, entry))
 }
 
 #[cfg(test)]
@@ -323,6 +421,7 @@ mod tests {
         let key = MigrationKey::parse(&"ab".repeat(32)).unwrap();
         let ledger = Ledger {
             entries: [(key, entry)].into(),
+            short: BTreeSet::new(),
         };
         assert_eq!(Ledger::parse(&ledger.to_data()).unwrap(), ledger);
     }
@@ -333,5 +432,54 @@ mod tests {
         assert!(Ledger::parse(&data).is_err());
         let data = BTreeMap::from([("note".to_owned(), "hello".to_owned())]);
         assert!(Ledger::parse(&data).is_err());
+    }
+
+    #[test]
+    fn old_migrations_that_are_done_are_kept_in_short_form_and_none_is_dropped() {
+        let mut ledger = Ledger::default();
+        for number in 1..=200_u64 {
+            let key = MigrationKey::parse(&format!("{number:064x}")).unwrap();
+            let state = match number {
+                1 => EntryState::Failed,
+                2 => EntryState::Unknown,
+                3 => EntryState::Accepted,
+                _ => EntryState::Succeeded,
+            };
+            let (_, entry) = short_form(&format!("{} succeeded {number}", key.as_str())).unwrap();
+            let job = format!("job-{number}");
+            ledger.entries.insert(key, Entry { state, job, ..entry });
+        }
+        let mut data = ledger.to_data();
+        for (key, value) in ledger.compaction().unwrap() {
+            match value {
+                Some(value) => data.insert(key, value),
+                None => data.remove(&key),
+            };
+        }
+        assert_eq!(
+            data.len(),
+            64 + 2 + 1,
+            "the newest, those that are not done, and the short ones"
+        );
+        let after = Ledger::parse(&data).unwrap();
+        assert_eq!(after.to_data(), data);
+        assert_eq!(after.compaction(), None);
+        for (key, entry) in &ledger.entries {
+            let kept = after.get(key).unwrap();
+            assert_eq!((kept.state, kept.revision), (entry.state, entry.revision));
+            assert!(after.short.contains(key) || kept == entry);
+        }
+    }
+
+    #[test]
+    fn a_short_form_that_cannot_be_read_stops_all_decisions() {
+        for line in [
+            "x succeeded 1",
+            &format!("{} maybe 1", "a".repeat(64)),
+            &"a".repeat(64),
+        ] {
+            let data = [("compacted".to_owned(), line.to_owned())].into();
+            assert!(Ledger::parse(&data).is_err(), "{line}");
+        }
     }
 }

@@ -7,7 +7,10 @@ use super::{
     verdict::{Invariant, Judge, Limit, Moment, Predicate},
     world::World,
 };
-use crate::plan::ledger::{Entry, EntryState, Ledger, MigrationKey};
+use crate::{
+    names::Uid,
+    plan::ledger::{Entry, EntryState, Ledger, MigrationKey},
+};
 
 /// **S3** "Gate: a Deployment write with template version v happens only after ledger says migrated(r,v) (or spec declares
 /// none). Corollary: no pod of v is created, hence none Ready, before it." Reads Deployments, revisions and the ledger. One
@@ -304,6 +307,8 @@ fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, ol
             same
         }
         (Some(Withdrawn), Claimed) => !same,
+        // Put into its short form.
+        (Some(Succeeded), Succeeded) | (Some(Accepted), Accepted) => entry.uid == Uid::none(),
         (Some(Failed), Claimed | Unknown) => {
             !same && old.is_some_and(|old| said.is_some_and(|said| said.allows(old, entry)))
         }

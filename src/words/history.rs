@@ -195,6 +195,7 @@ mod tests {
         };
         Ledger {
             entries: [(MigrationKey::parse(&"ab".repeat(32)).unwrap(), entry)].into(),
+            ..Ledger::default()
         }
     }
 

@@ -220,8 +220,10 @@ fn act(
             }
             written
         }
-        // Nobody takes the ledger away here, so there is none to make anew.
-        Step::Migrate(MigrationStep::Rebuild { .. }) => Err(Refused::AlreadyExists),
+        // Nobody takes the ledger away here, and a sequence has few migrations.
+        Step::Migrate(MigrationStep::Rebuild { .. } | MigrationStep::Compact { .. }) => {
+            Err(Refused::AlreadyExists)
+        }
         Step::Migrate(MigrationStep::TakeLock { lock, uid, job, over }) => {
             world.write_lock(lock, Some((uid.clone(), job.as_str().into())), over.as_deref())
         }

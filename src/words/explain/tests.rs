@@ -91,6 +91,7 @@ fn entry(state: &str, note: &str) -> Ledger {
             serde_json::from_value(entry).unwrap(),
         )]
         .into(),
+        ..Ledger::default()
     }
 }
 
