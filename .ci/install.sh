@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 digest=$(.ci/image.sh)
+.ci/helm.sh version >/dev/null
 eval "$(tests/bed/bed env | grep '^BED_PKI=')"
 tests/bed/bed exec helm upgrade slipway charts/slipway --install --namespace slipway-system --create-namespace \
   --take-ownership --wait --timeout 3m \

@@ -301,7 +301,11 @@ async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Act
         .map_or(INTERVAL, crate::api::Duration::to_std)
         .max(Duration::from_secs(1));
     let mut next = interval.mul_f64(0.9 + rand::random::<f64>() / 5.0);
-    if source.spec.suspend != Some(true) {
+    if source.spec.suspend == Some(true) {
+        context.lead()?;
+        let outcome = Outcome::suspended(&source);
+        status::write_status(&source, &context, outcome).await?;
+    } else {
         // Jittered, so that many sources do not ask one server in step.
         let due = Instant::now() + next;
         let span = span::source(&source.name_any());
@@ -437,7 +441,8 @@ async fn apply(
         fetched: Some(commit.clone()),
         releases: compiled.releases.len(),
         ready: problems.is_empty(),
-        passing: false,
+        // What goes on by itself, such as a removal that waits for a migration, needs nobody.
+        passing: unfinished || removal.unfinished,
         reason: if problems.is_empty() {
             "Applied".into()
         } else {

@@ -19,6 +19,9 @@ use crate::{
     names::CommitId,
 };
 
+/// The reason of a source that is not followed.
+const SUSPENDED: &str = "Suspended";
+
 /// What a pass found out.
 pub struct Outcome {
     /// The commit that was fetched.
@@ -71,8 +74,19 @@ impl Outcome {
         }
     }
 
-    /// As kstatus reads them: `Reconciling` is on its way, `Stalled` needs a person. Never both.
+    /// Commits are not followed, because the source says so.
+    pub fn suspended(source: &ReleaseSource) -> Self {
+        let message =
+            "suspended: commits are not followed and nothing is put back until suspend is taken away";
+        Self::failed(source, Failure::new(SUSPENDED, message))
+    }
+
+    /// As kstatus reads them: `Reconciling` is on its way, `Stalled` needs a person. Never both; what is suspended is
+    /// neither.
     fn states(&self) -> [(&'static str, bool); 3] {
+        if self.reason == SUSPENDED {
+            return [("Ready", false), ("Reconciling", false), ("Stalled", false)];
+        }
         [
             ("Ready", self.ready),
             ("Reconciling", !self.ready && self.passing),
@@ -191,6 +205,12 @@ mod tests {
         let missing = ReadError::DirectoryMissing("a".to_owned());
         assert_eq!(true_of(damaged.reason(), damaged.intent()), ["Reconciling"]);
         assert_eq!(true_of(missing.reason(), missing.intent()), ["Stalled"]);
+    }
+
+    #[test]
+    fn a_suspended_source_is_neither_ready_nor_reconciling_nor_stalled() {
+        let outcome = Outcome::suspended(&ReleaseSource::default());
+        assert_eq!(outcome.states().map(|(_, holds)| holds), [false; 3]);
     }
 
     #[test]

@@ -1,11 +1,6 @@
 # shellcheck shell=bash
 # API server, controller manager and, in tier b, the scheduler.
 
-part_controlplane_install() {
-  # kubectl comes with the control plane; helm is the other client that tests use.
-  if [[ $TIER == b ]]; then go_build helm; fi
-}
-
 part_controlplane_start() {
   local pki=$BED_PKI
   # Tests read the audit log to the end right after a request: it is written before the answer goes out, and never rotated
