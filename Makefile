@@ -42,7 +42,7 @@ unit: ## Unit and model tests, which need no cluster
 	cargo test --locked
 
 bed-test: ## Tests on a real Kubernetes of their own
-	BED_NAME=test .ci/bed-test.sh
+	PROFILE=dev BED_NAME=test .ci/bed-test.sh
 
 lint: format scripts clippy chart ## All that is judged without running it
 
