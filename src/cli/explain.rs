@@ -54,13 +54,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let attempt = format!("explain {}", args.name);
     args.reach.run(&attempt, |cluster| async move {
-        let id = ReleaseId {
-            namespace: match &args.namespace {
-                Some(namespace) => namespace.clone(),
-                None => cluster.namespace.parse()?,
-            },
-            name: args.name.clone(),
-        };
+        let id = cluster.release(args.namespace.as_ref(), &args.name)?;
         let facts = gather(&cluster, &id, &args.slipway_namespace).await?;
         print(&(explain::lines(&facts).join("\n") + "\n"))
     })

@@ -2,7 +2,7 @@
 
 use super::reach::{self, Format, Reach, pretty, print, told};
 use crate::{
-    names::{Namespace, ReleaseId, ReleaseName},
+    names::{Namespace, ReleaseName},
     words::history,
 };
 
@@ -34,13 +34,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let attempt = format!("list the revisions of {}", args.name);
     args.reach.run(&attempt, |cluster| async move {
-        let id = ReleaseId {
-            namespace: match &args.namespace {
-                Some(namespace) => namespace.clone(),
-                None => cluster.namespace.parse()?,
-            },
-            name: args.name.clone(),
-        };
+        let id = cluster.release(args.namespace.as_ref(), &args.name)?;
         let revisions = reach::revisions(&cluster, &id).await.map_err(told)?;
         let ledger = reach::ledger(&cluster, &id).await;
         if let Err(error) = &ledger {

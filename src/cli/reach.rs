@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     api::{ReleaseRevision, meta},
     cluster::{Clients, custom, error::ClusterError, objects::within, observe},
-    names::ReleaseId,
+    names::{Namespace, ReleaseId, ReleaseName},
     plan::Ledger,
 };
 
@@ -36,6 +36,19 @@ pub struct Cluster {
     pub clients: Clients,
     /// The namespace of the kubeconfig's context.
     pub namespace: String,
+}
+
+impl Cluster {
+    /// The release that was named, in the namespace of the context where none was.
+    pub fn release(&self, namespace: Option<&Namespace>, name: &ReleaseName) -> anyhow::Result<ReleaseId> {
+        Ok(ReleaseId {
+            namespace: match namespace {
+                Some(namespace) => namespace.clone(),
+                None => self.namespace.parse()?,
+            },
+            name: name.clone(),
+        })
+    }
 }
 
 /// What to do when there is no cluster to be asked.

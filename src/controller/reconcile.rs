@@ -118,7 +118,8 @@ pub async fn reconcile(release: Arc<Meta>, context: Arc<Context>) -> Result<Acti
         Err(error) if error.intent() == Intent::LookAgain => Ok(look_again(&context, &subject, &error).await),
         Err(error) => {
             // What lasts is said, however passing its kind is.
-            if error.intent() == Intent::Stall || context.memory.get(&id).failures >= CONFLICTS {
+            let lasts = context.memory.get(&id).failures >= CONFLICTS && context.leader.leads();
+            if error.intent() == Intent::Stall || lasts {
                 tell_refusal(&context, &subject, &error).await;
             }
             Err(error)

@@ -66,58 +66,30 @@ fn is_unknown(case: Case, before: &Before) {
     case.end();
 }
 
-#[test]
-fn a_job_that_is_deleted_in_the_foreground_while_it_runs_is_unknown_and_never_runs_again() {
+/// Deletes the Job while it runs, in one of the ways that Kubernetes has.
+fn is_unknown_once_deleted(cascade: &str) {
     let _services = shared();
-    let case = case("mig-foreground");
+    let case = case(&format!("mig-{cascade}"));
     let before = Before::of(&case);
     let job = begun(&case);
-    kubectl(&[
-        "-n",
-        &case.ns,
-        "delete",
-        "job",
-        &job,
-        "--cascade=foreground",
-        "--wait=false",
-    ]);
+    let how = format!("--cascade={cascade}");
+    kubectl(&["-n", &case.ns, "delete", "job", &job, &how, "--wait=false"]);
     is_unknown(case, &before);
+}
+
+#[test]
+fn a_job_that_is_deleted_in_the_foreground_while_it_runs_is_unknown_and_never_runs_again() {
+    is_unknown_once_deleted("foreground");
 }
 
 #[test]
 fn a_job_that_is_deleted_in_the_background_while_it_runs_is_unknown_and_never_runs_again() {
-    let _services = shared();
-    let case = case("mig-background");
-    let before = Before::of(&case);
-    let job = begun(&case);
-    kubectl(&[
-        "-n",
-        &case.ns,
-        "delete",
-        "job",
-        &job,
-        "--cascade=background",
-        "--wait=false",
-    ]);
-    is_unknown(case, &before);
+    is_unknown_once_deleted("background");
 }
 
 #[test]
 fn a_job_whose_pod_is_orphaned_is_unknown_though_the_pod_ends_well() {
-    let _services = shared();
-    let case = case("mig-orphan");
-    let before = Before::of(&case);
-    let job = begun(&case);
-    kubectl(&[
-        "-n",
-        &case.ns,
-        "delete",
-        "job",
-        &job,
-        "--cascade=orphan",
-        "--wait=false",
-    ]);
-    is_unknown(case, &before);
+    is_unknown_once_deleted("orphan");
 }
 
 #[test]
