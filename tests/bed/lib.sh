@@ -25,8 +25,8 @@
 #   make_cert NAME CN SANS [O]     $BED_PKI/NAME.crt and .key signed by $BED_PKI/ca.crt; SANS like
 #                                  "DNS:registry.bed.test,IP:10.88.0.1" or ""; for servers and clients alike
 #   make_kubeconfig NAME           $BED_DIR/NAME.kubeconfig for the certificate NAME
-#   go_build MODULE [LDFLAGS]      build go/MODULE, its main.go or else the `tool` lines of its go.mod, once per version of
-#                                  these files, into $(go_bin MODULE); that folder is on PATH, inside and outside
+#   go_build MODULE [LDFLAGS]      build the `tool` lines of go/MODULE/go.mod, once per version of its files,
+#                                  into $(go_bin MODULE); that folder is on PATH, inside and outside
 # The bed sees the host's files, with these of its own: /proc, /run (a fresh tmpfs, so /run/sshd and the like must be made),
 # /etc/hosts, /etc/resolv.conf, /var/lib/{kubelet,cni}, /var/log/{pods,containers}. containerd listens on its default socket there,
 # and reads registry settings from $BED_DIR/certs.d/HOST/hosts.toml.
@@ -162,7 +162,7 @@ EOF
 # The folder with the binaries of one Go module; its name follows from go.mod and go.sum.
 go_bin() {
   local dir=$BED_HOME/go/$1
-  echo "$BED_CACHE/bin-$1-$(cat "$dir"/go.{mod,sum} "$dir"/*.go 2>/dev/null | sha256sum | cut -c1-16)"
+  echo "$BED_CACHE/bin-$1-$(cat "$dir"/go.{mod,sum} "$dir"/*/*.go 2>/dev/null | sha256sum | cut -c1-16)"
 }
 
 # The version that the go.mod of MODULE requires of a package.
@@ -171,15 +171,12 @@ go_version_of() { awk -v p="$2" '$1 == p && $2 ~ /^v/ { print $2; exit }' "$BED_
 # The flags with which every module is read.
 GO_FLAGS='-mod=readonly -buildvcs=false'
 
-# What a module builds: its own main package, else the tools that its go.mod names.
-go_target() { if [[ -e main.go ]]; then echo .; else echo tool; fi; }
-
 # Fetch what the modules need, while others are built: their sources take as long to come as some take to compile.
 go_fetch() {
   local module
   for module; do
     [[ -e $(go_bin "$module")/.complete ]] ||
-      (cd "$BED_HOME/go/$module" && GOFLAGS=$GO_FLAGS nice go list -deps "$(go_target)" >/dev/null 2>&1) || true
+      (cd "$BED_HOME/go/$module" && GOFLAGS=$GO_FLAGS nice go list -deps tool >/dev/null 2>&1) || true
   done
 }
 
@@ -194,7 +191,7 @@ go_build() {
     [[ ! -e $out/.complete ]] || exit 0
     cd "$BED_HOME/go/$module" || exit
     # The compiler spends a fifth of its time collecting garbage of packages that need little memory.
-    CGO_ENABLED=0 GOFLAGS=$GO_FLAGS GOGC=off GOMEMLIMIT=4GiB nice go build -trimpath -ldflags "-s -w $ldflags" -o "$out/" "$(go_target)" ||
+    CGO_ENABLED=0 GOFLAGS=$GO_FLAGS GOGC=off GOMEMLIMIT=4GiB nice go build -trimpath -ldflags "-s -w $ldflags" -o "$out/" tool ||
       die "building $module failed"
     touch "$out/.complete"
   ) 8>"$out/.lock" >&2

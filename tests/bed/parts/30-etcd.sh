@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# etcd, a dependency of Kubernetes' own modules and built with them.
+# etcd, a dependency of Kubernetes' own modules. What it is built with here is the whole of go/kubernetes.
 
 part_etcd_install() {
   local version minor
