@@ -6,7 +6,7 @@ PROFILE ?= release
 export BED_NAME TIER PROFILE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bed bed-down image install unit lint format scripts chart clippy deny bed-test generate packages clean
+.PHONY: help demo test code bed bed-down image install unit lint format scripts chart clippy deny bed-test generate packages clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,14 +16,17 @@ demo: packages ## The story of a release on a real Kubernetes, which stays up
 	.ci/install.sh
 	examples/demo/run
 
-# Cheapest first, so that a mistake is heard of early.
+# Cheapest first, so that a mistake is heard of early; and what needs processors beside what waits for clusters.
 test: packages ## Everything: format, scripts, unit and model tests, lints, the chart, and the tests on a real Kubernetes
 	@$(MAKE) --no-print-directory format
 	@$(MAKE) --no-print-directory scripts
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory clippy
-	@$(MAKE) --no-print-directory chart
-	@$(MAKE) --no-print-directory bed-test
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target code bed-test
+
+# Nice, since tests on a bed measure how long Slipway takes. What each says is shown in one piece.
+code: # what is judged without a cluster
+	@nice $(MAKE) --no-print-directory unit
+	@nice $(MAKE) --no-print-directory clippy
+	@nice $(MAKE) --no-print-directory chart
 
 bed: ## Start the bed, a real Kubernetes; TIER=a for the control plane alone, BED_NAME for another instance
 	tests/bed/bed up
@@ -42,7 +45,7 @@ unit: ## Unit and model tests, which need no cluster
 	cargo test --locked
 
 bed-test: ## Tests on a real Kubernetes of their own
-	PROFILE=dev BED_NAME=test .ci/bed-test.sh
+	+@PROFILE=dev BED_NAME=test .ci/bed-test.sh
 
 lint: format scripts clippy chart ## All that is judged without running it
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # usage: .ci/bed-test.sh [OPTION OF THE TESTS…]
-# The tests that need a real Kubernetes, on two beds of their own that are taken down afterwards, however they end: one
-# for what happens quickly, one for what must not happen in ten minutes.
+# The tests that need a real Kubernetes, on three beds of their own side by side: one for what must not happen in ten
+# minutes, one for the tests that break what the others need, one for all others. The beds are taken down afterwards,
+# however the tests end. A choice of tests runs on one bed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export TIER=b PROFILE=${PROFILE:-dev}
-quick=${BED_NAME:-test} quiet=${BED_NAME:-test}-quiet
+quick=${BED_NAME:-test} quiet=${BED_NAME:-test}-quiet broken=${BED_NAME:-test}-broken
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/slipway
 if [[ -z ${SLIPWAY_BED_LOCKED:-} ]]; then
   # One run at a time on this machine. The lock is not handed on: a daemon that inherited it would keep it.
@@ -14,45 +15,53 @@ if [[ -z ${SLIPWAY_BED_LOCKED:-} ]]; then
   SLIPWAY_BED_LOCKED=1 exec flock --close "$cache/bed-test.lock" "$0" "$@"
 fi
 
-log=$(mktemp)
-waiting=
+logs=$(mktemp -d)
+jobs=()
 # shellcheck disable=SC2317 # the trap calls it
 finish() {
-  # The tests of the other bed, if they still run, end with it.
-  BED_NAME=$quick tests/bed/bed down || true
-  BED_NAME=$quiet tests/bed/bed down || true
-  [[ -z $waiting ]] || wait "$waiting" || true
-  rm -f "$log"
+  # Tests that still run end with their bed. Silently: who reads this may have been interrupted, too.
+  local bed
+  for bed in "$quick" "$quiet" "$broken"; do BED_NAME=$bed tests/bed/bed down >/dev/null 2>&1 || true; done
+  wait
+  rm -rf "$logs"
 }
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
-# The tests stay outside, and go in by `tests/bed/bed exec` for each thing they ask.
-run() {
-  cargo test --locked --test cluster -- --nocapture --test-threads="${BED_TEST_THREADS:-4}" "$@"
-}
 start() {
-  tests/bed/bed up
-  .ci/install.sh --set tagCheckInterval=10s --set plainHttpGit=true
+  BED_NAME=$1 tests/bed/bed up
+  BED_NAME=$1 .ci/install.sh --set tagCheckInterval=10s --set plainHttpGit=true
 }
-# What the audit log says of all that the tests on a bed did.
-rights() {
-  run --ignored "$@"
+# run BED OPTION…: the tests stay outside, and go in by `tests/bed/bed exec` for what they do.
+run() {
+  local bed=$1
+  shift
+  BED_NAME=$bed cargo test --locked --test cluster -- --nocapture "$@"
+}
+# The same in the background, and then what the audit log says of all that these tests did.
+beside() {
+  (run "$@" && run "$1" --ignored refused) >"$logs/$1" 2>&1 &
+  jobs+=($!)
 }
 
 # Compiled first: a mistake is heard of before the beds start.
 cargo test --locked --test cluster --no-run
-(($#)) || BED_NAME=$quick tests/bed/selftest
-BED_NAME=$quiet start
-(BED_NAME=$quiet run settled "$@" && BED_NAME=$quiet rights refused) >"$log" 2>&1 &
-waiting=$!
-BED_NAME=$quick start
+if (($#)); then
+  start "$quick"
+  run "$quick" "$@"
+  run "$quick" --ignored refused
+  exit
+fi
+start "$quiet"
+beside "$quiet" settled
+start "$broken"
+beside "$broken" ::alone:: --test-threads=1
+start "$quick"
 failed=0
-BED_NAME=$quick run --skip settled "$@" || failed=1
-BED_NAME=$quick rights refused || failed=1
-# A choice of tests need not use every right.
-(($#)) || BED_NAME=$quick rights every_right || failed=1
-wait "$waiting" || failed=1
-waiting=
-cat "$log"
+run "$quick" --skip settled --skip ::alone:: --test-threads=6 || failed=1
+run "$quick" --ignored refused || failed=1
+run "$quick" --ignored every_right || failed=1
+BED_NAME=$quick tests/bed/selftest || failed=1
+for job in "${jobs[@]}"; do wait "$job" || failed=1; done
+cat "$logs"/*
 exit "$failed"

@@ -84,17 +84,22 @@ pub async fn generate(context: &Context, id: &ReleaseId, observed: &Observed) ->
     Ok(())
 }
 
-/// Random bytes of the operating system, written as asked.
+/// Random bytes of the operating system, written as asked. The first is a letter or a digit: `erl -setcookie VALUE`, to
+/// which the start script of an Elixir release hands `RELEASE_COOKIE`, takes a value that begins with `+` for an option.
 fn value(how: Generate) -> String {
     let length = usize::from(how.length);
     let mut bytes = vec![0; length];
-    // The thread's generator is cryptographic and seeded by the operating system.
-    rand::rng().fill_bytes(&mut bytes);
-    let text = match how.encoding {
-        Encoding::Base64 => STANDARD.encode(&bytes),
-        Encoding::Hex => hex(&bytes),
-    };
-    text.chars().take(length).collect()
+    loop {
+        // The thread's generator is cryptographic and seeded by the operating system.
+        rand::rng().fill_bytes(&mut bytes);
+        let text = match how.encoding {
+            Encoding::Base64 => STANDARD.encode(&bytes),
+            Encoding::Hex => hex(&bytes),
+        };
+        if text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+            return text.chars().take(length).collect();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -108,5 +113,16 @@ mod tests {
             assert_eq!(value(how).len(), 64);
             assert_ne!(value(how), value(how));
         }
+    }
+
+    #[test]
+    fn no_value_can_be_taken_for_an_option() {
+        let how = Generate {
+            encoding: Encoding::Base64,
+            length: 16,
+        };
+        let first = |text: String| text.chars().next().unwrap();
+        // One in 32 would begin with `+` or `/`.
+        assert!((0..1000).all(|_| first(value(how)).is_ascii_alphanumeric()));
     }
 }

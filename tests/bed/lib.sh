@@ -52,9 +52,13 @@ setup_variables() {
   export NODE_IP=10.88.0.1 DNS_IP=10.88.0.53
   export SERVICE_CIDR=10.96.0.0/16 CLUSTER_DNS=10.96.0.10 POD_CIDR=10.244.0.0/16
   export BED_HOSTS="registry.bed.test git.bed.test postgres.bed.test"
-  local module
-  for module in "$BED_HOME"/go/*/; do PATH=$(go_bin "$(basename "$module")"):$PATH; done
   export PATH=$PATH:/usr/sbin:/sbin
+}
+
+# Put what is built here on PATH.
+use_binaries() {
+  local module
+  for module in "$BED_HOME"/go/*; do PATH=$(go_bin "${module##*/}"):$PATH; done
 }
 
 # --- waiting ---------------------------------------------------------------------------------------------------------
@@ -82,7 +86,7 @@ RECORD_SELF='
 process_of() {
   local proc=$1 pid start stat f
   read -r pid start 2>/dev/null <"$2" || return 1
-  stat=$(cat "$proc/$pid/stat" 2>/dev/null) || return 1
+  { stat=$(<"$proc/$pid/stat"); } 2>/dev/null || return 1
   read -ra f <<<"${stat##*) }"
   [[ ${f[19]} == "$start" && ${f[0]} != Z ]] || return 1
   echo "$pid"
@@ -92,7 +96,8 @@ process_of() {
 node_pid() {
   local holder child
   holder=$(process_of /proc "$BED_RUN/holder.pid") || return 1
-  read -r child _ < <(cat "/proc/$holder/task/$holder/children" 2>/dev/null; echo)
+  # What the kernel writes there has no newline, which `read` takes for a failure.
+  { read -r child _ <"/proc/$holder/task/$holder/children"; } 2>/dev/null || true
   [[ -n $child ]] && echo "$child"
 }
 

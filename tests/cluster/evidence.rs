@@ -36,7 +36,7 @@ fn begun(case: &Case) -> String {
 
 fn migration_pod(case: &Case) -> String {
     let pods = list(
-        "pods",
+        "pod",
         &case.ns,
         "slipway.dev/release=app,slipway.dev/task=migrate",
     );

@@ -1,8 +1,8 @@
 //! Git servers that do not answer, repositories that cannot be trusted, files that cannot be read, and removal.
 
 use super::support::{
-    Before, Broken, Case, Mark, Way, alone, apply, audit, bed_dir, exec, get, is_true, kubectl, probe,
-    shared, spawn, wait,
+    Before, Broken, Case, Mark, Way, apply, audit, bed_dir, exec, get, is_true, kubectl, probe, shared,
+    spawn, wait,
 };
 
 /// So often a source asks before it is judged that nothing came of it.
@@ -34,50 +34,6 @@ fn commits_in_vain(case: &Case, before: &Before, reason: &str) {
     case.until_asked(TIMES, since, 60);
     assert_eq!(ready_reason(case), reason);
     before.holds(case);
-}
-
-#[test]
-fn a_git_server_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
-    let _services = alone();
-    let cases = [("git-down", Way::Https), ("git-down-ssh", Way::Ssh)]
-        .map(|(name, way)| Case::reached_by(name, &probe(name), way));
-    for case in &cases {
-        case.declare("1.0.0", "version: 1.0.0");
-    }
-    for case in &cases {
-        case.live("1.0.0");
-    }
-    // One attempt at a server that hangs lasts longer than many at one that is down.
-    for (action, reason, times, version) in [
-        ("stop", "Unreachable", TIMES, "1.1.0"),
-        ("pause", "TimedOut", 1, "1.0.0"),
-    ] {
-        let before = cases.each_ref().map(Before::of);
-        let broken = ["git", "ssh"].map(|service| Broken::by(action, service));
-        // The commits come while nobody can fetch them.
-        let since = Mark::now();
-        for case in &cases {
-            case.declare(action, &format!("version: {version}"));
-        }
-        wait(&format!("{reason} over https and ssh"), 30, || {
-            cases
-                .iter()
-                .all(|case| ready_reason(case) == reason)
-                .then_some(())
-        });
-        for (case, before) in cases.iter().zip(&before) {
-            case.until_asked(times, since, 90);
-            assert_eq!(ready_reason(case), reason, "{}", case.ns);
-            before.holds(case);
-        }
-        drop(broken);
-        for case in &cases {
-            case.live(version);
-        }
-    }
-    for case in cases {
-        case.end();
-    }
 }
 
 #[test]
@@ -362,4 +318,53 @@ fn a_source_that_is_deleted_takes_nothing_down_and_its_release_says_so_until_it_
     });
     before.holds(&case);
     case.end();
+}
+
+/// What disturbs others or is disturbed by them: `.ci/bed-test.sh` runs it on a bed of its own.
+mod alone {
+    use super::{super::support::alone, *};
+
+    #[test]
+    fn a_git_server_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
+        let _services = alone();
+        let cases = [("git-down", Way::Https), ("git-down-ssh", Way::Ssh)]
+            .map(|(name, way)| Case::reached_by(name, &probe(name), way));
+        for case in &cases {
+            case.declare("1.0.0", "version: 1.0.0");
+        }
+        for case in &cases {
+            case.live("1.0.0");
+        }
+        // One attempt at a server that hangs lasts longer than many at one that is down.
+        for (action, reason, times, version) in [
+            ("stop", "Unreachable", TIMES, "1.1.0"),
+            ("pause", "TimedOut", 1, "1.0.0"),
+        ] {
+            let before = cases.each_ref().map(Before::of);
+            let broken = ["git", "ssh"].map(|service| Broken::by(action, service));
+            // The commits come while nobody can fetch them.
+            let since = Mark::now();
+            for case in &cases {
+                case.declare(action, &format!("version: {version}"));
+            }
+            wait(&format!("{reason} over https and ssh"), 30, || {
+                cases
+                    .iter()
+                    .all(|case| ready_reason(case) == reason)
+                    .then_some(())
+            });
+            for (case, before) in cases.iter().zip(&before) {
+                case.until_asked(times, since, 90);
+                assert_eq!(ready_reason(case), reason, "{}", case.ns);
+                before.holds(case);
+            }
+            drop(broken);
+            for case in &cases {
+                case.live(version);
+            }
+        }
+        for case in cases {
+            case.end();
+        }
+    }
 }

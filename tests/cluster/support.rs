@@ -1,5 +1,6 @@
 //! What the tests of the bed speak with: its programs, the cluster by kubectl, its services.
 
+mod api;
 mod audit;
 mod before;
 mod case;
@@ -16,6 +17,7 @@ use std::{
 use serde_json::{Value, json};
 
 pub use self::{
+    api::{get, list},
     audit::{Mark, audit, received, writes},
     before::Before,
     case::{Case, Way, probe, shop},
@@ -173,27 +175,6 @@ pub fn apply(yaml: &str) {
         "kubectl apply",
     );
     text(output, &format!("kubectl apply of\n{yaml}"));
-}
-
-/// An object as JSON; `None` when there is none.
-pub fn get(kind: &str, namespace: &str, name: &str) -> Option<Value> {
-    let found = kubectl(&[
-        "get",
-        kind,
-        name,
-        "-n",
-        namespace,
-        "--ignore-not-found",
-        "-o",
-        "json",
-    ]);
-    (!found.trim().is_empty()).then(|| serde_json::from_str(&found).unwrap())
-}
-
-pub fn list(kind: &str, namespace: &str, selector: &str) -> Vec<Value> {
-    let found = kubectl(&["get", kind, "-n", namespace, "-l", selector, "-o", "json"]);
-    let value: Value = serde_json::from_str(&found).unwrap();
-    value["items"].as_array().cloned().unwrap_or_default()
 }
 
 /// Waits for something with a generous deadline.

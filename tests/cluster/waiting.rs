@@ -1,9 +1,7 @@
 //! Registries that have nothing yet, or do not answer: a sentence within 30 s, nothing that runs is touched, and it goes
 //! on by itself.
 
-use super::support::{
-    Before, Broken, Case, alone, bed_dir, is_true, kubectl, probe, script, shared, wait, writes,
-};
+use super::support::{Before, Broken, Case, bed_dir, is_true, kubectl, probe, script, shared, wait, writes};
 
 #[test]
 fn a_missing_tag_is_waited_for_and_a_moved_one_is_reported_and_not_followed() {
@@ -99,33 +97,39 @@ fn a_wrong_password_of_the_registry_is_said_and_mended_without_a_commit() {
     case.end();
 }
 
-#[test]
-fn a_registry_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
-    let _services = alone();
-    // A tag that no revision has resolved, for the second round.
-    script(
-        "image-push",
-        &[
-            "registry.bed.test:5000/acme/probe:1.1.0",
-            "registry.bed.test:5000/acme/probe:1.1.1",
-        ],
-    );
-    let case = Case::new("wait-registry", &probe("wait-registry"));
-    case.declare("1.0.0", "version: 1.0.0");
-    case.live("1.0.0");
-    for (action, words, version) in [
-        ("stop", "Connection refused", "1.1.0"),
-        ("pause", "did not answer in time", "1.1.1"),
-    ] {
-        let before = Before::of(&case);
-        let broken = Broken::by(action, "registry");
-        case.declare(action, &format!("version: {version}"));
-        wait(&format!("the sentence of {action}"), 30, || {
-            (case.phase() == "Waiting(RegistryUnreachable)" && case.message().contains(words)).then_some(())
-        });
-        before.holds(&case);
-        drop(broken);
-        case.live(version);
+/// What disturbs others or is disturbed by them: `.ci/bed-test.sh` runs it on a bed of its own.
+mod alone {
+    use super::{super::support::alone, *};
+
+    #[test]
+    fn a_registry_that_is_down_or_hangs_is_said_and_touches_nothing_that_runs() {
+        let _services = alone();
+        // A tag that no revision has resolved, for the second round.
+        script(
+            "image-push",
+            &[
+                "registry.bed.test:5000/acme/probe:1.1.0",
+                "registry.bed.test:5000/acme/probe:1.1.1",
+            ],
+        );
+        let case = Case::new("wait-registry", &probe("wait-registry"));
+        case.declare("1.0.0", "version: 1.0.0");
+        case.live("1.0.0");
+        for (action, words, version) in [
+            ("stop", "Connection refused", "1.1.0"),
+            ("pause", "did not answer in time", "1.1.1"),
+        ] {
+            let before = Before::of(&case);
+            let broken = Broken::by(action, "registry");
+            case.declare(action, &format!("version: {version}"));
+            wait(&format!("the sentence of {action}"), 30, || {
+                (case.phase() == "Waiting(RegistryUnreachable)" && case.message().contains(words))
+                    .then_some(())
+            });
+            before.holds(&case);
+            drop(broken);
+            case.live(version);
+        }
+        case.end();
     }
-    case.end();
 }

@@ -56,7 +56,7 @@ pub(super) fn identities(mut pods: Vec<Value>) -> Vec<(String, i64)> {
 }
 
 fn controllers() -> Vec<(String, i64)> {
-    let found = identities(list("pods", "slipway-system", "app.kubernetes.io/name=slipway"));
+    let found = identities(list("pod", "slipway-system", "app.kubernetes.io/name=slipway"));
     assert!(!found.is_empty(), "Slipway runs in the cluster");
     found
 }

@@ -232,19 +232,19 @@ impl Case {
     }
 
     pub fn revisions(&self) -> Vec<Value> {
-        let mut all = list("releaserevisions", &self.ns, "slipway.dev/release=app");
+        let mut all = list("releaserevision", &self.ns, "slipway.dev/release=app");
         all.sort_by_key(|revision| revision["spec"]["number"].as_i64());
         all
     }
 
     pub fn jobs(&self) -> Vec<Value> {
-        list("jobs", &self.ns, "slipway.dev/release=app")
+        list("job", &self.ns, "slipway.dev/release=app")
     }
 
     /// UID and restart count of each pod of the web process that is not on its way out.
     pub fn pod_identities(&self) -> Vec<(String, i64)> {
         identities(list(
-            "pods",
+            "pod",
             &self.ns,
             "slipway.dev/release=app,slipway.dev/process=web",
         ))

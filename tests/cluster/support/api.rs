@@ -1,0 +1,64 @@
+//! Reads of the API server, over the socket that the bed keeps for them. A `kubectl` for each look of each test that waits
+//! would take a processor of its own.
+
+use std::sync::LazyLock;
+
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::bed_dir;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+
+static CLIENT: LazyLock<Client> = LazyLock::new(|| {
+    let socket = bed_dir().join("run/api.sock");
+    Client::builder().unix_socket(socket).build().unwrap()
+});
+
+/// Where the API server has a namespace's objects of a kind, or the cluster's.
+fn path(kind: &str, namespace: &str) -> String {
+    let group = match kind {
+        "clusterrole" => return "apis/rbac.authorization.k8s.io/v1/clusterroles".to_owned(),
+        "releasesource" => return "apis/slipway.dev/v1alpha1/releasesources".to_owned(),
+        "ingress" => return format!("apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses"),
+        "configmap" | "pod" | "secret" | "service" | "serviceaccount" => "api/v1",
+        "deployment" => "apis/apps/v1",
+        "job" => "apis/batch/v1",
+        "poddisruptionbudget" => "apis/policy/v1",
+        "release" | "releaserevision" => "apis/slipway.dev/v1alpha1",
+        "role" => "apis/rbac.authorization.k8s.io/v1",
+        _ => panic!("{kind}: say here where the API server has it"),
+    };
+    format!("{group}/namespaces/{namespace}/{kind}s")
+}
+
+/// What the API server answers; `None` when there is no such object.
+fn read(path: &str) -> Option<Value> {
+    RUNTIME.block_on(async {
+        let answer = CLIENT
+            .get(format!("http://localhost/{path}"))
+            .send()
+            .await
+            .unwrap();
+        if answer.status() == StatusCode::NOT_FOUND {
+            return None;
+        }
+        let (status, body) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "GET {path}: {status} {body}");
+        Some(serde_json::from_str(&body).unwrap())
+    })
+}
+
+/// An object as JSON; `None` when there is none.
+pub fn get(kind: &str, namespace: &str, name: &str) -> Option<Value> {
+    read(&format!("{}/{name}", path(kind, namespace)))
+}
+
+/// The objects of a kind in a namespace that have these labels.
+pub fn list(kind: &str, namespace: &str, selector: &str) -> Vec<Value> {
+    let selector: String = url::form_urlencoded::byte_serialize(selector.as_bytes()).collect();
+    let found = read(&format!("{}?labelSelector={selector}", path(kind, namespace)));
+    let mut items = found.map_or(Value::Null, |mut list| list["items"].take());
+    items.as_array_mut().map(std::mem::take).unwrap_or_default()
+}
