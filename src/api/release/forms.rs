@@ -17,7 +17,7 @@ pub struct Health {
     pub path: Option<String>,
     /// Another port than the release's.
     pub port: Option<u16>,
-    /// Headers of the request. `X-Forwarded-Proto: https` is sent unless given here.
+    /// Headers of the request. `X-Forwarded-Proto: https`, and `Host` where there is one, are sent unless given here.
     pub headers: BTreeMap<String, String>,
     /// How long a start may take; `2m` when absent.
     pub startup: Option<Duration>,
@@ -32,8 +32,9 @@ struct HealthObject {
     path: Option<String>,
     /// Another port than `port`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
     port: Option<u16>,
-    /// Headers of the request.
+    /// Headers of the request. `X-Forwarded-Proto: https`, and `Host` where there is one, are sent unless given here.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
     /// How long a pod may take until it listens; `2m` when absent.
@@ -145,6 +146,7 @@ pub struct MigrateOptions {
     /// How many times one that ended with an exit code other than 0 is run again by itself; 0 when absent. An unknown
     /// outcome is never run again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
     pub retries: Option<u32>,
     /// A name that migrations share which must not run beside each other; the database when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
