@@ -36,13 +36,15 @@ struct HealthObject {
     port: Option<u16>,
     /// Headers of the request. `X-Forwarded-Proto: https`, and `Host` where there is one, are sent unless given here.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 50))]
     headers: BTreeMap<String, String>,
     /// How long a pod may take until it listens; `2m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     startup: Option<Duration>,
 }
 
-/// The object forms that a structural schema cannot hold beside their short forms, by field, for the reference.
+/// The object forms that a structural schema cannot hold beside their short forms, by field: for the reference, and for the
+/// bounds that the API server cannot know.
 #[must_use]
 pub fn long_forms() -> [(&'static str, Schema); 2] {
     let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
@@ -133,12 +135,15 @@ pub enum Migrate {
 pub struct MigrateOptions {
     /// Replaces the image's ENTRYPOINT; the preset's command when neither this nor `args` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub command: Option<Vec<String>>,
     /// Replaces the image's CMD.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub args: Option<Vec<String>>,
     /// Variables of the migration alone, over those of `web`: a direct `DATABASE_URL`, for instance.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 200))]
     pub env: BTreeMap<String, EnvValue>,
     /// How long it may run, from the start of the container; `30m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
