@@ -191,7 +191,7 @@ fn the_rights_of_the_chart_are_those_that_the_page_on_installing_lists() {
             }
         }
     }
-    assert_eq!(Vec::from_iter(own.keys()), ["leases"]);
+    assert!(own.keys().eq(["leases"]), "{own:?}");
     granted.extend(own);
 
     let mut told = Rights::new();

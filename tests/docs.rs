@@ -146,8 +146,8 @@ fn is_source(text: &str) -> bool {
 
 /// The fields of a spec alone, as they stand in a page.
 fn fields(text: &str) -> String {
-    let indented: String = text.lines().map(|line| format!("  {line}\n")).collect();
-    format!("{HEAD}{indented}")
+    let indented: Vec<String> = text.lines().map(|line| format!("  {line}")).collect();
+    format!("{HEAD}{}\n", indented.join("\n"))
 }
 
 fn source_of(fields: &str) -> String {

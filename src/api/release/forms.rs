@@ -159,7 +159,8 @@ pub struct MigrateOptions {
     /// An existing ServiceAccount for the Job alone; that of the release when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
-    /// A text that must be in the log of a migration that counts as done, whatever its exit code says.
+    /// A text that must be in the log of a migration that counts as done, within its last 2,000 lines, whatever its exit code
+    /// says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
     /// The variable that names the database; `DATABASE_URL` when absent.
