@@ -66,7 +66,8 @@ pub struct ReleaseSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub args: Option<Vec<String>>,
-    /// The one number for container, Service and probe; also in the variable `PORT`.
+    /// The port that the application listens on: of container and probe, in the variable `PORT`, and behind port 80 of the
+    /// Service.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i64>,

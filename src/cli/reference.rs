@@ -120,6 +120,16 @@ fn type_of(schema: &Value) -> String {
             }
             None => other.to_owned(),
         },
-        None => "string or object".to_owned(),
+        // A field of several forms. Those that it does not have are bounded to nothing.
+        None => {
+            let forms = [
+                ("maxLength", "string"),
+                ("maxItems", "list"),
+                ("maxProperties", "object"),
+            ];
+            let has = |limit: &&(&str, &str)| number(limit.0).is_none_or(|most| most > 0.0);
+            let forms: Vec<&str> = forms.iter().filter(has).map(|(_, form)| *form).collect();
+            forms.join(" or ")
+        }
     }
 }

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::document::join;
-use crate::api::ReleaseSpec;
+use crate::api::{ReleaseSpec, release::long_forms};
 
 /// What may be written at a place.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,10 +42,32 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     schema.as_value().clone()
 });
 
-/// What of a spec is longer than the API server would take, as JSON pointer and sentence: better said before it refuses.
+static LONG: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
+    long_forms()
+        .map(|(name, form)| (name, form.as_value().clone()))
+        .into()
+});
+
+/// What of a spec is longer than may be, as JSON pointer and sentence: better said before the API server refuses it, which
+/// knows no bounds inside of fields that have a short and a long form.
 pub(super) fn too_long(spec: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     measure(&SCHEMA, spec, "", &mut found);
+    for (name, long) in LONG.iter() {
+        let field = spec.get(*name).unwrap_or(&Value::Null);
+        // A bare list is that of `command`.
+        let form = if field.is_array() {
+            long.pointer("/properties/command")
+        } else {
+            Some(long)
+        };
+        measure(
+            form.unwrap_or(&Value::Null),
+            field,
+            &format!("/{name}"),
+            &mut found,
+        );
+    }
     found
 }
 
@@ -236,6 +258,8 @@ pub(crate) fn places() -> std::collections::BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -280,5 +304,37 @@ mod tests {
             }
         }
         look(&FORM);
+    }
+
+    #[test]
+    fn what_is_inside_of_fields_with_two_forms_has_a_maximum_too() {
+        let long = |name: &str| "a".repeat(if name == "word" { 4097 } else { 33_000 });
+        let many = |count: usize| (0..count).map(|n| (format!("A{n}"), "x".into()));
+        let all = |count: usize| Value::Object(many(count).collect());
+        for (spec, place) in [
+            (json!({"migrate": vec!["x"; 65]}), "/migrate"),
+            (json!({"migrate": [long("word")]}), "/migrate/0"),
+            (json!({"migrate": {"args": vec!["x"; 65]}}), "/migrate/args"),
+            (
+                json!({"migrate": {"command": [long("word")]}}),
+                "/migrate/command/0",
+            ),
+            (json!({"migrate": {"env": all(201)}}), "/migrate/env"),
+            (
+                json!({"migrate": {"env": {"A": long("value")}}}),
+                "/migrate/env/A",
+            ),
+            (json!({"health": {"headers": all(51)}}), "/health/headers"),
+        ] {
+            let found = too_long(&spec);
+            assert!(found.iter().any(|(at, _)| at == place), "{place}: {found:?}");
+        }
+        for fine in [
+            json!({"migrate": {"args": vec!["x"; 64], "env": all(200)}, "health": "/h"}),
+            json!({"migrate": vec!["x"; 64], "health": {"headers": all(50)}}),
+            json!({"migrate": false, "health": null}),
+        ] {
+            assert_eq!(too_long(&fine), []);
+        }
     }
 }

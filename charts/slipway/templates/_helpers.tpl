@@ -1,7 +1,7 @@
-{{/* The name of everything: that of the Helm release, so that `helm install slipway` gives `slipway`. */}}
+{{/* The name of everything: that of the Helm release, so that `helm install slipway` gives `slipway`. A Service has no dots in its name. */}}
 {{- define "slipway.name" -}}
 {{- $name := ternary .Release.Name (printf "%s-slipway" .Release.Name) (contains "slipway" .Release.Name) -}}
-{{- $name | trunc 53 | trimSuffix "-" -}}
+{{- $name | replace "." "-" | trunc 53 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "slipway.serviceAccount" -}}

@@ -17,7 +17,7 @@ pub struct Health {
     pub path: Option<String>,
     /// Another port than the release's.
     pub port: Option<u16>,
-    /// Headers of the request. `X-Forwarded-Proto: https` is sent unless given here.
+    /// Headers of the request. `X-Forwarded-Proto: https`, and `Host` where there is one, are sent unless given here.
     pub headers: BTreeMap<String, String>,
     /// How long a start may take; `2m` when absent.
     pub startup: Option<Duration>,
@@ -32,16 +32,19 @@ struct HealthObject {
     path: Option<String>,
     /// Another port than `port`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
     port: Option<u16>,
-    /// Headers of the request.
+    /// Headers of the request. `X-Forwarded-Proto: https`, and `Host` where there is one, are sent unless given here.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 50))]
     headers: BTreeMap<String, String>,
     /// How long a pod may take until it listens; `2m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     startup: Option<Duration>,
 }
 
-/// The object forms that a structural schema cannot hold beside their short forms, by field, for the reference.
+/// The object forms that a structural schema cannot hold beside their short forms, by field: for the reference, and for the
+/// bounds that the API server cannot know.
 #[must_use]
 pub fn long_forms() -> [(&'static str, Schema); 2] {
     let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
@@ -132,12 +135,15 @@ pub enum Migrate {
 pub struct MigrateOptions {
     /// Replaces the image's ENTRYPOINT; the preset's command when neither this nor `args` is given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub command: Option<Vec<String>>,
     /// Replaces the image's CMD.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 4096)))]
     pub args: Option<Vec<String>>,
     /// Variables of the migration alone, over those of `web`: a direct `DATABASE_URL`, for instance.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 200))]
     pub env: BTreeMap<String, EnvValue>,
     /// How long it may run, from the start of the container; `30m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,6 +151,7 @@ pub struct MigrateOptions {
     /// How many times one that ended with an exit code other than 0 is run again by itself; 0 when absent. An unknown
     /// outcome is never run again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
     pub retries: Option<u32>,
     /// A name that migrations share which must not run beside each other; the database when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,7 +159,8 @@ pub struct MigrateOptions {
     /// An existing ServiceAccount for the Job alone; that of the release when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
-    /// A text that must be in the log of a migration that counts as done, whatever its exit code says.
+    /// A text that must be in the log of a migration that counts as done, within its last 2,000 lines, whatever its exit code
+    /// says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
     /// The variable that names the database; `DATABASE_URL` when absent.

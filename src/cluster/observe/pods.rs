@@ -96,11 +96,12 @@ pub struct Asked<'a> {
     pub proof: Option<&'a str>,
 }
 
-/// Whether a log holds a text, in its last 4 MiB; `None` when it cannot be had.
+/// Whether a log holds a text in its last 2,000 lines; `None` when it cannot be had.
 async fn log_holds(api: &Api<Pod>, name: &str, text: &str) -> Option<bool> {
     let params = LogParams {
-        limit_bytes: Some(4 << 20),
         tail_lines: Some(2_000),
+        // Of them the API server gives the first so many bytes.
+        limit_bytes: Some(4 << 20),
         ..LogParams::default()
     };
     let log = within(|| format!("read the log of pod {name}"), api.logs(name, &params)).await;

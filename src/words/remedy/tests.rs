@@ -248,3 +248,14 @@ fn the_search_finds_words_of_every_form() {
         ["A", "C"]
     );
 }
+
+#[test]
+fn every_condition_beside_the_phase_stands_in_the_page_on_concepts() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/concepts.md")).unwrap();
+    let conditions = REMEDIES.iter().filter(|(place, ..)| *place == Detail);
+    let missing: Vec<&str> = conditions
+        .map(|(_, word, _)| *word)
+        .filter(|word| !page.contains(&format!("\n| `{word}` | ")))
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
