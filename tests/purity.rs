@@ -39,7 +39,7 @@ const FORBIDDEN: [&str; 17] = [
 /// The code of a file: without comments, up to its tests, without spaces, and with `use a::{b, c}` written
 /// out as `a::b a::c`, so that no way of writing a name hides it.
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let bare: String = text
         .lines()
         .map(|line| line.split("//").next().unwrap_or_default())
@@ -142,6 +142,7 @@ fn the_search_finds_every_way_of_writing_a_name() {
         ("use tokio::sync::Mutex;", "tokio"),
         ("let x = rand::random::<u8>();", "rand::"),
         ("pub use std::env;", "std::env"),
+        ("#[cfg(test)]\nmod fixtures;\nuse std::fs;", "std::fs"),
     ] {
         assert_eq!(offences(text), [name], "{text}");
     }
