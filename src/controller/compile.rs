@@ -13,6 +13,7 @@ use crate::{
         document::Problem,
         file::File,
         reading::{self, Named, Reading},
+        spec_hash,
     },
 };
 
@@ -53,6 +54,8 @@ pub struct Known {
 pub struct Declared {
     /// The merged spec.
     pub spec: ReleaseSpec,
+    /// Its hash, which every pass compares with what the cluster has.
+    pub hash: String,
     /// The commit that last changed its files.
     pub provenance: Provenance,
     /// All files that speak of it.
@@ -140,6 +143,7 @@ pub fn compile(
             (
                 id,
                 Declared {
+                    hash: spec_hash(&merged.spec),
                     spec: merged.spec,
                     provenance,
                     files: merged.files,

@@ -138,12 +138,11 @@ fn said(error: &ReconcileError, failures: u32, leads: bool) -> Option<Phase> {
 
 async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, ReconcileError> {
     let id = subject.id.clone();
-    let gone = subject.gone_source(&context.sources).await?;
     if matches!(subject.declaration, Declaration::Edited)
-        && let Some(source) = &gone
+        && let Some(source) = subject.gone_source(&context.sources).await?
     {
         // It would wait for its source, and there is none.
-        subject.declaration = Declaration::SourceGone(source.clone());
+        subject.declaration = Declaration::SourceGone(source);
     }
     let mut image = ImageSeen::NotAsked;
     let mut repairs = 0;
@@ -179,7 +178,7 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
                 continue; // with what the registry said
             }
             if decision.report.phase == Phase::Live
-                && let Some(source) = &gone
+                && let Some(source) = subject.gone_source(&context.sources).await?
             {
                 let sentence = format!(
                     "ReleaseSource {source} is gone, so git is not followed any more; what runs is kept, and another source \
