@@ -29,8 +29,8 @@ pub struct Truce {
 pub struct Written(BTreeMap<ObjectKey, u32>);
 
 impl Written {
-    /// For how long nothing is to be applied. `fought` are the objects that would be applied now. One that nobody fights
-    /// over is never kept waiting by another.
+    /// For how long nothing is to be applied; `applied` is what would be, now. An object that nobody fights over is never
+    /// kept waiting by another.
     pub fn truce(
         &mut self,
         memory: &mut Remembered,
@@ -89,7 +89,7 @@ mod tests {
         }
     }
 
-    /// What the look is told of a pass that has to put these right on each look.
+    /// How many looks of a pass put these right before they are let be.
     fn looks(memory: &mut Remembered, generation: Option<i64>, kinds: &[Kind], now: Instant) -> usize {
         let keys: Vec<ObjectKey> = kinds.iter().map(|kind| key(*kind)).collect();
         let mut written = Written::default();
