@@ -65,7 +65,7 @@ const WHOLE: Duration = Duration::from_secs(660);
 /// Errors in a row that are everyday, and not told.
 const EVERYDAY: u32 = 3;
 /// The longest pause after an error.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(20);
 
 /// Why a pass ended before its end.
 #[derive(Debug, thiserror::Error)]
