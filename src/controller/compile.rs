@@ -261,7 +261,6 @@ fn shown(problem: &Problem) -> SourceProblem {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::source::{Credentials, FetchLimits, GitRef, Mirror, test_support::Upstream};

@@ -34,7 +34,6 @@ pub fn revision(number: Option<RevisionNumber>) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::{
         io::{self, Write},

@@ -134,7 +134,6 @@ fn declaration(id: &ReleaseId, object: &Release) -> Declaration {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 

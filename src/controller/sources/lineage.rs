@@ -145,7 +145,6 @@ async fn with_reader<T: Send + 'static>(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::source::{Credentials, FetchLimits, GitRef, test_support::Upstream};

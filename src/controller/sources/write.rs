@@ -287,7 +287,6 @@ async fn write_release(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
