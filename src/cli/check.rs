@@ -228,7 +228,6 @@ fn uri(path: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use std::{fs, path::Path};
 

@@ -92,7 +92,6 @@ fn render_paths(args: &Args) -> anyhow::Result<(String, Vec<Problem>)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::{fs, path::Path};
 

@@ -59,7 +59,7 @@ impl ClusterError {
         self.status().is_some_and(|status| status.code == 409)
     }
 
-    /// 403 or 422: trying again does not help by itself.
+    /// 400, 403 or 422: trying again does not help by itself.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.status()

@@ -10,9 +10,8 @@ use k8s_openapi::api::{
 };
 use kube::ResourceExt as _;
 
-use super::observe::was_live;
 use crate::{
-    api::{ReleaseRevision, meta},
+    api::{ReleaseRevision, meta, revision::Outcome},
     names::{ReleaseId, RevisionNumber, Uid},
     plan::{
         MigrationKey,
@@ -74,7 +73,8 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
         objects,
         outcome: status.outcome,
         message: status.message,
-        was_live: was_live(status.outcome, status.live_at.is_some()),
+        // Whether it can be gone back to.
+        was_live: status.live_at.is_some() || status.outcome == Some(Outcome::Live),
         resource_version: object.resource_version().unwrap_or_default(),
     })
 }

@@ -108,7 +108,6 @@ fn key_of(secret: &Secret) -> Result<HashKey, ClusterError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -19,7 +19,7 @@ use crate::{
     render::{Kind, Object, ObjectKey},
 };
 
-/// How long the API server may take for one request. The client retries 429 and 503 by itself within it.
+/// How long the API server may take for one request.
 pub const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The kinds that belong to a revision, in the order of application.

@@ -16,7 +16,7 @@ use super::{
     objects::{self, KINDS, found, within},
 };
 use crate::{
-    api::{ReleaseRevision, meta, revision::Outcome},
+    api::{ReleaseRevision, meta},
     names::{Namespace, ReleaseId, RevisionNumber, Uid},
     plan::{
         Ledger, MigrationKey,
@@ -258,10 +258,4 @@ pub async fn objects(
         }
     }
     Ok(all)
-}
-
-/// Whether an outcome means that the revision can be gone back to.
-#[must_use]
-pub fn was_live(outcome: Option<Outcome>, live_at: bool) -> bool {
-    live_at || outcome == Some(Outcome::Live)
 }

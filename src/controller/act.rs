@@ -1,7 +1,7 @@
 //! Carries out the steps of a decision, one write each. Nothing is decided here: a step that cannot be done as it
 //! was decided is an error, and the world is looked at again.
 
-use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -14,9 +14,8 @@ use crate::{
     cluster::{
         error::ClusterError,
         objects::{self, found, within},
-        observe::generated_name,
     },
-    names::{ReleaseId, RevisionNumber, Uid},
+    names::{RevisionNumber, Uid},
     plan::{Observed, Step, cause, decision::Draft, observed::Fingerprints},
     render,
 };
@@ -269,12 +268,4 @@ pub fn architectures(platforms: &[String]) -> Vec<String> {
 #[must_use]
 pub fn clip(text: &str, max: usize) -> String {
     text.chars().take(max).collect()
-}
-
-/// The Secret of generated values, for those who make it.
-pub fn generated_api(context: &Context, id: &ReleaseId) -> (Api<Secret>, String) {
-    (
-        Api::namespaced(context.client.clone(), id.namespace.as_str()),
-        generated_name(id),
-    )
 }

@@ -8,11 +8,12 @@ use std::{
 use crate::{
     api::{ReleaseSpec, source::SourceProblem},
     names::{CommitId, Namespace, ReleaseId},
-    source::{MAX_COMMITS, ObjectId, PathProblem, Provenance, ReadError, ReadLimits, Reader},
+    source::{MAX_COMMITS, ObjectId, PathProblem, Provenance, ReadError, ReadLimits, Reader, is_below},
     spec::{
         document::Problem,
         file::File,
         reading::{self, Named, Reading},
+        spec_hash,
     },
 };
 
@@ -53,6 +54,8 @@ pub struct Known {
 pub struct Declared {
     /// The merged spec.
     pub spec: ReleaseSpec,
+    /// Its hash, which every pass compares with what the cluster has.
+    pub hash: String,
     /// The commit that last changed its files.
     pub provenance: Provenance,
     /// All files that speak of it.
@@ -140,6 +143,7 @@ pub fn compile(
             (
                 id,
                 Declared {
+                    hash: spec_hash(&merged.spec),
                     spec: merged.spec,
                     provenance,
                     files: merged.files,
@@ -240,15 +244,11 @@ fn last_changes(
 
 /// What was found in a directory and is not read, such as symbolic links: there may be a spec behind each.
 fn unread(directory: &str, all: &[String], problems: &[PathProblem]) -> Vec<Arc<File>> {
-    let inside = |directory: &str, path: &str| {
-        let below = path.strip_prefix(directory);
-        directory == "." || below.is_some_and(|rest| rest.starts_with('/'))
-    };
     // A path that was escaped beyond recognition belongs to every directory: better to hold too much.
-    let lost = |path: &str| !all.iter().any(|directory| inside(directory, path));
+    let lost = |path: &str| !all.iter().any(|directory| is_below(path, directory));
     problems
         .iter()
-        .filter(|problem| inside(directory, &problem.path) || lost(&problem.path))
+        .filter(|problem| is_below(&problem.path, directory) || lost(&problem.path))
         .map(|problem| Arc::new(File::unread(&problem.path, &problem.message)))
         .collect()
 }
@@ -261,7 +261,6 @@ fn shown(problem: &Problem) -> SourceProblem {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::source::{Credentials, FetchLimits, GitRef, Mirror, test_support::Upstream};

@@ -14,7 +14,7 @@ use kube::{
 
 use tokio::sync::OnceCell;
 
-use super::Parts;
+use super::{Parts, fight::Truce, watched::Sources};
 use crate::{
     cluster::{
         Leader,
@@ -34,6 +34,8 @@ pub struct Context {
     pub client: Client,
     /// Slipway's own namespace: locks and credentials of sources live there.
     pub own: Namespace,
+    /// The sources that there are.
+    pub sources: Sources,
     /// Registries.
     pub registry: Registry,
     /// How often the tag of what runs is compared with what it was resolved to.
@@ -53,9 +55,9 @@ pub struct Context {
 }
 
 impl Context {
-    /// What the parts give.
+    /// From the parts, and the sources that are watched.
     #[must_use]
-    pub fn new(parts: &Parts) -> Self {
+    pub fn new(parts: &Parts, sources: Sources) -> Self {
         let client = parts.clients.call.clone();
         let reporter = Reporter {
             controller: "slipway".into(),
@@ -65,6 +67,7 @@ impl Context {
             recorder: Recorder::new(client.clone(), reporter),
             client,
             own: parts.options.namespace.clone(),
+            sources,
             registry: parts.registry.clone(),
             tag_interval: parts.options.tag_interval,
             metrics: Arc::clone(&parts.metrics),
@@ -104,10 +107,10 @@ pub struct Remembered {
     pub tag: Option<(Instant, String, Option<Digest>)>,
     /// The fingerprints of the last look, and since when they have been the same.
     pub values: Option<(Fingerprints, Instant)>,
-    /// How often others changed what was put right, and until when it is let be.
+    /// How often in a row others changed what was put right.
     pub fights: u32,
-    /// See `fights`.
-    pub truce: Option<Instant>,
+    /// What is let be because of that.
+    pub truce: Option<Truce>,
     /// Errors in a row.
     pub failures: u32,
     /// The phase that it is counted in.

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
-    ResourceExt as _,
+    Api, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
 };
 use rand::RngCore as _;
 use serde_json::json;
 
-use super::{act::generated_api, context::Context};
+use super::context::Context;
 use crate::{
     api::{
         meta,
@@ -20,6 +20,7 @@ use crate::{
     cluster::{
         error::ClusterError,
         objects::{found, within},
+        observe::generated_name,
     },
     names::ReleaseId,
     plan::{
@@ -34,7 +35,8 @@ pub async fn generate(context: &Context, id: &ReleaseId, observed: &Observed) ->
         return Ok(());
     };
     let wanted = declared.generated();
-    let (api, name) = generated_api(context, id);
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let name = generated_name(id);
     let seen = found(within(|| format!("get the generated values of {id}"), api.get(&name)).await)?;
     let there = seen
         .as_ref()

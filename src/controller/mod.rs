@@ -9,16 +9,19 @@
 pub mod act;
 pub mod compile;
 pub mod context;
+mod fight;
 mod generate;
 mod guard;
 mod look;
 mod migrate;
 pub mod reconcile;
 mod releases;
+mod report;
 mod sources;
 mod span;
 pub mod subject;
 mod tally;
+mod watched;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -85,9 +88,9 @@ pub enum RunError {
     /// Another process leads now.
     #[error("leadership was lost: {0}")]
     Lost(String),
-    /// The loops ended by themselves.
-    #[error("the loops ended: {0}")]
-    Loops(String),
+    /// A loop ended by itself.
+    #[error("the {0} loop ended by itself")]
+    Loops(&'static str),
 }
 
 /// What the loops are given.
@@ -190,12 +193,31 @@ async fn loops(mut parts: Parts, token: CancellationToken) -> Result<(), RunErro
     if !elected {
         return Ok(());
     }
-    let context = Arc::new(Context::new(&parts));
-    tokio::join!(
-        releases::run(&parts, context, token.clone()),
-        sources::run(&parts, token)
-    );
+    let (known, turned) = watched::sources(parts.clients.watch.clone(), Arc::clone(&parts.metrics));
+    let context = Arc::new(Context::new(&parts, known));
+    tokio::try_join!(
+        until(
+            "release",
+            &token,
+            releases::run(&parts, context, turned, token.clone())
+        ),
+        until("source", &token, sources::run(&parts, token.clone()))
+    )?;
     Ok(())
+}
+
+/// A loop ends when it is told to. One that ends before takes the process along, instead of leaving it half alive.
+async fn until(
+    name: &'static str,
+    token: &CancellationToken,
+    passes: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    passes.await;
+    if token.is_cancelled() {
+        Ok(())
+    } else {
+        Err(RunError::Loops(name))
+    }
 }
 
 fn lost(ended: Ended) -> RunError {
@@ -236,5 +258,18 @@ impl Signals {
             tracing::info!("told to stop");
             token.cancel();
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_ends_untold_is_an_error() {
+        let token = CancellationToken::new();
+        let ended = until("release", &token, async {}).await;
+        assert!(matches!(ended, Err(RunError::Loops("release"))));
+        assert!(until("release", &token, async { token.cancel() }).await.is_ok());
     }
 }

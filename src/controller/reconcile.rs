@@ -2,45 +2,39 @@
 //! write).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
-use kube::{
-    Api, Resource as _,
-    api::{Patch, PatchParams},
-    runtime::{
-        controller::Action,
-        events::{Event, EventType},
-    },
-};
-use serde_json::json;
+use kube::{Resource as _, runtime::controller::Action};
 
 use super::{
     act::{self, ActError},
     context::Context,
-    guard::Stopped,
+    fight::{self, Written},
+    guard::{self, Stopped},
     look::{ask, ask_tag, look},
     releases::Meta,
-    span,
+    report, span,
     subject::{Subject, release_id},
-    tally,
 };
 use crate::{
-    api::{Release, ReleaseStatus},
+    api::Release,
     cluster::{
         custom::{self, Custom},
         error::{ClusterError, Intent, backoff},
-        objects::{found, within},
     },
     names::ReleaseId,
-    plan::{Decision, Observed, Phase, Stage, Step, Wait, decide, observed::ImageSeen, rollout},
-    render::ObjectKey,
+    plan::{
+        Decision, Observed, Phase, Stage, Step, Wait, decide,
+        observed::{Declaration, ImageSeen},
+        rollout,
+    },
     spec::{declared::ImagePick, strict},
-    status::release_status,
 };
+
+/// What is done once the object is read, whatever it waits for. Each request has a shorter deadline of its own.
+const PASS: Duration = Duration::from_secs(240);
 
 /// How many times one pass may look again before it lets others have their turn.
 const LOOKS: usize = 24;
@@ -108,27 +102,48 @@ pub async fn reconcile(release: Arc<Meta>, context: Arc<Context>) -> Result<Acti
     let Some(mut subject) = Subject::read(object) else {
         return Ok(Action::await_change());
     };
-    subject.seek_source(&context.client).await?;
     let id = subject.id.clone();
-    match pass(&context, &mut subject).await {
+    let done = guard::bounded(PASS, Box::pin(pass(&context, &mut subject))).await;
+    let error = match done.unwrap_or_else(|stopped| Err(stopped.into())) {
         Ok(action) => {
             context.memory.update(&id, |memory| memory.failures = 0);
-            Ok(action)
+            return Ok(action);
         }
-        Err(error) if error.intent() == Intent::LookAgain => Ok(look_again(&context, &subject, &error).await),
-        Err(error) => {
-            // What lasts is said, however passing its kind is.
-            let lasts = context.memory.get(&id).failures >= CONFLICTS && context.leader.leads();
-            if error.intent() == Intent::Stall || lasts {
-                tell_refusal(&context, &subject, &error).await;
-            }
-            Err(error)
-        }
+        Err(error) => error,
+    };
+    let failures = context.memory.get(&id).failures;
+    if let Some(phase) = said(&error, failures, context.leader.leads()) {
+        report::hindered(&context, &subject, phase, error.sentence()).await;
+    }
+    match error.intent() {
+        Intent::LookAgain => Ok(look_again(&context, &id, &error)),
+        _ => Err(error),
+    }
+}
+
+/// Errors in a row that are everyday: controllers, kubelets and people write at the same time, and servers restart.
+const EVERYDAY: u32 = 5;
+
+/// What the status says of an error, if anything: at once where a person must act, else when it lasts. Who leads no more
+/// says nothing.
+fn said(error: &ReconcileError, failures: u32, leads: bool) -> Option<Phase> {
+    let lasts = failures >= EVERYDAY;
+    match (error, error.intent()) {
+        _ if !leads => None,
+        (_, Intent::Stall) => Some(Phase::Failed("Applying")),
+        (ReconcileError::Stopped(_), _) => lasts.then(|| Phase::Waiting("Stopped".into())),
+        _ => lasts.then(|| Phase::Waiting("ApiServer".into())),
     }
 }
 
 async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, ReconcileError> {
     let id = subject.id.clone();
+    if matches!(subject.declaration, Declaration::Edited)
+        && let Some(source) = subject.gone_source(&context.sources).await?
+    {
+        // It would wait for its source, and there is none.
+        subject.declaration = Declaration::SourceGone(source);
+    }
     let mut image = ImageSeen::NotAsked;
     let mut repairs = 0;
     let mut written = Written::default();
@@ -138,7 +153,12 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
             span::revision(observed.current.as_ref().map(|current| current.number));
         }
         let mut decision = decide(&observed); // no client
-        if let Some(wait) = written.fight(context, &id, &decision) {
+        let generation = subject.object.metadata.generation;
+        let mut truce = None;
+        context.memory.update(&id, |memory| {
+            truce = written.truce(memory, generation, &fight::applied(&decision), Instant::now());
+        });
+        if let Some(wait) = truce {
             return fought(context, subject, &observed, decision, wait).await;
         }
         if decision.steps.contains(&Step::AskRegistry)
@@ -158,7 +178,7 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
                 continue; // with what the registry said
             }
             if decision.report.phase == Phase::Live
-                && let Some(source) = subject.gone_source(&context.client).await?
+                && let Some(source) = subject.gone_source(&context.sources).await?
             {
                 let sentence = format!(
                     "ReleaseSource {source} is gone, so git is not followed any more; what runs is kept, and another source \
@@ -167,71 +187,26 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
                 decision.report.details.push(("SourceGone", sentence));
             }
             lead(context)?;
-            write_status(context, subject, &decision, observed.now).await?; // client, status is pure
+            report::decided(context, subject, &decision, observed.now).await?; // client, status is pure
             return Ok(next_look(&decision, tag_interval(context, subject)));
         }
     }
     Ok(Action::requeue(Duration::from_secs(1)))
 }
 
-/// Conflicts in a row that are everyday: controllers, kubelets and people write at the same time.
-const CONFLICTS: u32 = 5;
-
-/// Somebody else wrote first. Where that does not end it is said, and not tried five times a second.
-async fn look_again(context: &Context, subject: &Subject, error: &ReconcileError) -> Action {
+/// Somebody else wrote first. Where that does not end it is not tried five times a second.
+fn look_again(context: &Context, id: &ReleaseId, error: &ReconcileError) -> Action {
     let mut conflicts = 0;
-    context.memory.update(&subject.id, |memory| {
+    context.memory.update(id, |memory| {
         memory.failures = memory.failures.saturating_add(1);
         conflicts = memory.failures;
     });
     tracing::debug!(error = %error.sentence(), "somebody else wrote first");
-    if conflicts <= CONFLICTS {
+    if conflicts <= EVERYDAY {
         return Action::requeue(Duration::from_millis(200));
     }
     tracing::warn!(error = %error.sentence(), conflicts, "conflicts do not end");
-    tell_refusal(context, subject, error).await;
-    Action::requeue(backoff(conflicts - CONFLICTS, rand::random()).min(Duration::from_secs(60)))
-}
-
-/// How often one object may be put right in a pass before somebody must be changing it as it is written.
-const AT_MOST: u32 = 3;
-
-/// What a pass has applied so far.
-#[derive(Default)]
-struct Written(BTreeMap<ObjectKey, u32>);
-
-impl Written {
-    /// For how long nothing is to be applied, since others change an object as soon as it is put right: an admission
-    /// webhook, another controller. A fight that nobody can win is not fought by the second.
-    fn fight(&mut self, context: &Context, id: &ReleaseId, decision: &Decision) -> Option<Duration> {
-        let mut again = false;
-        let objects = decision.steps.iter().filter_map(|step| match step {
-            Step::Apply { objects, .. } => Some(objects),
-            _ => None,
-        });
-        let mut applies = false;
-        for (object, _) in objects.flatten() {
-            applies = true;
-            let count = self.0.entry(object.key.clone()).or_default();
-            *count += 1;
-            again |= *count > AT_MOST;
-        }
-        let now = Instant::now();
-        let mut wait = None;
-        context.memory.update(id, |memory| {
-            if again {
-                memory.fights = memory.fights.saturating_add(1);
-                let pause = Duration::from_secs(10 << memory.fights.min(5)).min(Duration::from_secs(300));
-                memory.truce = Some(now + pause);
-            }
-            let left = memory.truce.map(|until| until.saturating_duration_since(now));
-            wait = left.filter(|left| applies && !left.is_zero());
-            if !applies && memory.truce.is_some_and(|until| until <= now) {
-                (memory.fights, memory.truce) = (0, None);
-            }
-        });
-        wait
-    }
+    Action::requeue(backoff(conflicts - EVERYDAY, rand::random()).min(Duration::from_secs(60)))
 }
 
 /// Says that others change what is put right, and lets it be for a while.
@@ -242,17 +217,11 @@ async fn fought(
     mut decision: Decision,
     wait: Duration,
 ) -> Result<Action, ReconcileError> {
-    let names: BTreeSet<String> = decision
-        .steps
+    let names: Vec<String> = fight::applied(&decision)
         .iter()
-        .filter_map(|step| match step {
-            Step::Apply { objects, .. } => Some(objects),
-            _ => None,
-        })
-        .flatten()
-        .map(|(object, _)| object.key.to_string())
+        .map(ToString::to_string)
         .collect();
-    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    let names = names.join(", ");
     tracing::warn!(objects = names, "others change what is put right");
     let sentence = format!(
         "{names} is changed by somebody else as soon as it is put right, perhaps by an admission webhook; it is tried \
@@ -261,7 +230,7 @@ async fn fought(
     decision.report.message = format!("{}; {sentence}", decision.report.message);
     decision.report.details.push(("Drifted", sentence));
     lead(context)?;
-    write_status(context, subject, &decision, observed.now).await?;
+    report::decided(context, subject, &decision, observed.now).await?;
     Ok(Action::requeue(wait))
 }
 
@@ -318,122 +287,6 @@ fn next_look(decision: &Decision, at_most: Duration) -> Action {
     }
 }
 
-/// One write, and none when nothing would change.
-async fn write_status(
-    context: &Context,
-    subject: &Subject,
-    decision: &Decision,
-    now: Timestamp,
-) -> Result<(), ClusterError> {
-    let id = &subject.id;
-    tally::in_phase(context, id, &decision.report.phase);
-    let old = subject.object.status.clone().unwrap_or_default();
-    let new = release_status(
-        id,
-        &decision.report,
-        &old,
-        subject.object.metadata.generation,
-        now,
-    );
-    if new == old {
-        return Ok(());
-    }
-    patch_status(context, subject, &new).await?;
-    if old.phase != new.phase {
-        let live = decision.report.live;
-        tracing::info!(
-            revision = decision.report.current.or(live).map(|r| r.0),
-            phase = %new.phase, message = %new.message, "phase"
-        );
-        event(context, subject, &new).await;
-    }
-    Ok(())
-}
-
-async fn patch_status(
-    context: &Context,
-    subject: &Subject,
-    status: &ReleaseStatus,
-) -> Result<(), ClusterError> {
-    let id = &subject.id;
-    let api: Api<Meta> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let params = PatchParams::apply("slipway-status").force();
-    let patch = Patch::Apply(json!({
-        "apiVersion": Release::api_version(&()),
-        "kind": Release::kind(&()),
-        // A Release that was deleted in between is not made again by its status.
-        "metadata": { "name": id.name, "uid": subject.object.metadata.uid },
-        "status": status,
-    }));
-    let written = within(
-        || format!("write the status of {id}"),
-        api.patch_status(id.name.as_str(), &params, &patch),
-    )
-    .await;
-    found(written).map(|_| ())
-}
-
-/// Tells what people want to hear of: the ends of things, good and bad.
-async fn event(context: &Context, subject: &Subject, status: &ReleaseStatus) {
-    let phase = status.phase.as_str();
-    let worth = ["Live", "RolledBack", "Rejected"].contains(&phase)
-        || phase.starts_with("Failed")
-        // Nothing can be made in a namespace that is being deleted, no event either.
-        || (phase.starts_with("Waiting") && phase != "Waiting(NamespaceTerminating)");
-    if !worth {
-        return;
-    }
-    let event = Event {
-        type_: if status.phase == "Live" {
-            EventType::Normal
-        } else {
-            EventType::Warning
-        },
-        reason: status
-            .conditions
-            .first()
-            .map_or_else(|| "Phase".to_owned(), |condition| condition.reason.clone()),
-        note: Some(act::clip(&status.message, 900)),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    let reference = subject.object.object_ref(&());
-    if let Err(error) = within(
-        || "publish an event".to_owned(),
-        context.recorder.publish(&event, &reference),
-    )
-    .await
-    {
-        tracing::warn!(error = %error.sentence(), "an event could not be published");
-    }
-}
-
-/// A refusal of the API server is said in the status, since nothing will change by itself.
-async fn tell_refusal(context: &Context, subject: &Subject, error: &ReconcileError) {
-    let old = subject.object.status.clone().unwrap_or_default();
-    let report = crate::plan::Report {
-        phase: Phase::Failed("Applying"),
-        message: error.sentence(),
-        stage: crate::plan::Stage::Idle,
-        current: None,
-        live: None,
-        live_version: old.live_version.clone(),
-        declared_version: subject.declared().map(|declared| declared.version.to_string()),
-        repairs: 0,
-        details: Vec::new(),
-    };
-    tally::in_phase(context, &subject.id, &report.phase);
-    let generation = subject.object.metadata.generation;
-    let mut new = release_status(&subject.id, &report, &old, generation, Timestamp::now());
-    new.current_revision.clone_from(&old.current_revision);
-    new.live_revision.clone_from(&old.live_revision);
-    if new != old
-        && let Err(error) = patch_status(context, subject, &new).await
-    {
-        tracing::warn!(error = %error.sentence(), "the status could not be written");
-    }
-}
-
 /// When to try again after an error: sooner for a passing fault, rarely where a person must act.
 #[allow(
     clippy::needless_pass_by_value,
@@ -452,6 +305,42 @@ pub fn error_policy(release: Arc<Meta>, error: &ReconcileError, context: Arc<Con
         Intent::Stall => Action::requeue(Duration::from_secs(30)),
         _ => {
             Action::requeue(backoff(failures.saturating_sub(1), rand::random()).min(Duration::from_secs(20)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_person_is_said_at_once_and_what_may_pass_when_it_lasts() {
+        let silent = || ClusterError::TimedOut {
+            attempted: "list".to_owned(),
+        };
+        let waiting = |word: &str| Some(Phase::Waiting(word.to_owned()));
+        for (error, word) in [
+            (ReconcileError::from(silent()), "ApiServer"),
+            (Stopped::TooLong(PASS).into(), "Stopped"),
+        ] {
+            assert_eq!(said(&error, EVERYDAY - 1, true), None);
+            assert_eq!(said(&error, EVERYDAY, true), waiting(word));
+        }
+        let refused = ReconcileError::from(ActError::TooLarge("300 KiB".to_owned()));
+        assert_eq!(said(&refused, 0, true), Some(Phase::Failed("Applying")));
+    }
+
+    #[test]
+    fn only_the_leader_says_that_an_error_lasts() {
+        for error in [
+            ReconcileError::from(ClusterError::Unreadable("a ledger".to_owned())),
+            ClusterError::TimedOut {
+                attempted: "list".to_owned(),
+            }
+            .into(),
+            ReconcileError::NotLeading,
+        ] {
+            assert_eq!(said(&error, EVERYDAY, false), None);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -43,14 +43,19 @@ use crate::{
 /// Releases that are worked on at once: a wait holds no worker, so this bounds requests, not releases.
 const CONCURRENCY: u16 = 16;
 
-/// One pass, whatever it waits for. Each request has a shorter deadline of its own.
-const PASS: Duration = Duration::from_secs(240);
+/// One pass with all that is around it; its greater part has a shorter deadline, since the status can tell of that.
+const PASS: Duration = Duration::from_secs(290);
 
 /// A `Release` as it is watched.
 pub type Meta = PartialObjectMeta<Release>;
 
-/// Runs until `token` is cancelled.
-pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken) {
+/// Runs until `token` is cancelled. `turned` are sources that came or went.
+pub async fn run(
+    parts: &Parts,
+    context: Arc<Context>,
+    turned: impl Stream<Item = String> + Send + 'static,
+    token: CancellationToken,
+) {
     let client = parts.clients.watch.clone();
     let ours = || watcher::Config::default().labels(meta::RELEASE).any_semantic();
     let gate = parts.health.gate("the first list of Releases has not come");
@@ -80,8 +85,9 @@ pub async fn run(parts: &Parts, context: Arc<Context>, token: CancellationToken)
         .watches(
             metas::<Secret>(&client),
             watcher::Config::default().any_semantic(),
-            in_namespace(releases),
+            in_namespace(releases.clone()),
         )
+        .reconcile_on(turned.flat_map(move |source| futures::stream::iter(of_source(&releases, &source))))
         .graceful_shutdown_on(token.cancelled_owned())
         .run(guarded, reconcile::error_policy, Arc::clone(&context));
     let passes = stream.for_each(|result| {
@@ -152,6 +158,17 @@ where
 fn by_label<K>(object: PartialObjectMeta<K>) -> Option<ObjectRef<Meta>> {
     let name = object.metadata.labels.as_ref()?.get(meta::RELEASE)?;
     Some(ObjectRef::new(name).within(object.metadata.namespace.as_deref()?))
+}
+
+/// Every release of a source.
+fn of_source(releases: &Store<Meta>, source: &str) -> Vec<ObjectRef<Meta>> {
+    let all = releases.state();
+    let of_source = all
+        .iter()
+        .filter(|release| release.labels().get(meta::SOURCE).is_some_and(|of| of == source));
+    of_source
+        .map(|release| ObjectRef::from_obj(release.as_ref()))
+        .collect()
 }
 
 /// Every release of the namespace: it may refer to this Secret or ConfigMap.

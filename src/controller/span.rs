@@ -34,7 +34,6 @@ pub fn revision(number: Option<RevisionNumber>) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::{
         io::{self, Write},
@@ -45,7 +44,10 @@ mod tests {
     use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _};
 
     use super::*;
-    use crate::telemetry::{LogFormat, lines};
+    use crate::{
+        api::meta,
+        telemetry::{LogFormat, lines},
+    };
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -61,7 +63,7 @@ mod tests {
     }
 
     /// A warning in a pass, as it is written where only warnings are.
-    fn line(format: LogFormat) -> String {
+    fn line(format: LogFormat, declared: &ObjectMeta) -> String {
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::registry()
@@ -73,7 +75,7 @@ mod tests {
                 name: "web".parse().unwrap(),
             };
             let _pass = release(&id).entered();
-            commit(Some(&"c0ffee".repeat(7)[..40].parse().unwrap()));
+            commit_of(declared);
             revision(Some(RevisionNumber(7)));
             tracing::warn!("others change what is put right");
         });
@@ -83,11 +85,15 @@ mod tests {
 
     #[test]
     fn a_line_of_a_pass_names_release_commit_and_revision() {
-        let text = line(LogFormat::Text);
+        let declared = ObjectMeta {
+            annotations: Some([(meta::COMMIT.to_owned(), "c0ffee".repeat(7)[..40].to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        let text = line(LogFormat::Text, &declared);
         for field in ["release=shop/web", "commit=c0ffeec0ff", "revision=7"] {
             assert!(text.contains(field), "{field}: {text}");
         }
-        let json: Value = serde_json::from_str(&line(LogFormat::Json)).unwrap();
+        let json: Value = serde_json::from_str(&line(LogFormat::Json, &declared)).unwrap();
         assert_eq!(json["span"]["release"], "shop/web");
         assert_eq!(json["span"]["revision"], json!(7));
         assert!(json["span"]["commit"].as_str().unwrap().starts_with("c0ffee"));
@@ -95,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_release_that_nobody_committed_says_so() {
-        let subscriber = tracing_subscriber::registry();
-        tracing::subscriber::with_default(subscriber, || commit_of(&ObjectMeta::default()));
+        let text = line(LogFormat::Text, &ObjectMeta::default());
+        assert!(text.contains("commit=none"), "{text}");
     }
 }

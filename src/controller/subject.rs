@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kube::{Api, Client, ResourceExt as _, api::ObjectMeta, core::PartialObjectMeta};
+use kube::{ResourceExt as _, api::ObjectMeta};
 
+use super::watched::Sources;
 use crate::{
-    api::{Release, ReleaseSource, meta},
-    cluster::{
-        custom::Custom,
-        error::ClusterError,
-        objects::{found, within},
-    },
+    api::{Release, meta},
+    cluster::{custom::Custom, error::ClusterError},
     names::{CommitId, Digest, ReleaseId, RevisionNumber},
     plan::observed::Declaration,
     render::{Input, OwnerRef, Provenance},
@@ -74,24 +71,12 @@ impl Subject {
         })
     }
 
-    /// An edited release waits for its source; where that is gone, there is nothing to wait for.
-    pub async fn seek_source(&mut self, client: &Client) -> Result<(), ClusterError> {
-        if matches!(self.declaration, Declaration::Edited)
-            && let Some(source) = self.gone_source(client).await?
-        {
-            self.declaration = Declaration::SourceGone(source.to_owned());
-        }
-        Ok(())
-    }
-
     /// The source that the release came from, where that is gone.
-    pub async fn gone_source(&self, client: &Client) -> Result<Option<&str>, ClusterError> {
-        let Some(source) = &self.source else {
-            return Ok(None);
-        };
-        let api: Api<PartialObjectMeta<ReleaseSource>> = Api::all(client.clone());
-        let asked = within(|| format!("get ReleaseSource {source}"), api.get(source)).await;
-        Ok(found(asked)?.is_none().then_some(source.as_str()))
+    pub async fn gone_source(&self, sources: &Sources) -> Result<Option<String>, ClusterError> {
+        match &self.source {
+            Some(source) if sources.lack(source).await? => Ok(Some(source.clone())),
+            _ => Ok(None),
+        }
     }
 
     /// The complete spec, if it is one.
@@ -149,7 +134,6 @@ fn declaration(id: &ReleaseId, object: &Release) -> Declaration {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 

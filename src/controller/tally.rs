@@ -99,7 +99,6 @@ fn moved(memory: &Memory, metrics: &Metrics, id: &ReleaseId, phase: &'static str
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::api::ReleaseRevisionSpec;

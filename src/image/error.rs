@@ -2,17 +2,6 @@
 
 use std::time::Duration;
 
-/// What a failure asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Intent {
-    /// Nobody has to act: try again, with growing delays.
-    Retry,
-    /// Something outside has to happen (a push, a credential): look again from time to time.
-    WaitFor,
-    /// The same question gets the same answer: wait for another commit.
-    Stall,
-}
-
 /// Why an image could not be resolved. Each message is a whole sentence for people, causes included, and
 /// holds no credential, no token and no URL with a query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,17 +56,6 @@ impl ResolveError {
             Self::Unreachable { .. } => "RegistryUnreachable",
             Self::TimedOut { .. } => "RegistryTimeout",
             Self::Invalid { .. } => "ImageInvalid",
-        }
-    }
-
-    /// What the failure asks for.
-    #[must_use]
-    pub fn intent(&self) -> Intent {
-        match self {
-            // The image of a version is often pushed after the commit that names it.
-            Self::NotFound { .. } | Self::Unauthorized { .. } => Intent::WaitFor,
-            Self::Unreachable { .. } | Self::TimedOut { .. } => Intent::Retry,
-            Self::Invalid { .. } => Intent::Stall,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Pure, and distrustful: every text that ends up in a status or in a rendered object is bounded and plain.
 //! Formats: [OCI image spec](https://github.com/opencontainers/image-spec) and Docker's schema 2, its elder twin.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
@@ -15,16 +15,10 @@ pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-/// The version of the application, as its build labelled it.
-const VERSION_LABEL: &str = "org.opencontainers.image.version";
-/// The commit that the image was built from.
-const REVISION_LABEL: &str = "org.opencontainers.image.revision";
 /// As many as the status of a revision holds.
 const MAX_PLATFORMS: usize = 64;
 /// `linux/amd64` with both halves at this length still fits the 64 characters of a revision's list.
 const MAX_WORD: usize = 31;
-/// A label is a version or a commit id.
-const MAX_LABEL: usize = 128;
 
 /// What a machine must be to run an image.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,27 +40,14 @@ impl std::fmt::Display for Platform {
 pub enum Manifest {
     /// One image per platform.
     Index {
-        /// The images in their order, attestations and other artifacts left out.
-        images: Vec<(Platform, Digest)>,
+        /// Those platforms, sorted, each once: variants such as arm/v6 and arm/v7 are one. Never empty.
+        platforms: Vec<Platform>,
     },
     /// A single image.
     Image {
         /// Where its config lies.
         config: Digest,
     },
-}
-
-/// The part of an image config that matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageConfig {
-    /// The platform that the image was built for.
-    pub platform: Platform,
-    /// `USER` of the image: `65532`, `app`, `1000:1000`; `None` means root.
-    pub user: Option<String>,
-    /// The version label.
-    pub version: Option<String>,
-    /// The revision label.
-    pub revision: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -81,7 +62,6 @@ struct RawManifest {
 
 #[derive(Deserialize)]
 struct RawEntry {
-    digest: String,
     platform: Option<RawPlatform>,
 }
 
@@ -98,22 +78,6 @@ struct RawPlatform {
 struct RawDescriptor {
     media_type: Option<String>,
     digest: String,
-}
-
-#[derive(Deserialize)]
-struct RawConfig {
-    #[serde(default)]
-    architecture: String,
-    #[serde(default)]
-    os: String,
-    config: Option<RawRuntime>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct RawRuntime {
-    user: Option<String>,
-    labels: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// Reads a manifest. The error is half a sentence that follows "is not usable:".
@@ -137,7 +101,7 @@ pub fn parse_manifest(body: &[u8]) -> Result<Manifest, String> {
         (Some(entries), None) => {
             check_media_type(raw.media_type.as_deref(), &["image.index.v1", "manifest.list.v2"])?;
             Ok(Manifest::Index {
-                images: images(entries)?,
+                platforms: platforms(entries)?,
             })
         }
         (None, Some(config)) => {
@@ -166,88 +130,45 @@ fn check_media_type(found: Option<&str>, known: &[&str]) -> Result<(), String> {
     }
 }
 
-fn images(entries: Vec<RawEntry>) -> Result<Vec<(Platform, Digest)>, String> {
-    let mut images = Vec::new();
-    for entry in entries {
-        let Some(platform) = entry.platform else {
-            continue;
-        };
-        // Build tools store provenance and SBOMs as images for `unknown/unknown`.
-        if platform.os == "unknown" || platform.architecture == "unknown" {
-            continue;
+fn platforms(entries: Vec<RawEntry>) -> Result<Vec<Platform>, String> {
+    let mut distinct = BTreeSet::new();
+    // Attestations and other artifacts name no platform, or one that is `unknown`.
+    for platform in entries.into_iter().filter_map(|entry| entry.platform) {
+        if platform.os != "unknown" && platform.architecture != "unknown" {
+            distinct.insert(checked_platform(platform.os, platform.architecture)?);
         }
-        let digest = entry
-            .digest
-            .parse()
-            .map_err(|e| format!("the digest of an image of its index {e}"))?;
-        images.push((checked_platform(platform.os, platform.architecture)?, digest));
     }
-    let distinct = platforms(&images).len();
-    if distinct == 0 {
+    if distinct.is_empty() {
         return Err("its index lists no image for any platform".into());
     }
-    if distinct > MAX_PLATFORMS {
+    if distinct.len() > MAX_PLATFORMS {
         return Err(format!("its index lists more than {MAX_PLATFORMS} platforms"));
     }
-    Ok(images)
+    Ok(distinct.into_iter().collect())
 }
 
-/// The platforms of an index, each once (variants such as arm/v6 and arm/v7 are one), sorted.
-#[must_use]
-pub fn platforms(images: &[(Platform, Digest)]) -> Vec<Platform> {
-    let distinct: BTreeSet<&Platform> = images.iter().map(|(platform, _)| platform).collect();
-    distinct.into_iter().cloned().collect()
-}
-
-/// The image of an index whose config is looked at: that for linux/amd64, else the first.
-#[must_use]
-pub fn representative(images: &[(Platform, Digest)]) -> Option<&Digest> {
-    images
-        .iter()
-        .find(|(platform, _)| platform.os == "linux" && platform.architecture == "amd64")
-        .or_else(|| images.first())
-        .map(|(_, digest)| digest)
-}
-
-/// Reads an image config. The error is half a sentence that follows "is not usable:".
-pub fn parse_config(body: &[u8]) -> Result<ImageConfig, String> {
-    let raw: RawConfig = serde_json::from_slice(body).map_err(|e| {
+/// The platform of an image config. The error is half a sentence that follows "is not usable:".
+pub fn parse_config(body: &[u8]) -> Result<Platform, String> {
+    let raw: RawPlatform = serde_json::from_slice(body).map_err(|e| {
         format!(
             "its config is not valid JSON (line {}, column {})",
             e.line(),
             e.column()
         )
     })?;
-    let runtime = raw.config.unwrap_or_default();
-    let user = runtime.user.filter(|user| !user.is_empty());
-    if user.as_deref().is_some_and(|user| !is_plain(user, MAX_LABEL)) {
-        return Err("the USER of its config is not a plain text".into());
-    }
-    let mut labels = runtime.labels.unwrap_or_default();
-    let mut label = |name: &str| {
-        labels
-            .remove(name)
-            .flatten()
-            .filter(|text| is_plain(text, MAX_LABEL))
-    };
-    Ok(ImageConfig {
-        platform: checked_platform(raw.os, raw.architecture)?,
-        user,
-        version: label(VERSION_LABEL),
-        revision: label(REVISION_LABEL),
-    })
+    checked_platform(raw.os, raw.architecture)
 }
 
 fn checked_platform(os: String, architecture: String) -> Result<Platform, String> {
-    if is_plain(&os, MAX_WORD) && is_plain(&architecture, MAX_WORD) {
+    if is_plain(&os) && is_plain(&architecture) {
         Ok(Platform { os, architecture })
     } else {
         Err("it does not say which platform it is for".into())
     }
 }
 
-fn is_plain(text: &str, max: usize) -> bool {
-    !text.is_empty() && text.len() <= max && text.bytes().all(|c| c.is_ascii_graphic())
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_WORD && text.bytes().all(|c| c.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -275,15 +196,11 @@ mod tests {
             digest('e'),
             digest('f'),
         );
-        let Manifest::Index { images } = parse_manifest(body.as_bytes()).unwrap() else {
+        let Manifest::Index { platforms } = parse_manifest(body.as_bytes()).unwrap() else {
             unreachable!("an index")
         };
-        let names: Vec<String> = platforms(&images).iter().map(ToString::to_string).collect();
+        let names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["linux/amd64", "linux/arm", "linux/arm64"]);
-        assert_eq!(
-            representative(&images).map(Digest::as_str),
-            Some(digest('b').as_str())
-        );
     }
 
     #[test]
@@ -325,36 +242,17 @@ mod tests {
     }
 
     #[test]
-    fn a_config_says_platform_user_and_labels() {
-        let config = parse_config(
-            br#"{"os":"linux","architecture":"amd64","config":{"User":"65532:65532","Labels":{
-                "org.opencontainers.image.version":"1.8.2","org.opencontainers.image.revision":"abc","x":null}}}"#,
-        )
-        .unwrap();
-        assert_eq!(config.platform.to_string(), "linux/amd64");
-        assert_eq!(config.user.as_deref(), Some("65532:65532"));
-        assert_eq!(config.version.as_deref(), Some("1.8.2"));
-        assert_eq!(config.revision.as_deref(), Some("abc"));
-    }
-
-    #[test]
-    fn an_empty_user_is_no_user_and_null_labels_are_none() {
+    fn a_config_says_its_platform() {
         let config =
-            parse_config(br#"{"os":"linux","architecture":"amd64","config":{"User":"","Labels":null}}"#)
-                .unwrap();
-        assert_eq!((config.user, config.version), (None, None));
-        assert!(parse_config(br#"{"os":"linux","architecture":"amd64"}"#).is_ok());
+            br#"{"os":"linux","architecture":"amd64","config":{"User":"65532:65532","Labels":null}}"#;
+        assert_eq!(parse_config(config).unwrap().to_string(), "linux/amd64");
     }
 
     #[test]
-    fn texts_that_could_forge_a_message_are_refused_or_dropped() {
+    fn texts_that_could_forge_a_message_are_refused() {
         assert!(parse_config(br#"{"os":"linux\n","architecture":"amd64"}"#).is_err());
         assert!(parse_config(br#"{"os":"","architecture":""}"#).is_err());
-        assert!(parse_config(br#"{"os":"linux","architecture":"amd64","config":{"User":"a b"}}"#).is_err());
-        let long = "v".repeat(129);
-        let body = format!(
-            r#"{{"os":"linux","architecture":"amd64","config":{{"Labels":{{"org.opencontainers.image.version":"{long}"}}}}}}"#
-        );
-        assert_eq!(parse_config(body.as_bytes()).unwrap().version, None);
+        let long = format!(r#"{{"os":"linux","architecture":"{}"}}"#, "a".repeat(32));
+        assert!(parse_config(long.as_bytes()).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What a registry says about an image: the digest of a tag, its platforms, and who it runs as.
+//! What a registry says about an image: the digest of a tag, and its platforms.
 //!
 //! The answer is an observation: it is pinned in a revision before anything acts on it, so a registry that is
 //! down, slow or lying cannot change what runs. `credentials` is pure; only `registry` and its `session` talk to anyone.
@@ -11,6 +11,6 @@ pub mod registry;
 mod session;
 
 pub use credentials::{CredentialsError, DockerConfig};
-pub use error::{Intent, ResolveError};
+pub use error::ResolveError;
 pub use manifest::Platform;
 pub use registry::{Registry, RegistryError, ResolvedImage};

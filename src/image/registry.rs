@@ -1,4 +1,4 @@
-//! Asks a registry what an image is: tag → digest, platforms, user and labels.
+//! Asks a registry what an image is: tag → digest and platforms.
 //!
 //! There is no state between two questions, so that one namespace's credential or token never answers for
 //! another; every question ends within a deadline. How one question is put is [`super::session`]'s.
@@ -18,7 +18,7 @@ use crate::{
     spec::declared::{ImagePick, ImageRequest},
 };
 
-/// For everything about one image: up to five requests.
+/// For everything about one image: a few requests.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Half the deadline: a host that drops packets leaves time for the message to say so.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,12 +34,6 @@ pub struct ResolvedImage {
     pub digest: Digest,
     /// The platforms that it runs on, sorted, each once; never empty.
     pub platforms: Vec<Platform>,
-    /// `USER` of the image; `None` means root.
-    pub user: Option<String>,
-    /// Label `org.opencontainers.image.version`.
-    pub version_label: Option<String>,
-    /// Label `org.opencontainers.image.revision`.
-    pub revision_label: Option<String>,
 }
 
 /// Why there is no [`Registry`].
@@ -136,30 +130,14 @@ impl Registry {
             ImagePick::Digest(digest) => (digest.as_str(), Some(digest)),
         };
         let top = session.manifest(pick, expected).await?;
-        let (config, platforms) = match manifest::parse_manifest(&top.body).map_err(Failure::Invalid)? {
-            Manifest::Image { config } => {
-                let config = session.config(&config).await?;
-                let platforms = vec![config.platform.clone()];
-                (Some(config), platforms)
-            }
-            Manifest::Index { images } => {
-                let config = match manifest::representative(&images) {
-                    Some(digest) => session.config_of(digest).await?,
-                    None => None,
-                };
-                (config, manifest::platforms(&images))
-            }
-        };
-        let (user, version_label, revision_label) = match config {
-            Some(config) => (config.user, config.version, config.revision),
-            None => (None, None, None),
+        let platforms = match manifest::parse_manifest(&top.body).map_err(Failure::Invalid)? {
+            Manifest::Image { config } => vec![session.platform(&config).await?],
+            // Nothing below it is asked for: each question may count against a limit of the registry.
+            Manifest::Index { platforms } => platforms,
         };
         Ok(ResolvedImage {
             digest: top.digest,
             platforms,
-            user,
-            version_label,
-            revision_label,
         })
     }
 }

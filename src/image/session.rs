@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     challenge::{self, Challenge},
     credentials::Credential,
-    manifest::{self, ImageConfig, Manifest},
+    manifest::{self, Platform},
     registry::Registry,
 };
 use crate::{
@@ -108,7 +108,8 @@ impl<'a> Session<'a> {
         self.get(&url, manifest::ACCEPT, MAX_MANIFEST, expected).await
     }
 
-    pub async fn config(&mut self, digest: &Digest) -> Result<ImageConfig, Failure> {
+    /// The platform that an image's config names.
+    pub async fn platform(&mut self, digest: &Digest) -> Result<Platform, Failure> {
         let url = format!("{}/{}/blobs/{digest}", self.base, self.path);
         let blob = match self.get(&url, "*/*", MAX_CONFIG, Some(digest)).await {
             // The tag is there, so this is not "no such tag".
@@ -116,18 +117,6 @@ impl<'a> Session<'a> {
             answer => answer,
         }?;
         manifest::parse_config(&blob.body).map_err(Failure::Invalid)
-    }
-
-    /// The config of one image of an index; `None` where the registry does not hold that image (a sparse copy).
-    pub async fn config_of(&mut self, image: &Digest) -> Result<Option<ImageConfig>, Failure> {
-        let answer = match self.manifest(image.as_str(), Some(image)).await {
-            Err(Failure::NotFound) => return Ok(None),
-            answer => answer?,
-        };
-        match manifest::parse_manifest(&answer.body).map_err(Failure::Invalid)? {
-            Manifest::Image { config } => self.config(&config).await.map(Some),
-            Manifest::Index { .. } => Ok(None),
-        }
     }
 
     /// One GET, repeated once with what the registry asked for.

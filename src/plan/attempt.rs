@@ -403,10 +403,4 @@ pub(super) fn elapsed(o: &Observed, stage: Stage) -> Duration {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
 mod tests;

@@ -329,12 +329,6 @@ fn short_form(line: &str) -> Option<(MigrationKey, Entry)> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
 mod tests {
     use super::*;
 

@@ -420,10 +420,4 @@ fn write(facts: &Facts<'_>, key: &MigrationKey, entry: Entry) -> Next {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
 mod tests;

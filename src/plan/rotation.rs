@@ -235,10 +235,4 @@ fn cause(declared: &Declared, references: &BTreeSet<String>) -> String {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
 mod tests;

@@ -15,8 +15,6 @@
 //! since any change there restarts every pod. The host is inside, as `Host` of an HTTP probe: it is part of an attempt
 //! where a path is asked, as it is where a preset makes a variable of it.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
-
 use crate::{
     names::{CommitId, Digest, ObjectName, ProcessName, ReleaseId, ReleaseName, RevisionNumber, Uid},
     spec::declared::{Declared, ProcessSpec},

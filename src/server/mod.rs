@@ -125,7 +125,7 @@ mod tests {
         gate.open();
         assert_eq!(ask(&router, "/readyz").await.0, 200);
         let heart = health.heartbeat("releases", Duration::ZERO);
-        heart.beat();
+        let _work = heart.working();
         std::thread::sleep(Duration::from_millis(5));
         let (status, _, body) = ask(&router, "/healthz").await;
         assert_eq!((status, body.as_str()), (503, "releases: no progress for 0 s\n"));

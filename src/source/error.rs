@@ -18,11 +18,9 @@ use super::{
 /// What the loop should do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Intent {
-    /// It passes by itself: again soon, with growing pauses.
+    /// It may pass by itself.
     Retry,
-    /// Somebody else has to act (a branch, an account, a server): again at the usual interval.
-    WaitFor,
-    /// The source or its Secret has to change: again when one of them did, or at the usual interval.
+    /// Somebody has to act: on a branch, an account, a server, the source or its Secret.
     Stall,
 }
 
@@ -95,8 +93,8 @@ impl FetchError {
             Self::AuthFailed { .. }
             | Self::RepositoryNotFound { .. }
             | Self::RefNotFound { .. }
-            | Self::TooLarge { .. } => Intent::WaitFor,
-            Self::HostKeyMismatch { .. }
+            | Self::TooLarge { .. }
+            | Self::HostKeyMismatch { .. }
             | Self::HostKeyUnknown { .. }
             | Self::CertificateUnknown { .. }
             | Self::Redirected { .. }

@@ -115,7 +115,7 @@ fn a_missing_branch_and_an_empty_repository_are_errors_and_lose_nothing() {
     let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
     let mirror = Mirror::open_local(root.path(), upstream.path()).unwrap();
     let error = mirror.fetch(&branch(), &nobody(), limits(10)).unwrap_err();
-    assert_eq!((error.reason(), error.intent()), ("RefNotFound", Intent::WaitFor));
+    assert_eq!((error.reason(), error.intent()), ("RefNotFound", Intent::Stall));
     let head = upstream.commit(&[("a.yaml", "1")]);
     mirror.fetch(&branch(), &nobody(), limits(10)).unwrap();
     upstream
@@ -323,7 +323,7 @@ fn a_wrong_token_and_none_are_auth_failures_that_show_nothing() {
     let error = mirror
         .fetch(&branch(), &token("wrong-one"), limits(10))
         .unwrap_err();
-    assert_eq!((error.reason(), error.intent()), ("AuthFailed", Intent::WaitFor));
+    assert_eq!((error.reason(), error.intent()), ("AuthFailed", Intent::Stall));
     assert!(!format!("{error} {error:?}").contains("wrong-one"));
     let error = mirror.fetch(&branch(), &nobody(), limits(10)).unwrap_err();
     assert!(error.to_string().contains("names no Secret"), "{error}");

@@ -41,16 +41,23 @@ pub(crate) fn name_of(name: &[u8]) -> Name {
     }
 }
 
+/// Whether a path of a commit lies below a directory of a source.
+#[must_use]
+pub fn is_below(path: &str, directory: &str) -> bool {
+    directory == "."
+        || path
+            .strip_prefix(directory)
+            .is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Directories of a source: relative, plain, each once, none inside another (its files would count twice).
 pub fn check_paths(paths: &[String]) -> Result<(), ReadError> {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for path in paths {
         check_path(path)?;
-        let inside =
-            |a: &str, b: &str| a == "." || b.strip_prefix(a).is_some_and(|rest| rest.starts_with('/'));
         let overlap = seen
             .iter()
-            .any(|other| *other == path || inside(other, path) || inside(path, other));
+            .any(|other| *other == path || is_below(path, other) || is_below(other, path));
         if overlap {
             return Err(ReadError::InvalidPath {
                 path: path.clone(),

@@ -136,7 +136,7 @@ fn ssh_needs_the_right_host_key_and_the_right_client_key() {
     let error = fetch(&format!("[127.0.0.1]:{port} {host}")).unwrap_err();
     assert_eq!(
         (error.reason(), error.intent()),
-        ("AuthFailed", Intent::WaitFor),
+        ("AuthFailed", Intent::Stall),
         "{error}"
     );
 }

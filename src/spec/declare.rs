@@ -406,7 +406,6 @@ fn rollout(spec: &ReleaseSpec, problems: &mut Problems) -> RolloutSpec {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use std::collections::BTreeSet;
 

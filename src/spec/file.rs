@@ -249,7 +249,6 @@ pub(super) fn parse_file(path: &str, bytes: &[u8]) -> (Vec<Document>, Vec<Proble
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

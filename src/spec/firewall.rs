@@ -232,7 +232,6 @@ fn is_path_or_url(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::api::release::EnvValue;

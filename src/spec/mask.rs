@@ -118,7 +118,6 @@ fn below(above: &[&str], line: &str) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

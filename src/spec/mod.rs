@@ -24,5 +24,4 @@ pub use declare::{Rejection, declare, spec_hash};
 pub use declared::Declared;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;

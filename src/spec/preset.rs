@@ -79,7 +79,6 @@ pub fn find(name: &str) -> Result<(String, Preset), String> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -182,7 +182,6 @@ fn said(file: &File, held: &BTreeSet<ReleaseId>) -> Option<Problem> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

@@ -33,12 +33,6 @@ pub mod views;
 pub mod world;
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
 mod fixtures;
 
 pub use event::{Event, Sight, Trace, What};

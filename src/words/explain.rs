@@ -291,5 +291,4 @@ fn filled(facts: &Facts, remedy: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;

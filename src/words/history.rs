@@ -169,7 +169,6 @@ pub fn json(release: &str, rows: &[Row]) -> Value {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::{super::fixtures::*, *};
     use crate::plan::ledger::{Entry, EntryState};

@@ -76,5 +76,4 @@ pub fn of_pods(message: &str) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests;

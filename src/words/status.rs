@@ -293,5 +293,4 @@ pub fn json(seen: &Seen) -> Value {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;

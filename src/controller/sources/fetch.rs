@@ -67,20 +67,19 @@ pub async fn read(
     };
     // libgit2 blocks: it has threads of its own.
     let done = tokio::task::spawn_blocking(move || job.run()).await;
+    let done = done.unwrap_or_else(|join| {
+        Err(Failure::new(
+            "Panicked",
+            format!("reading the repository failed: {join}"),
+        ))
+    });
+    context
+        .metrics
+        .fetched(done.as_ref().map_or_else(|failure| failure.reason, |_| "Fetched"));
     let (compiled, commit) = match done {
-        Ok(Ok(read)) => read,
-        Ok(Err(failure)) => {
-            context.metrics.fetched(failure.reason);
-            return Ok(Err(failure));
-        }
-        Err(join) => {
-            return Ok(Err(Failure::new(
-                "Panicked",
-                format!("reading the repository failed: {join}"),
-            )));
-        }
+        Ok(read) => read,
+        Err(failure) => return Ok(Err(failure)),
     };
-    context.metrics.fetched("Fetched");
     context.remember(&name, &compiled);
     Ok(Ok(Reading {
         compiled,
@@ -215,12 +214,8 @@ async fn target(source: &ReleaseSource, context: &Context) -> Result<Result<Targ
         Ok(url) => url,
         Err(error) => return Ok(Err(format!("git.url: {error}"))),
     };
-    let reference = match (&git.commit, &git.tag) {
-        (Some(commit), _) => GitRef::commit(commit),
-        (None, Some(tag)) => GitRef::tag(tag),
-        (None, None) => GitRef::branch(git.branch.as_deref().unwrap_or("main")),
-    };
-    let reference = match reference {
+    let (branch, tag, commit) = (git.branch.as_deref(), git.tag.as_deref(), git.commit.as_deref());
+    let reference = match GitRef::from_fields(branch, tag, commit) {
         Ok(reference) => reference,
         Err(error) => return Ok(Err(format!("git: {error}"))),
     };

@@ -6,7 +6,7 @@ use super::Context;
 use crate::{
     api::ReleaseSource,
     names::{CommitId, ReleaseId},
-    source::{GitUrl, Mirror, ReadError, Reader},
+    source::{GitUrl, Mirror, ReadError, Reader, is_below},
     spec::file::File,
 };
 
@@ -48,7 +48,7 @@ pub fn may(relation: Relation, fixed: bool) -> May {
     }
 }
 
-/// The relation of each commit to `head`; where the mirror cannot be read, none is held.
+/// The relation of each commit to `head`; of none where the mirror cannot be read.
 pub async fn relations(
     source: &ReleaseSource,
     context: &Context,
@@ -118,10 +118,7 @@ pub async fn confirmed(
 }
 
 fn confirms(reader: &Reader, head: &CommitId, paths: &[String], claim: &Claim) -> Result<bool, ReadError> {
-    let followed = paths.iter().any(|path| {
-        let below = claim.file.strip_prefix(path.as_str());
-        path == "." || below.is_some_and(|rest| rest.starts_with('/'))
-    });
+    let followed = paths.iter().any(|path| is_below(&claim.file, path));
     if !followed || !reader.is_ancestor(&claim.commit, head)? {
         return Ok(false);
     }
@@ -148,7 +145,6 @@ async fn with_reader<T: Send + 'static>(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::source::{Credentials, FetchLimits, GitRef, test_support::Upstream};

@@ -1,5 +1,7 @@
-//! The source loop, one pass: fetch and read → write what differs → remove what git removed → status.
+//! The source loop: what wakes it, and one pass: fetch and read → write what differs → remove what git removed → status.
 
+mod apply;
+mod context;
 mod fetch;
 mod lineage;
 mod remove;
@@ -8,16 +10,13 @@ mod wakes;
 mod write;
 
 use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures::{Stream, StreamExt as _};
 use kube::{
     Api, Resource as _, ResourceExt as _,
-    core::PartialObjectMeta,
     runtime::{
         Controller, WatchStreamExt as _,
         controller::{self, Action, Error as LoopError},
@@ -28,30 +27,27 @@ use kube::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use self::{fetch::Reading, lineage::May, status::Outcome, wakes::Wakes};
+use self::{
+    apply::{apply, enforce},
+    context::{Context, Last},
+    status::Outcome,
+    wakes::Wakes,
+};
 use super::{
     Parts,
-    compile::Compiled,
     guard::{self, Stopped},
     releases::Meta,
     span,
+    watched::SourceMeta,
 };
 use crate::{
-    api::{
-        ReleaseSource, meta,
-        source::{ReleaseSourceSpec, SourceProblem},
-    },
+    api::{ReleaseSource, meta, source::ReleaseSourceSpec},
     cluster::{
-        Leader,
         custom::{self, Custom},
-        error::ClusterError,
+        error::{ClusterError, backoff},
     },
     names::CommitId,
-    server::Heartbeat,
-    source::{
-        Intent,
-        prune::{self, Standing},
-    },
+    source::Intent,
     spec::strict,
     telemetry::Metrics,
 };
@@ -62,8 +58,14 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_secs(10);
 /// How often objects without a `Release` are looked for when nothing vanished from git.
 const SWEEP: Duration = Duration::from_secs(600);
-/// One pass, whatever it waits for. A fetch and each request have shorter deadlines of their own.
+/// What is done once the object is read, whatever it waits for. A fetch and each request have shorter deadlines.
 const PASS: Duration = Duration::from_secs(600);
+/// As [`PASS`], with all that is around it.
+const WHOLE: Duration = Duration::from_secs(660);
+/// Errors in a row that are everyday, and not told.
+const EVERYDAY: u32 = 3;
+/// The longest pause after an error.
+const PAUSE: Duration = Duration::from_secs(20);
 
 /// Why a pass ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -128,96 +130,10 @@ impl Failure {
     }
 }
 
-/// Shared by all passes of the source loop.
-pub struct Context {
-    client: kube::Client,
-    own: crate::names::Namespace,
-    root: PathBuf,
-    allow_plain_http: bool,
-    metrics: Arc<Metrics>,
-    leader: Leader,
-    heartbeat: Heartbeat,
-    /// Per source what is known of it between passes.
-    memory: Mutex<HashMap<String, Remembered>>,
-}
-
-/// What is known of a source between passes; losing it costs time and nothing else.
-#[derive(Default)]
-struct Remembered {
-    /// The last commit that was read, so that a pass without news reads nothing.
-    compiled: Option<Arc<Compiled>>,
-    /// What the last fetch brought.
-    last: Option<Last>,
-    /// When objects without a `Release` were last looked for.
-    swept: Option<Instant>,
-}
-
-/// What the last fetch of a source brought.
-#[derive(Clone)]
-struct Last {
-    /// Of which version of the source.
-    version: (Option<String>, Option<i64>),
-    /// When the next one is due; a pass before it enforces what is known.
-    due: Instant,
-    /// What was read; `None` when nothing could be.
-    read: Option<Reading>,
-}
-
-impl Context {
-    /// A process that was paused for long may have been replaced; it is asked before each write.
-    fn lead(&self) -> Result<(), SourceError> {
-        if self.leader.leads() {
-            Ok(())
-        } else {
-            Err(SourceError::NotLeading)
-        }
-    }
-
-    fn remembered(&self, source: &str) -> Option<Arc<Compiled>> {
-        self.memory(source, |memory| memory.compiled.clone())
-    }
-
-    fn remember(&self, source: &str, read: &Arc<Compiled>) {
-        self.memory(source, |memory| {
-            let before = memory.compiled.replace(Arc::clone(read));
-            let other = before.filter(|before| !Arc::ptr_eq(before, read));
-            if other.is_some_and(|before| !before.declared().is_subset(&read.declared())) {
-                memory.swept = None;
-            }
-        });
-    }
-
-    fn memory<T>(&self, source: &str, act: impl FnOnce(&mut Remembered) -> T) -> T {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        act(memory.entry(source.to_owned()).or_default())
-    }
-}
-
-/// A `ReleaseSource` as it is watched: a pass reads the object anew, and what cannot be read does not end the watch.
-type SourceMeta = PartialObjectMeta<ReleaseSource>;
-
-/// What was read last, if it is what the source says that it applied: a source that was deleted and made again under
-/// the same name has applied nothing yet, and what its namesake had read is not in force.
-fn in_force(source: &ReleaseSource, context: &Context) -> Option<Arc<Compiled>> {
-    let status = source.status.as_ref()?;
-    context
-        .remembered(&source.name_any())
-        .filter(|read| status.applied_commit.as_deref() == Some(read.commit.as_str()))
-}
-
 /// Runs until `token` is cancelled.
 pub async fn run(parts: &Parts, token: CancellationToken) {
     let client = parts.clients.watch.clone();
-    let context = Arc::new(Context {
-        client: parts.clients.call.clone(),
-        own: parts.options.namespace.clone(),
-        root: parts.options.cache_dir.join("git"),
-        allow_plain_http: parts.options.allow_plain_http_git,
-        metrics: Arc::clone(&parts.metrics),
-        leader: parts.leader.clone(),
-        heartbeat: parts.health.heartbeat("sources", PASS * 2),
-        memory: Mutex::default(),
-    });
+    let context = Arc::new(Context::new(parts, PASS * 2));
     let gate = parts.health.gate("the first list of ReleaseSources has not come");
     let controller = Controller::new(Api::<SourceMeta>::all(client.clone()), watcher::Config::default());
     let store = controller.store();
@@ -226,16 +142,15 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
         // A Release that somebody deleted or changed is written again at once.
         .reconcile_on(wakes_of_releases(client, Arc::clone(&parts.metrics)))
         .graceful_shutdown_on(token.cancelled_owned())
-        .run(reconcile, error_policy, context)
+        .run(guarded, error_policy, Arc::clone(&context))
         .for_each(|result| {
-            if let Err(error) = result
-                && !matches!(
-                    error,
-                    LoopError::ReconcilerFailed(..) | LoopError::ObjectNotFound(_)
-                )
-            {
-                parts.metrics.watch_failed("ReleaseSource");
-                tracing::warn!(error = %error, "a watch of the source loop failed; it starts again");
+            match result {
+                Ok(_) | Err(LoopError::ReconcilerFailed(..)) => {}
+                Err(LoopError::ObjectNotFound(source)) => context.forget(&source.name),
+                Err(error) => {
+                    parts.metrics.watch_failed("ReleaseSource");
+                    tracing::warn!(error = %error, "a watch of the source loop failed; it starts again");
+                }
             }
             futures::future::ready(())
         });
@@ -271,17 +186,34 @@ fn wakes_of_releases(
     clippy::needless_pass_by_value,
     reason = "the signature that kube's Controller asks for"
 )]
-fn error_policy(source: Arc<SourceMeta>, error: &SourceError, context: Arc<Context>) -> Action {
-    context
-        .metrics
-        .reconciled("source", error.category(), Duration::ZERO);
-    tracing::warn!(source = %source.name_any(), error = %error.sentence(), "pass failed");
-    Action::requeue(Duration::from_secs(5).mul_f64(0.5 + rand::random::<f64>()))
+fn error_policy(source: Arc<SourceMeta>, _: &SourceError, context: Arc<Context>) -> Action {
+    let failures = context.memory(&source.name_any(), |memory| memory.failures);
+    // From about 4 s on: a pass lists much.
+    Action::requeue(backoff(failures + 2, rand::random()).min(PAUSE))
+}
+
+/// One pass, bounded and measured.
+async fn guarded(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Action, SourceError> {
+    let started = Instant::now();
+    let _working = context.heartbeat.working();
+    let span = span::source(&source.name_any());
+    let pass = Box::pin(reconcile(source, Arc::clone(&context)));
+    let pass = async {
+        let result = guard::bounded(WHOLE, pass)
+            .await
+            .unwrap_or_else(|stopped| Err(stopped.into()));
+        if let Err(error) = &result {
+            tracing::warn!(category = error.category(), error = %error.sentence(), "pass failed");
+        }
+        result
+    };
+    let result = pass.instrument(span).await;
+    let outcome = result.as_ref().map_or_else(SourceError::category, |_| "ok");
+    context.metrics.reconciled("source", outcome, started.elapsed());
+    result
 }
 
 async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Action, SourceError> {
-    let started = std::time::Instant::now();
-    let _working = context.heartbeat.working();
     let found: Option<Custom<ReleaseSource>> = custom::get(
         &context.client,
         source.meta(),
@@ -295,35 +227,64 @@ async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Act
     else {
         return Ok(Action::await_change());
     };
+    let done = guard::bounded(PASS, Box::pin(turn(&source, wrong, &context))).await;
+    let done = done.unwrap_or_else(|stopped| Err(stopped.into()));
+    let name = source.name_any();
+    let failures = context.memory(&name, |memory| {
+        memory.failures = match &done {
+            Ok(_) => 0,
+            Err(_) => memory.failures.saturating_add(1),
+        };
+        memory.failures
+    });
+    if let Err(error) = &done
+        && let Some(failure) = said(error, failures)
+        && context.leader.leads()
+        && let Err(error) = status::write_status(&source, &context, Outcome::failed(&source, failure)).await
+    {
+        tracing::warn!(error = %error.sentence(), "the status could not be written");
+    }
+    done.map(Action::requeue)
+}
+
+/// What the status says of an error, if anything: what lasts.
+fn said(error: &SourceError, failures: u32) -> Option<Failure> {
+    let failure = match error {
+        SourceError::NotLeading => return None,
+        SourceError::Stopped(_) => Failure::new("Stopped", error.sentence()),
+        SourceError::Cluster(_) => Failure::new("ApiServer", error.sentence()),
+    };
+    (failures > EVERYDAY).then(|| failure.with(Intent::Retry))
+}
+
+/// What there is to do now; when to come again.
+async fn turn(
+    source: &ReleaseSource,
+    wrong: Option<String>,
+    context: &Context,
+) -> Result<Duration, SourceError> {
     let interval = source
         .spec
         .interval
         .map_or(INTERVAL, crate::api::Duration::to_std)
         .max(Duration::from_secs(1));
-    let mut next = interval.mul_f64(0.9 + rand::random::<f64>() / 5.0);
+    // Jittered, so that many sources do not ask one server in step.
+    let next = interval.mul_f64(0.9 + rand::random::<f64>() / 5.0);
     if source.spec.suspend == Some(true) {
         context.lead()?;
-        let outcome = Outcome::suspended(&source);
-        status::write_status(&source, &context, outcome).await?;
-    } else {
-        // Jittered, so that many sources do not ask one server in step.
-        let due = Instant::now() + next;
-        let span = span::source(&source.name_any());
-        let pass = pass(&source, wrong, due, &context).instrument(span.clone());
-        let (outcome, due) = guard::bounded(PASS, pass).await??;
-        next = due.saturating_duration_since(Instant::now());
-        if let Some(outcome) = outcome {
-            if outcome.unfinished {
-                next = next.min(AGAIN);
-            }
-            context.lead()?;
-            status::write_status(&source, &context, outcome)
-                .instrument(span)
-                .await?;
-        }
+        status::write_status(source, context, Outcome::suspended(source)).await?;
+        return Ok(next);
     }
-    context.metrics.reconciled("source", "ok", started.elapsed());
-    Ok(Action::requeue(next))
+    let (outcome, due) = pass(source, wrong, Instant::now() + next, context).await?;
+    let mut next = due.saturating_duration_since(Instant::now());
+    if let Some(outcome) = outcome {
+        if outcome.unfinished {
+            next = next.min(AGAIN);
+        }
+        context.lead()?;
+        status::write_status(source, context, outcome).await?;
+    }
+    Ok(next)
 }
 
 async fn pass(
@@ -363,111 +324,4 @@ async fn pass(
         }
     };
     Ok((Some(outcome), due))
-}
-
-/// What was read last stays in force against hand edits and deletions.
-async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), SourceError> {
-    if let Some(compiled) = in_force(source, context) {
-        span::commit(Some(&compiled.commit));
-        write::write_releases(source, context, &compiled, &mut Vec::new(), &mut false).await?;
-    }
-    Ok(())
-}
-
-/// Brings the `Release` objects to what was read.
-async fn apply(
-    source: &ReleaseSource,
-    context: &Context,
-    Reading {
-        compiled,
-        commit,
-        origin,
-    }: Reading,
-) -> Result<Outcome, SourceError> {
-    span::commit(Some(&commit));
-    let mut problems: Vec<SourceProblem> = compiled.problems.clone();
-    let name = source.name_any();
-    let mut unfinished = false;
-    let (listed, lineage) =
-        write::write_releases(source, context, &compiled, &mut problems, &mut unfinished).await?;
-    context.lead()?;
-    let mut existing = write::of_source(&name, &listed);
-    let declared = compiled.declared();
-    // What this commit may not know of is not removed for not being in it.
-    existing.retain(|id, _| match lineage.get(id) {
-        Some(May::Hold) if !declared.contains(id) => {
-            let message = write::held(id, listed.get(id), &commit);
-            let place = String::new();
-            problems.push(SourceProblem { place, message });
-            false
-        }
-        Some(May::Wait) => declared.contains(id),
-        _ => true,
-    });
-    let due = context.memory(&name, |memory| memory.swept.is_none_or(|at| at.elapsed() > SWEEP));
-    if due {
-        existing.extend(remove::left_over(source, context, &compiled, |id| listed.contains_key(id)).await?);
-    }
-    let status = source.status.as_ref();
-    let noted = status.and_then(|status| status.baseline_commit.as_deref()?.parse().ok());
-    let before = status
-        .filter(|status| status.applied_commit.is_some())
-        .and_then(|status| Some((status.applied_origin.as_deref()?, noted.as_ref())));
-    let baseline = prune::baseline(before, &origin, &commit);
-    let standing = Standing::of(baseline.as_ref(), &commit);
-    let removal = remove::removal(source, context, &compiled, &existing, standing).await?;
-    if due {
-        // What is held or not at its end is looked for again.
-        let done = removal.said.is_empty() && !removal.unfinished;
-        let swept = done.then(Instant::now);
-        context.memory(&name, |memory| memory.swept = swept);
-    }
-    for id in removal.version_removed {
-        let Some((release, found)) = listed.get(&id).zip(existing.get(&id)) else {
-            continue;
-        };
-        problems.push(write::version_removed(&id, &found.file));
-        // A document without a version was written above.
-        if !compiled.releases.contains_key(&id) {
-            context.lead()?;
-            write::take_version(context, &id, release).await?;
-        }
-    }
-    problems.extend(removal.said.into_iter().map(|message| SourceProblem {
-        place: String::new(),
-        message,
-    }));
-    Ok(Outcome {
-        fetched: Some(commit.clone()),
-        releases: compiled.releases.len(),
-        ready: problems.is_empty(),
-        // What goes on by itself, such as a removal that waits for a migration, needs nobody.
-        passing: unfinished || removal.unfinished,
-        reason: if problems.is_empty() {
-            "Applied".into()
-        } else {
-            "Problems".into()
-        },
-        message: sentence(&commit, compiled.releases.len(), &problems),
-        applied: Some(commit),
-        origin: Some(origin),
-        baseline,
-        unfinished: unfinished || removal.unfinished,
-        problems,
-    })
-}
-
-fn sentence(commit: &CommitId, releases: usize, problems: &[SourceProblem]) -> String {
-    let commit = commit.short();
-    let Some(first) = problems.first() else {
-        let s = if releases == 1 { "" } else { "s" };
-        return format!("commit {commit} is applied: {releases} release{s}");
-    };
-    let s = if problems.len() == 1 { "" } else { "s" };
-    let first = format!("{} {}", first.place, first.message);
-    format!(
-        "commit {commit} is applied but for {} problem{s}; the first: {}",
-        problems.len(),
-        first.trim()
-    )
 }

@@ -131,28 +131,27 @@ impl Removal {
 /// Each step for all releases at once, so that they drain together.
 async fn remove(
     context: &Context,
-    mut going: Vec<(&ReleaseId, &Existing)>,
+    going: Vec<(&ReleaseId, &Existing)>,
     removal: &mut Removal,
 ) -> Result<(), SourceError> {
     let mut exposed = false;
     let mut next = Vec::new();
-    for (id, found) in going.drain(..) {
+    for (id, found) in going {
         context.lead()?;
         let begun = begin(context, id, found, removal).await;
         if !removal.note(id, begun) {
             continue;
         }
-        let mut any = false;
-        for kind in EXPOSING {
-            match delete_all(context, id, kind).await {
-                Ok(some) => any |= some,
-                Err(error) => {
-                    removal.note(id, Err(error));
-                }
+        match hide(context, id).await {
+            Ok(any) => {
+                exposed |= any;
+                next.push((id, found));
+            }
+            // What still takes requests must not lose what answers them.
+            Err(error) => {
+                removal.note(id, Err(error));
             }
         }
-        exposed |= any;
-        next.push((id, found));
     }
     if exposed {
         tokio::time::sleep(DRAIN).await;
@@ -165,6 +164,15 @@ async fn remove(
         }
     }
     Ok(())
+}
+
+/// Takes away what takes requests; whether there was any.
+async fn hide(context: &Context, id: &ReleaseId) -> Result<bool, ClusterError> {
+    let mut any = false;
+    for kind in EXPOSING {
+        any |= delete_all(context, id, kind).await?;
+    }
+    Ok(any)
 }
 
 /// Marks the `Release` as it was when its removal was decided; whether the removal may go on.

@@ -74,7 +74,6 @@ fn print(release: &Meta) -> u64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use kube::core::{ObjectMeta, PartialObjectMetaExt as _};
 

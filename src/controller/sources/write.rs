@@ -231,14 +231,13 @@ fn by_source() -> PostParams {
 
 /// Whether a release is not as git declares it.
 fn differs(source: &str, merged: &compile::Declared, before: &Listed) -> bool {
-    let hash = spec::spec_hash(&merged.spec);
-    let written = before.annotations().get(meta::SPEC_HASH) == Some(&hash);
+    let written = before.annotations().get(meta::SPEC_HASH) == Some(&merged.hash);
     let ours = before
         .labels()
         .get(meta::SOURCE)
         .is_some_and(|label| label == source);
     let stays = !before.annotations().contains_key(meta::REMOVING);
-    let same = |before: &Release| spec::spec_hash(&before.spec) == hash;
+    let same = |before: &Release| spec::spec_hash(&before.spec) == merged.hash;
     !(written && ours && stays && before.0.as_ref().is_ok_and(same))
 }
 
@@ -250,7 +249,6 @@ async fn write_release(
     before: Option<&Listed>,
 ) -> Result<(), ClusterError> {
     let name = source.name_any();
-    let hash = spec::spec_hash(&merged.spec);
     let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let mut object = Release::new(id.name.as_str(), merged.spec.clone());
     object.metadata.namespace = Some(id.namespace.to_string());
@@ -262,7 +260,7 @@ async fn write_release(
     let annotations = object.annotations_mut();
     let provenance = &merged.provenance;
     annotations.remove(meta::REMOVING);
-    annotations.insert(meta::SPEC_HASH.to_owned(), hash);
+    annotations.insert(meta::SPEC_HASH.to_owned(), merged.hash.clone());
     annotations.insert(meta::ORIGIN.to_owned(), fetch::place(source));
     annotations.insert(meta::COMMIT.to_owned(), provenance.commit.to_string());
     annotations.insert(meta::AUTHOR.to_owned(), provenance.author.clone());
@@ -289,7 +287,6 @@ async fn write_release(
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

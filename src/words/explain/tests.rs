@@ -238,6 +238,12 @@ const CASES: &[(&str, &str, &str)] = &[
         "create the source again",
     ),
     (
+        "Waiting(ApiServer)",
+        "no answer in time to: list the pods of shop/shop",
+        "it is tried again by itself",
+    ),
+    ("Waiting(Stopped)", "the pass panicked: x", "the controller's log"),
+    (
         "Waiting(DatabaseLocked)",
         "Job a/b is migrating the same database",
         "when that migration has ended",

@@ -135,6 +135,16 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
     ),
     (
         Waiting,
+        "ApiServer",
+        "see to the API server: the message has what was asked and its words; it is tried again by itself",
+    ),
+    (
+        Waiting,
+        "Stopped",
+        "report it with the controller's log; what is decided over this release does not come to its end",
+    ),
+    (
+        Waiting,
         "DatabaseLocked",
         "nothing; it goes on when that migration has ended",
     ),
@@ -291,6 +301,16 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
         Source,
         "Invalid",
         "correct git.url, the reference or git.secret of the ReleaseSource",
+    ),
+    (
+        Source,
+        "ApiServer",
+        "see to the API server: the message has what was asked and its words; it is tried again by itself",
+    ),
+    (
+        Source,
+        "Stopped",
+        "report it with the controller's log; a pass over this source does not come to its end",
     ),
     (
         Source,

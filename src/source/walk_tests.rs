@@ -6,7 +6,7 @@ use git2::FileMode;
 
 use super::*;
 use crate::source::{
-    Mirror,
+    Credentials, Mirror,
     mirror::FetchLimits,
     reference::GitRef,
     test_support::{Upstream, id, oid},

@@ -1,0 +1,133 @@
+//! Fights with other writers: an admission webhook or another controller that changes an object as soon as it is put
+//! right. A fight that nobody can win is not fought by the second.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::context::Remembered;
+use crate::{
+    plan::{Decision, Step},
+    render::ObjectKey,
+};
+
+/// How often one object may be put right in a pass before somebody must be changing it as it is written.
+const AT_MOST: u32 = 3;
+
+/// What is let be, since others change it as soon as it is put right.
+#[derive(Debug, Clone)]
+pub struct Truce {
+    until: Instant,
+    /// Of the `Release`: a commit ends every truce.
+    generation: Option<i64>,
+    objects: BTreeSet<ObjectKey>,
+}
+
+/// How often a pass has applied each object so far.
+#[derive(Default)]
+pub struct Written(BTreeMap<ObjectKey, u32>);
+
+impl Written {
+    /// For how long nothing is to be applied; `applied` is what would be, now. An object that nobody fights over is never
+    /// kept waiting by another.
+    pub fn truce(
+        &mut self,
+        memory: &mut Remembered,
+        generation: Option<i64>,
+        applied: &BTreeSet<&ObjectKey>,
+        now: Instant,
+    ) -> Option<Duration> {
+        let mut fought = BTreeSet::new();
+        for key in applied {
+            let count = self.0.entry((*key).clone()).or_default();
+            *count += 1;
+            if *count > AT_MOST {
+                fought.insert((*key).clone());
+            }
+        }
+        if !fought.is_empty() {
+            memory.fights = memory.fights.saturating_add(1);
+            let pause = Duration::from_secs(10 << memory.fights.min(5)).min(Duration::from_secs(300));
+            memory.truce = Some(Truce {
+                until: now + pause,
+                generation,
+                objects: fought,
+            });
+        }
+        let truce = memory.truce.as_ref()?;
+        let left = truce.until.saturating_duration_since(now);
+        if applied.is_empty() && left.is_zero() {
+            (memory.fights, memory.truce) = (0, None);
+            return None;
+        }
+        let holds = truce.generation == generation && applied.iter().all(|key| truce.objects.contains(*key));
+        (holds && !applied.is_empty() && !left.is_zero()).then_some(left)
+    }
+}
+
+/// The objects that a decision applies.
+pub fn applied(decision: &Decision) -> BTreeSet<&ObjectKey> {
+    let objects = decision.steps.iter().filter_map(|step| match step {
+        Step::Apply { objects, .. } => Some(objects),
+        _ => None,
+    });
+    objects.flatten().map(|(object, _)| &object.key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Kind;
+
+    const COMMIT: Option<i64> = Some(1);
+
+    fn key(kind: Kind) -> ObjectKey {
+        ObjectKey {
+            kind,
+            name: "shop".to_owned(),
+        }
+    }
+
+    /// How many looks of a pass put these right before they are let be.
+    fn looks(memory: &mut Remembered, generation: Option<i64>, kinds: &[Kind], now: Instant) -> usize {
+        let keys: Vec<ObjectKey> = kinds.iter().map(|kind| key(*kind)).collect();
+        let mut written = Written::default();
+        let all = keys.iter().collect();
+        (0..20)
+            .take_while(|_| written.truce(memory, generation, &all, now).is_none())
+            .count()
+    }
+
+    #[test]
+    fn what_others_change_as_it_is_written_is_let_be_longer_each_time_and_at_most_five_minutes() {
+        let mut memory = Remembered::default();
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            assert_eq!(looks(&mut memory, COMMIT, &[Kind::Service], now), 3);
+            assert_eq!(
+                looks(&mut memory, COMMIT, &[Kind::Service], now),
+                0,
+                "a truce holds"
+            );
+            let until = memory.truce.as_ref().unwrap().until;
+            pauses.push((until - now).as_secs());
+            now = until;
+        }
+        assert_eq!(pauses, [20, 40, 80, 160, 300, 300]);
+        assert_eq!(looks(&mut memory, COMMIT, &[], now), 20);
+        assert_eq!(memory.fights, 0, "nothing was to be put right any more");
+    }
+
+    #[test]
+    fn a_fight_over_one_object_keeps_neither_another_object_nor_a_commit_waiting() {
+        let mut memory = Remembered::default();
+        let now = Instant::now();
+        looks(&mut memory, COMMIT, &[Kind::Service], now);
+        assert!(looks(&mut memory, COMMIT, &[Kind::Deployment, Kind::Service], now) > 0);
+        let mut memory = Remembered::default();
+        looks(&mut memory, COMMIT, &[Kind::Service], now);
+        assert_eq!(looks(&mut memory, Some(2), &[Kind::Service], now), 3);
+    }
+}

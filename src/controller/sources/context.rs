@@ -1,0 +1,116 @@
+//! What all passes of the source loop share, and what is remembered of a source between two of them.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kube::Client;
+
+use super::{SourceError, fetch::Reading};
+use crate::{
+    cluster::Leader,
+    controller::{Parts, compile::Compiled},
+    names::Namespace,
+    server::Heartbeat,
+    telemetry::Metrics,
+};
+
+/// Shared by all passes of the source loop.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Slipway's own namespace: credentials of sources live there.
+    pub own: Namespace,
+    /// Where mirrors are kept.
+    pub root: PathBuf,
+    /// Whether git may be spoken to without TLS.
+    pub allow_plain_http: bool,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// To be asked before each write: a leader that was paused may have been replaced.
+    pub leader: Leader,
+    /// Whether passes end.
+    pub heartbeat: Heartbeat,
+    /// Per source what is known of it between passes.
+    pub memory: Mutex<HashMap<String, Remembered>>,
+}
+
+/// What is known of a source between passes; losing it costs time and nothing else.
+#[derive(Default)]
+pub struct Remembered {
+    /// The last commit that was read, so that a pass without news reads nothing.
+    pub compiled: Option<Arc<Compiled>>,
+    /// What the last fetch brought.
+    pub last: Option<Last>,
+    /// When objects without a `Release` were last looked for.
+    pub swept: Option<Instant>,
+    /// Errors in a row.
+    pub failures: u32,
+}
+
+/// What the last fetch of a source brought.
+#[derive(Clone)]
+pub struct Last {
+    /// Of which version of the source.
+    pub version: (Option<String>, Option<i64>),
+    /// When the next one is due; a pass before it enforces what is known.
+    pub due: Instant,
+    /// What was read; `None` when nothing could be.
+    pub read: Option<Reading>,
+}
+
+impl Context {
+    /// What the parts give. `bound` is more than any piece of work takes.
+    pub fn new(parts: &Parts, bound: Duration) -> Self {
+        Self {
+            client: parts.clients.call.clone(),
+            own: parts.options.namespace.clone(),
+            root: parts.options.cache_dir.join("git"),
+            allow_plain_http: parts.options.allow_plain_http_git,
+            metrics: Arc::clone(&parts.metrics),
+            leader: parts.leader.clone(),
+            heartbeat: parts.health.heartbeat("sources", bound),
+            memory: Mutex::default(),
+        }
+    }
+
+    /// A process that was paused for long may have been replaced; it is asked before each write.
+    pub fn lead(&self) -> Result<(), SourceError> {
+        if self.leader.leads() {
+            Ok(())
+        } else {
+            Err(SourceError::NotLeading)
+        }
+    }
+
+    /// The last commit that was read.
+    pub fn remembered(&self, source: &str) -> Option<Arc<Compiled>> {
+        self.memory(source, |memory| memory.compiled.clone())
+    }
+
+    /// A commit was read.
+    pub fn remember(&self, source: &str, read: &Arc<Compiled>) {
+        self.memory(source, |memory| {
+            let before = memory.compiled.replace(Arc::clone(read));
+            let other = before.filter(|before| !Arc::ptr_eq(before, read));
+            if other.is_some_and(|before| !before.declared().is_subset(&read.declared())) {
+                memory.swept = None;
+            }
+        });
+    }
+
+    /// A source is gone.
+    pub fn forget(&self, source: &str) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.remove(source);
+    }
+
+    /// What is remembered of a source, to read or change.
+    pub fn memory<T>(&self, source: &str, act: impl FnOnce(&mut Remembered) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        act(memory.entry(source.to_owned()).or_default())
+    }
+}
