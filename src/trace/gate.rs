@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    event::{Body, Release, Sight, What, Write},
+    event::{Sight, What, Write},
+    object::{Body, Release},
     verdict::{Invariant, Judge, Limit, Moment, Predicate},
     world::World,
 };
@@ -328,9 +329,8 @@ mod tests {
     /// Up to the end of a Job that succeeded.
     fn ran() -> Story {
         let mut story = Story::new();
-        story.revision(1, Some("a")).job("a", "j1", true).claim("a", "j1");
-        story.lock("j1").resume("a", "j1");
-        story.pod("j1", "p1", true, None).pod("j1", "p1", true, Some(0));
+        story.revision(1, Some("a")).runs("a", "j1");
+        story.pod("j1", "p1", None).pod("j1", "p1", Some(0));
         story
     }
 
@@ -363,7 +363,7 @@ mod tests {
         let mut other = story.clone();
         story.book("a", "j1", EntryState::Succeeded);
         story.holds(Invariant::S4, 1);
-        other.job("b", "j9", true).book("a", "j9", EntryState::Succeeded);
+        other.job("b", "j9").book("a", "j9", EntryState::Succeeded);
         other.breaks(Invariant::S4);
     }
 
@@ -383,12 +383,10 @@ mod tests {
     fn s6_a_job_that_vanished_is_no_success() {
         let mut story = ran();
         let mut vanished = story.clone();
-        story.finish("a", "j1", true).job_gone("a", "j1");
+        story.finish("a", "j1", true).job_gone("j1");
         story.book("a", "j1", EntryState::Succeeded);
         story.holds(Invariant::S6, 1);
-        vanished
-            .job_gone("a", "j1")
-            .book("a", "j1", EntryState::Succeeded);
+        vanished.job_gone("j1").book("a", "j1", EntryState::Succeeded);
         vanished.breaks(Invariant::S6);
     }
 
