@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{ConditionStatus, Release, ReleaseSource},
-    plan::ledger::EntryState,
+    plan::{ledger::EntryState, rotation},
 };
 
 /// What is to be known first.
@@ -257,7 +257,7 @@ fn refusal(facts: &Facts, words: &str) -> String {
 fn values_changed(facts: &Facts) -> bool {
     facts
         .current()
-        .is_some_and(|current| current.spec.cause.starts_with("values changed: "))
+        .is_some_and(|current| rotation::made(&current.spec.cause))
 }
 
 /// Since when the release is in this state, as far as the objects tell: the end of its attempt, the begin of one that is
