@@ -297,6 +297,17 @@ impl Story {
     }
 
     pub fn book(&mut self, letter: &str, uid: &str, state: EntryState) -> &mut Self {
+        self.book_as(letter, uid, state, "")
+    }
+
+    /// Somebody deletes the ledger, and it is made anew from what revisions have on record.
+    pub fn rebuild(&mut self, letter: &str) -> &mut Self {
+        let name = format!("{}-ledger", self.release);
+        self.gone(Kind::ConfigMap, &name, &name);
+        self.book_as(letter, "none", EntryState::Succeeded, "rebuilt from v1")
+    }
+
+    fn book_as(&mut self, letter: &str, uid: &str, state: EntryState, note: &str) -> &mut Self {
         let entry = Entry {
             state,
             job: format!("migrate-{uid}"),
@@ -313,7 +324,7 @@ impl Story {
             at: self.now(),
             started: None,
             exit_code: None,
-            note: String::new(),
+            note: note.into(),
         };
         let release = self.release.clone();
         self.ledgers

@@ -90,7 +90,12 @@ fn changes<'a>(moment: &'a Moment<'_>) -> Option<(Release, Vec<Changed<'a>>)> {
     Some((release, changed))
 }
 
-/// The successes that a write of Slipway books anew.
+/// Whether an entry is of a ledger that was gone, and is made anew from what revisions have on record.
+fn is_rebuilt(world: &World, release: &Release, entry: &Entry) -> bool {
+    world.ledger(release).is_none() && entry.note.starts_with("rebuilt from")
+}
+
+/// The successes that a write of Slipway books; one that was booked before the ledger was gone is none.
 fn booked<'a>(moment: &'a Moment<'_>) -> Vec<(Release, &'a MigrationKey, &'a Entry)> {
     if !moment.event.by.is_slipway() {
         return Vec::new();
@@ -102,6 +107,7 @@ fn booked<'a>(moment: &'a Moment<'_>) -> Vec<(Release, &'a MigrationKey, &'a Ent
     changed
         .into_iter()
         .filter(|(_, entry, before)| success(entry) && !before.is_some_and(success))
+        .filter(|(_, entry, _)| !is_rebuilt(moment.world, &release, entry))
         .map(|(key, entry, _)| (release.clone(), key, entry))
         .collect()
 }
@@ -301,8 +307,7 @@ fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, ol
     let same = old.is_none_or(|old| old.uid == entry.uid);
     match (old.map(|old| old.state), entry.state) {
         (None, Claimed | Unknown) => true,
-        // The whole ledger was gone, and is made anew from what revisions have on record.
-        (None, _) => world.ledger(release).is_none() && entry.note.starts_with("rebuilt from"),
+        (None, _) => is_rebuilt(world, release, entry),
         // Whether what was withdrawn truly never ran is for S2 to judge.
         (Some(Claimed), Claimed | Succeeded | Failed | Unknown | Withdrawn) | (Some(Withdrawn), Unknown) => {
             same
@@ -418,6 +423,18 @@ mod tests {
         story.holds(Invariant::Ledger, 3);
         more.retry(0, 2).claim("a", "j2");
         more.breaks(Invariant::Ledger);
+    }
+
+    #[test]
+    fn a_ledger_that_was_lost_may_be_made_anew_and_books_no_success_by_that() {
+        let mut story = ran();
+        story
+            .finish("a", "j1", true)
+            .book("a", "j1", EntryState::Succeeded);
+        story.rebuild("a");
+        story.holds(Invariant::S4, 1);
+        story.holds(Invariant::S6, 1);
+        story.holds(Invariant::Ledger, 3);
     }
 
     #[test]

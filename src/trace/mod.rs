@@ -113,11 +113,11 @@ pub fn judge(trace: &Trace) -> Verdict {
     let mut world = World::default();
     for at @ (index, event) in trace.events.iter().enumerate() {
         show(at, &world, &mut verdict, |p, moment, judge| {
-            p.before(moment, judge)
+            p.before(moment, judge);
         });
         world.take(index, event);
         show(at, &world, &mut verdict, |p, moment, judge| {
-            p.after(moment, judge)
+            p.after(moment, judge);
         });
     }
     for predicate in &mut seeing {
