@@ -227,6 +227,10 @@ fn migration(facts: &Facts, message: &str) -> String {
     let entry = facts.entry();
     match entry.as_ref().map(|(key, entry)| (key.short(), entry.state)) {
         Some((key, EntryState::Unknown)) => settle(key),
+        Some(_) if message.contains("LedgerMissing") => {
+            "put the newer ledger back from a backup, or raise migrate.rerun to run the migration again"
+                .to_owned()
+        }
         _ if message.contains("LedgerMissing") || message.contains("is unknown") => {
             let migration = facts
                 .current()
