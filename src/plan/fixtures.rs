@@ -103,7 +103,6 @@ pub fn declared(version: u32) -> Declared {
         retain_failed_jobs: 5,
         attempt: 0,
         attempt_hash: AttemptHash(String::new()),
-        requires: vec![],
     };
     rehash(&mut declared);
     declared
