@@ -72,7 +72,6 @@ impl Release {
             retain_failed_jobs: 5,
             attempt: 0,
             attempt_hash: AttemptHash("0".repeat(64)),
-            requires: vec![],
         };
         Self {
             id: ReleaseId {

@@ -1,21 +1,23 @@
 //! `slipway check`: what the source loop would say of specs, before they are committed. For people with an excerpt, for
 //! machines as JSON or SARIF, which have none.
 
-use std::{
-    collections::BTreeSet,
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, io::IsTerminal as _, path::PathBuf};
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::layers::{self, Layers};
-use crate::spec::{
-    document::Problem,
-    mask,
-    reading::{self, Named, Reading},
+use super::{
+    layers::{self, Layers},
+    reach::{pretty, print},
+};
+use crate::{
+    spec::{
+        document::Problem,
+        mask,
+        reading::{self, Named, Reading},
+    },
+    words::count,
 };
 
 /// Arguments of `slipway check`.
@@ -52,19 +54,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Format::Json => pretty(&machine(&reading))?,
         Format::Sarif => pretty(&sarif(&reading))?,
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")?;
-    let errors = reading.problems.iter().filter(|problem| !problem.warning).count();
-    match errors {
+    print(&text)?;
+    match reading.problems.len() {
         0 => Ok(()),
-        1 => bail!("1 problem in the specs"),
-        many => bail!("{many} problems in the specs"),
+        many => bail!("{} in the specs", count(many, "problem")),
     }
-}
-
-fn pretty(value: &Value) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 fn text(layers: &Layers, reading: &Reading, color: bool) -> String {
@@ -89,12 +83,7 @@ fn text(layers: &Layers, reading: &Reading, color: bool) -> String {
         let shown = source.filter(|(text, _)| {
             !secret.contains(&(problem.path.as_str(), problem.line)) && !mask::hides(text, problem.line)
         });
-        let level = if problem.warning {
-            Level::WARNING
-        } else {
-            Level::ERROR
-        };
-        let title = level.primary_title(problem.message.as_str());
+        let title = Level::ERROR.primary_title(problem.message.as_str());
         let group = match (shown, source) {
             (Some((_, line)), _) => title.element(
                 Snippet::source(line)
@@ -126,11 +115,6 @@ fn text(layers: &Layers, reading: &Reading, color: bool) -> String {
     out
 }
 
-fn count(number: usize, what: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{plural}")
-}
-
 fn origin(problem: &Problem) -> Origin<'_> {
     Origin::path(problem.path.as_str())
         .line(problem.line)
@@ -146,10 +130,6 @@ fn span(line: &str, column: usize) -> std::ops::Range<usize> {
     start..start + word.unwrap_or_else(|| rest.chars().next().map_or(0, char::len_utf8))
 }
 
-fn level(problem: &Problem) -> &'static str {
-    if problem.warning { "warning" } else { "error" }
-}
-
 fn machine(reading: &Reading) -> Value {
     let problems: Vec<Value> = reading
         .problems
@@ -159,7 +139,7 @@ fn machine(reading: &Reading) -> Value {
                 "path": problem.path,
                 "line": problem.line,
                 "column": problem.column,
-                "level": level(problem),
+                "level": "error",
                 "message": problem.message,
             })
         })
@@ -183,7 +163,7 @@ fn sarif(reading: &Reading) -> Value {
         .map(|problem| {
             json!({
                 "ruleId": rule(problem),
-                "level": level(problem),
+                "level": "error",
                 "message": { "text": problem.message },
                 "locations": [{ "physicalLocation": {
                     "artifactLocation": { "uri": uri(&problem.path) },

@@ -1,11 +1,11 @@
 //! `slipway render`: what would be applied, from files alone. The same functions as in the controller; only the digest
 //! is not known without a registry, and is written as zeros where the spec gives none.
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::layers;
+use super::{layers, reach::print};
 use crate::{
     names::{Digest, Namespace, ReleaseName, RevisionNumber},
     render,
@@ -14,6 +14,7 @@ use crate::{
         document::Problem,
         reading::{self, Named},
     },
+    words::count,
 };
 
 /// Arguments of `slipway render`.
@@ -33,20 +34,14 @@ pub struct Args {
 /// Reads, merges, validates, renders and prints.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let (text, problems) = render_paths(args)?;
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to standard output")?;
+    print(&text)?;
     if problems.is_empty() {
         return Ok(());
     }
     for problem in &problems {
         eprintln!("{problem}");
     }
-    bail!(
-        "{} problem{} in the specs",
-        problems.len(),
-        if problems.len() == 1 { "" } else { "s" }
-    )
+    bail!("{} in the specs", count(problems.len(), "problem"))
 }
 
 fn render_paths(args: &Args) -> anyhow::Result<(String, Vec<Problem>)> {

@@ -110,7 +110,7 @@ pub fn record(object: &ReleaseRevision, revision: &Revision) -> Option<(Migratio
         uid: own
             .and_then(|record| record.job_uid.parse().ok())
             .unwrap_or_else(Uid::none),
-        run: own.map_or(0, |record| run_of(&record.job)),
+        run: own.and_then(|record| render::run_of(&record.job)).unwrap_or(0),
         attempt: 0,
         revision: revision.number.0,
         digest: revision.digest.to_string(),
@@ -128,14 +128,6 @@ pub fn record(object: &ReleaseRevision, revision: &Revision) -> Option<(Migratio
         note,
     };
     Some((migration.key.clone(), entry))
-}
-
-/// The last number in the name of a Job.
-fn run_of(job: &str) -> u32 {
-    job.rsplit('-')
-        .next()
-        .and_then(|run| run.parse().ok())
-        .unwrap_or(0)
 }
 
 /// A Job under one of our names.

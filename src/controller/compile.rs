@@ -153,18 +153,13 @@ pub fn compile(
             )
         })
         .collect();
-    let errors: Vec<&Problem> = reading
-        .problems
-        .iter()
-        .filter(|problem| !problem.warning)
-        .collect();
     Ok(Compiled {
         commit: head.clone(),
         key,
         releases,
         mentioned: reading.mentioned,
-        clean: errors.is_empty() && reading.held.is_empty(),
-        problems: errors.into_iter().map(shown).collect(),
+        clean: reading.problems.is_empty() && reading.held.is_empty(),
+        problems: reading.problems.iter().map(shown).collect(),
         known,
         files,
     })

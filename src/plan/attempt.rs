@@ -24,23 +24,31 @@ use crate::{
 /// The next steps of a revision that is declared and has not failed.
 pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) -> Decision {
     let wanted = serve::wanted(o, revision, Some(declared));
-    if let Some(decision) = name_taken(o, &wanted) {
+    let now = key_now(o, declared, &revision.digest);
+    let facts = facts(o, declared, revision, now.as_ref(), false);
+    // A migration that was let run is watched and booked, whatever is missing by now: its evidence does not wait.
+    let begun = !revision.was_live && migration::has_begun(&facts);
+    if !begun && let Some(decision) = name_taken(o, &wanted) {
         return decision;
     }
     if revision.was_live {
-        return match migration::booked(revision, o.ledger.as_ref()) {
-            Some(gate) => settled(o, declared, revision, &wanted, gate),
-            None => rebuild_ledger(o, revision),
-        };
+        match migration::booked(revision, o.ledger.as_ref()) {
+            Some(gate) => return settled(o, declared, revision, &wanted, gate),
+            // An older ledger was put back, perhaps with an older database: a commit can settle it.
+            None if is_open(o, revision) => {}
+            None => return rebuild_ledger(o, revision),
+        }
     }
     let applied = serve::running_revisions(o)
         .values()
         .any(|number| *number == revision.number.0);
-    if !applied && let Some(decision) = prepare(o, declared, revision, &wanted) {
+    if !applied
+        && !begun
+        && let Some(decision) = prepare(o, declared, revision, &wanted)
+    {
         return decision;
     }
-    let now = key_now(o, declared, &revision.digest);
-    match migration::gate(&facts(o, declared, revision, now.as_ref(), false)) {
+    match migration::gate(&facts) {
         Next::Open(gate) => roll_out(o, declared, revision, &wanted, gate),
         Next::Step(step) => {
             let message = format!(
@@ -290,7 +298,16 @@ pub(super) fn hold(o: &Observed, declared: &Declared, revision: &Revision) -> De
             .steps
             .extend(serve::gated(gate, serve::differing(o, &wanted)));
     }
+    if !decision.steps.is_empty() {
+        decision.wait = Wait::Again;
+    }
     decision
+}
+
+/// Whether the ledger has an entry of a revision's migration that has no outcome, or an unknown one.
+fn is_open(o: &Observed, revision: &Revision) -> bool {
+    let state = booked_entry(o, revision).map(|booked| booked.1.state);
+    matches!(state, Some(EntryState::Claimed | EntryState::Unknown))
 }
 
 /// Whether the ledger has no entry, good or bad, of a revision's migration.
@@ -347,7 +364,8 @@ pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
         return decision;
     }
     let message = format!(
-        "Unknown(LedgerMissing): the record of migrations does not know the one of {}, although it was live; nothing is changed",
+        "Unknown(LedgerMissing): the record of migrations has no success of {}, although it was live, so it is an older one; \
+         nothing is changed. Put the newer one back, or raise migrate.rerun to run it again",
         live.number
     );
     decision.saying(Phase::Failed("Migrating"), message)

@@ -4,7 +4,7 @@ use super::{
     attempt,
     decide::{POLL, report},
     decision::{Decision, Phase, Stage, Step, Wait},
-    ledger::{EntryState, MigrationKey},
+    ledger::{Entry, EntryState, MigrationKey},
     migration,
     observed::{Observed, Revision},
     renew::{supersede, wait_for_running},
@@ -129,11 +129,20 @@ fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision 
 /// A migration that was booked after the one of the revision that serves.
 pub(super) fn schema_ahead(o: &Observed, serving: &Revision) -> Option<(&'static str, String)> {
     let ledger = &o.ledger.as_ref()?.ledger;
+    let own = serving
+        .migration
+        .as_ref()
+        .and_then(|migration| ledger.get(&migration.key));
+    // A version that is declared again is a new revision with an old migration.
+    let since = own.map_or(serving.number.0, |own| own.revision);
+    let elsewhere = |entry: &Entry| {
+        let database = own.and_then(|own| own.database.as_ref());
+        database.is_some() && entry.database.is_some() && entry.database.as_ref() != database
+    };
     let ahead: Vec<String> = ledger
         .entries
         .iter()
-        .filter(|(key, _)| serving.migration.as_ref().is_none_or(|own| own.key != **key))
-        .filter(|(_, entry)| entry.revision > serving.number.0)
+        .filter(|(_, entry)| entry.revision > since && !elsewhere(entry))
         .filter(|(_, entry)| matches!(entry.state, EntryState::Succeeded | EntryState::Accepted))
         .map(|(key, entry)| format!("{key} of v{}", entry.revision))
         .collect();
@@ -150,10 +159,7 @@ pub(super) fn schema_ahead(o: &Observed, serving: &Revision) -> Option<(&'static
 }
 
 /// The ledger's entry of a revision's migration, for the revision's own record.
-pub(super) fn booked_entry(
-    o: &Observed,
-    revision: &Revision,
-) -> Option<Box<(MigrationKey, super::ledger::Entry)>> {
+pub(super) fn booked_entry(o: &Observed, revision: &Revision) -> Option<Box<(MigrationKey, Entry)>> {
     let key = &revision.migration.as_ref()?.key;
     Some(Box::new((
         key.clone(),

@@ -6,7 +6,7 @@ use super::{
     attempt,
     back::{back_to, failed},
     decision::{Decision, MigrationStep, Phase, Report, Stage, Step, Wait},
-    keep::{steady, under_way},
+    keep::{paused, steady, under_way},
     ledger::{KeyParts, MigrationKey},
     migration::{self, Facts, Next},
     observed::{DatabaseSeen, Declaration, NamespaceSeen, Observed, Revision},
@@ -139,7 +139,7 @@ fn suspended(o: &Observed, declared: &Declared, suspension: &Suspension) -> Deci
         .map_or_else(String::new, |live| format!("; {} runs", live.version));
     let message = format!("suspended until {until}: {}{runs}", suspension.reason);
     let decision = under_way(o, declared)
-        .unwrap_or_else(|| steady(o, None))
+        .unwrap_or_else(|| paused(o, declared))
         .saying(Phase::Suspended, message);
     match suspension.until {
         None => decision,

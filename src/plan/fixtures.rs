@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::{
     decide::key_now,
     ledger::{Entry, EntryState, Ledger, MigrationKey},
-    migration::job_name,
     observed::{
         DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen,
         Migration, NamespaceSeen, Observed, Revision,
@@ -21,7 +20,7 @@ use crate::{
         revision::Outcome,
     },
     names::{Digest, ReleaseId, RevisionNumber, Uid},
-    render::{Input, Kind, Object, render},
+    render::{Input, Kind, Object, job_name, render},
     spec::declared::{
         AttemptHash, Declared, Identity, ImagePick, ImageRequest, MigrateSpec, ProcessSpec, RolloutSpec,
     },
@@ -104,7 +103,6 @@ pub fn declared(version: u32) -> Declared {
         retain_failed_jobs: 5,
         attempt: 0,
         attempt_hash: AttemptHash(String::new()),
-        requires: vec![],
     };
     rehash(&mut declared);
     declared
@@ -225,7 +223,7 @@ pub fn key(revision: &Revision) -> MigrationKey {
 pub fn entry(revision: &Revision, run: u32, state: EntryState) -> Entry {
     Entry {
         state,
-        job: job_name(&id().name, &key(revision), run),
+        job: job_name(&id().name, key(revision).as_str(), run),
         uid: uid(&format!("job-{}-{run}", revision.number.0)),
         run,
         attempt: 0,

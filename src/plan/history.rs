@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::{
     decision::MigrationStep,
-    ledger::EntryState,
+    ledger::{EntryState, Ledger},
     observed::{JobSeen, LedgerSeen},
 };
-use crate::names::RevisionNumber;
+use crate::{names::RevisionNumber, render::run_of};
 
 /// Revisions to forget: all but the newest `keep`, the current and the last Live one.
 #[must_use]
@@ -34,21 +34,17 @@ pub fn forgettable(
 #[must_use]
 pub fn finished_jobs(jobs: &[JobSeen], ledger: Option<&LedgerSeen>, keep: u32) -> Vec<MigrationStep> {
     let Some(seen) = ledger else { return Vec::new() };
-    let mut booked: Vec<(u64, bool, &JobSeen)> = jobs
+    let mut ended: Vec<(Ended, &JobSeen)> = jobs
         .iter()
         .filter(|job| job.finished.is_some() && !job.deleting)
-        .filter_map(|job| {
-            let entry = seen.ledger.entries.values().find(|entry| entry.uid == job.uid)?;
-            let done = entry.state == EntryState::Succeeded;
-            (entry.state != EntryState::Claimed).then_some((entry.revision, done, job))
-        })
+        .filter_map(|job| Some((booked(job, &seen.ledger)?, job)))
         .collect();
-    booked.sort_by_key(|(revision, _, job)| (*revision, job.name.clone()));
-    let excess = |wanted: bool, keep: usize| {
-        let all: Vec<&JobSeen> = booked
+    ended.sort_by_key(|(ended, _)| (ended.revision, ended.run));
+    let excess = |done: bool, keep: usize| {
+        let all: Vec<&JobSeen> = ended
             .iter()
-            .filter(|(_, done, _)| *done == wanted)
-            .map(|(.., job)| *job)
+            .filter(|(ended, _)| ended.done == done)
+            .map(|(_, job)| *job)
             .collect();
         let excess = all.len().saturating_sub(keep);
         all.into_iter().take(excess)
@@ -63,9 +59,41 @@ pub fn finished_jobs(jobs: &[JobSeen], ledger: Option<&LedgerSeen>, keep: u32) -
         .collect()
 }
 
+/// How a Job ended, by the ledger.
+struct Ended {
+    revision: u64,
+    run: u32,
+    done: bool,
+}
+
+/// `None` while its outcome is not booked. An entry speaks of the last run of its key; a run before it has failed, since
+/// none follows one that has not.
+fn booked(job: &JobSeen, ledger: &Ledger) -> Option<Ended> {
+    let own = ledger.entries.values().find(|entry| entry.uid == job.uid);
+    if let Some(entry) = own {
+        return (entry.state != EntryState::Claimed).then_some(Ended {
+            revision: entry.revision,
+            run: entry.run,
+            done: entry.state == EntryState::Succeeded,
+        });
+    }
+    let last = ledger.get(job.key.as_ref()?)?;
+    let run = run_of(&job.name).filter(|run| *run < last.run)?;
+    Some(Ended {
+        revision: last.revision,
+        run,
+        done: false,
+    })
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::plan::{
+        fixtures::{declared, entry, job, key, ledger, under_way},
+        observed::JobEnd,
+    };
 
     fn numbers(list: &[u64]) -> Vec<RevisionNumber> {
         list.iter().copied().map(RevisionNumber).collect()
@@ -85,5 +113,29 @@ mod tests {
     #[test]
     fn fewer_than_the_limit_stay_whole() {
         assert!(forgettable(&numbers(&[1, 2]), 5, Some(RevisionNumber(2)), None).is_empty());
+    }
+
+    #[test]
+    fn failed_jobs_of_earlier_runs_count_too_and_a_job_that_nobody_booked_stays() {
+        let o = under_way(&declared(2));
+        let second = o.current.unwrap();
+        let failed = |run| JobSeen {
+            finished: Some(JobEnd::Failed("BackoffLimitExceeded".into())),
+            ..job(&second, run)
+        };
+        let jobs: Vec<JobSeen> = (1..=12).map(failed).collect();
+        let seen = ledger([(key(&second), entry(&second, 11, EntryState::Failed))]);
+        let gone: Vec<String> = finished_jobs(&jobs, Some(&seen), 2)
+            .into_iter()
+            .map(|step| match step {
+                MigrationStep::DeleteJob { job, .. } => job,
+                other => unreachable!("{other:?}"),
+            })
+            .collect();
+        let oldest: Vec<String> = jobs.iter().take(9).map(|job| job.name.clone()).collect();
+        assert_eq!(
+            gone, oldest,
+            "runs 10 and 11 are kept, and nobody has booked run 12"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     attempt,
     decide::{idle, matches},
-    decision::{Decision, Phase},
+    decision::{Decision, Phase, Wait},
     migration,
     observed::{Observed, Revision},
     serve,
@@ -43,6 +43,11 @@ pub(super) fn steady(o: &Observed, declared: Option<&Declared>) -> Decision {
     kept(o, serving, followed)
 }
 
+/// The same while a commit asks for a pause: nothing of it is followed, but what failed is gone back from.
+pub(super) fn paused(o: &Observed, declared: &Declared) -> Decision {
+    kept(o, serving(o, Some(declared)), None)
+}
+
 /// The same where the declared attempt has failed before anything of it ran: what a commit says of replicas and rollouts
 /// is meant for what serves.
 pub(super) fn steady_after_failure(o: &Observed, declared: &Declared) -> Decision {
@@ -73,6 +78,10 @@ fn kept(o: &Observed, serving: Option<&Revision>, followed: Option<&Declared>) -
             let objects = serve::differing(o, &wanted);
             decision.report.repairs = objects.len();
             decision.steps.extend(serve::gated(gate, objects));
+        }
+        if !decision.steps.is_empty() {
+            // So that one pass sees whether it lasts: what others change at once is not put back for ever.
+            decision.wait = Wait::Again;
         }
     }
     decision

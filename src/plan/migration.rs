@@ -18,7 +18,10 @@ use super::{
     ledger::{Entry, EntryState, MigrationKey},
     observed::{DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LockSeen, Migration, Revision},
 };
-use crate::names::{ReleaseName, RevisionNumber};
+use crate::{
+    names::{ReleaseName, RevisionNumber},
+    render::job_name,
+};
 
 mod claim;
 mod evidence;
@@ -73,7 +76,7 @@ pub struct Facts<'a> {
     pub pods: &'a [JobPodSeen],
     /// Name and state of the lock.
     pub lock: (&'a str, &'a LockSeen),
-    /// For records only.
+    /// For records, and for the pause before a retry.
     pub now: Timestamp,
     /// Whether git already declares something else.
     pub superseded: bool,
@@ -100,12 +103,6 @@ pub enum Next {
         /// One sentence.
         message: String,
     },
-}
-
-/// The name of the Job that is the `run`-th of a key.
-#[must_use]
-pub fn job_name(release: &ReleaseName, key: &MigrationKey, run: u32) -> String {
-    format!("{release}-migrate-{}-{run}", key.short())
 }
 
 /// The gate of a revision from what is booked alone: for serving what was Live, without any move.
@@ -202,6 +199,16 @@ pub fn unfinished(facts: &Facts<'_>) -> Option<Next> {
     Some(settle(facts, key, entry))
 }
 
+/// Whether the Job that has the claim was let run, or is gone: from then on only its end is waited for.
+#[must_use]
+pub fn has_begun(facts: &Facts<'_>) -> bool {
+    let claimed = facts.ledger.and_then(|seen| seen.ledger.claimed());
+    claimed.is_some_and(|(_, entry)| {
+        let held = |job: &JobSeen| job.uid == entry.uid && job.suspended && !job.resumed;
+        !facts.jobs.iter().any(held)
+    })
+}
+
 /// Leftovers to clear away once the gate is open: a Job that nobody claimed, the Job of an outcome that is
 /// already unknown, a lock whose holder is over.
 #[must_use]
@@ -257,7 +264,7 @@ fn abandoned<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a JobSeen> {
 
 /// One of the retries that the spec allows, after a pause that doubles from 10 s to 5 min.
 fn again(facts: &Facts<'_>, migration: &Migration, entry: &Entry) -> Next {
-    let pause = Duration::from_secs((10 << entry.tries.min(5).saturating_sub(1)).min(300));
+    let pause = Duration::from_secs((10 << entry.tries.min(6).saturating_sub(1)).min(300));
     let passed = Duration::try_from(facts.now.duration_since(entry.at)).unwrap_or_default();
     if passed < pause {
         return Next::Wait {
@@ -313,7 +320,7 @@ fn start(facts: &Facts<'_>, migration: &Migration, run: u32, tries: u32) -> Next
             message: "the database changed after this revision was made; a new revision takes over".into(),
         };
     }
-    let name = job_name(facts.release, key, run);
+    let name = job_name(facts.release, key.as_str(), run);
     match facts.jobs.iter().find(|job| job.name == name) {
         None => Next::Step(MigrationStep::CreateJob {
             revision: facts.revision.number,

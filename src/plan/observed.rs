@@ -25,7 +25,8 @@ use crate::{
 pub struct Observed {
     /// Which release.
     pub id: ReleaseId,
-    /// The time, for records only; no deadline is computed from it.
+    /// The time: for records, for `suspend.until`, and for the pause before a retry. Whatever else takes time is measured
+    /// by the clocks below, which nobody can set.
     pub now: Timestamp,
     /// What git (or the hand that wrote it) declares.
     pub declaration: Declaration,

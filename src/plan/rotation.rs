@@ -151,7 +151,7 @@ pub(super) fn soon_anew(
 
 /// Whether a failed revision differs from the one that serves by its secrets alone; then the sentence about it.
 pub(super) fn held(failed: &Revision, live: &Revision) -> Option<String> {
-    (failed.attempt == live.attempt && failed.digest == live.digest && failed.cause.starts_with(CAUSE)).then(|| {
+    (failed.attempt == live.attempt && failed.digest == live.digest && made(&failed.cause)).then(|| {
         format!(
             "{} ({}) failed: {}; the pods of {} serve on with the values that they were started with, and one that \
              starts anew gets the new ones: put the values right",

@@ -89,7 +89,6 @@ impl Fixture {
                 retain_failed_jobs: 5,
                 attempt: 0,
                 attempt_hash: AttemptHash("0".repeat(64)),
-                requires: vec![],
             },
             digest: format!("sha256:{}", "d".repeat(64)).parse().unwrap(),
             architectures: vec![],

@@ -23,16 +23,22 @@ use crate::{
 
 const TASK: &str = "migrate";
 
-/// The name of an attempt's Job: `<release>-migrate-<first 8 digits of the key>-<attempt>`. A crash between creating
-/// it and writing it down is found by this name.
+/// The name of the Job that is the `run`-th of a key: `<release>-migrate-<first 8 digits of the key>-<run>`. A crash
+/// between creating it and writing it down is found by this name.
 #[must_use]
-pub fn job_name(release: &ReleaseName, key: &str, attempt: u32) -> String {
-    format!("{release}-{TASK}-{}-{attempt}", key.get(..8).unwrap_or(key))
+pub fn job_name(release: &ReleaseName, key: &str, run: u32) -> String {
+    format!("{release}-{TASK}-{}-{run}", key.get(..8).unwrap_or(key))
+}
+
+/// Which run of its key a Job of this name is.
+#[must_use]
+pub fn run_of(name: &str) -> Option<u32> {
+    name.rsplit('-').next()?.parse().ok()
 }
 
 /// The Job, suspended: no pod exists before its UID is in the ledger. `None` where nothing is migrated.
 #[must_use]
-pub fn migrate_job(input: &Input<'_>, key: &str, attempt: u32) -> Option<Object> {
+pub fn migrate_job(input: &Input<'_>, key: &str, run: u32) -> Option<Object> {
     let migrate = input.declared.migrate.as_ref()?;
     let container = Container {
         name: TASK,
@@ -69,7 +75,7 @@ pub fn migrate_job(input: &Input<'_>, key: &str, attempt: u32) -> Option<Object>
     Some(object(
         input,
         Kind::Job,
-        job_name(&input.id.name, key, attempt),
+        job_name(&input.id.name, key, run),
         key,
         body,
     ))
@@ -136,11 +142,12 @@ mod tests {
     }
 
     #[test]
-    fn its_name_follows_from_key_and_attempt_and_stays_a_label() {
+    fn its_name_follows_from_key_and_run_and_stays_a_label() {
         assert_eq!(job()["metadata"]["name"], "billing-migrate-01234567-2");
         let longest = "a".repeat(40).parse().unwrap();
         // 63 characters are what a pod's label `job-name` can hold.
         assert!(job_name(&longest, KEY, 9999).len() <= 63);
+        assert_eq!(run_of(&job_name(&longest, KEY, 9999)), Some(9999));
     }
 
     #[test]

@@ -37,7 +37,7 @@ mod surroundings;
 pub use compare::drift;
 pub use deployment::POLICY;
 pub use env::env;
-pub use job::{job_name, migrate_guard, migrate_job};
+pub use job::{job_name, migrate_guard, migrate_job, run_of};
 pub use metadata::owner_references;
 pub use object::{Kind, Object, ObjectKey};
 pub use ownership::{Ownership, object_annotation, ours};

@@ -81,12 +81,11 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
     let env = environment(spec, &preset, port, &mut problems);
     let processes = processes(spec, &preset, &env, &mut problems);
     let migrate = migrate(spec, &preset, &env, &mut problems);
-    let requires: Vec<EnvName> = preset
+    let requires = preset
         .requires
         .iter()
-        .filter_map(|name| name.parse().ok())
-        .collect();
-    for required in requires.iter().filter(|required| !env.all.contains_key(required)) {
+        .filter_map(|name| name.parse::<EnvName>().ok());
+    for required in requires.filter(|required| !env.all.contains_key(required)) {
         problems.add(
             "/env".into(),
             format!(
@@ -141,7 +140,6 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
         ),
         attempt: u64::from(problems.number("/attempt", spec.attempt, 0, 0, 1_000_000)),
         attempt_hash: attempt_hash(spec, &preset),
-        requires,
         image: match image {
             Some(image) => image,
             None => return problems.end(None),

@@ -60,8 +60,6 @@ pub struct Declared {
     /// Hash of everything that pods and database see, as git words it (before the preset, so that an upgrade
     /// of Slipway changes no hash), without what only scales, exposes or sets policy.
     pub attempt_hash: AttemptHash,
-    /// Names of variables that must be declared or generated; a preset's `requires`. Already checked.
-    pub requires: Vec<EnvName>,
 }
 
 /// Equal hashes are one attempt. Hex, 64 digits.

@@ -32,14 +32,12 @@ pub struct Problem {
     pub column: usize,
     /// One sentence for the author, at most 1 KiB, without control characters.
     pub message: String,
-    /// Whether the spec may be used nevertheless.
-    pub warning: bool,
     /// Whether a secret was found at its place: the line may be shown to nobody.
     pub secret: bool,
 }
 
 impl Problem {
-    /// An error; `message` is cut to 1 KiB and its control characters are replaced.
+    /// `message` is cut to 1 KiB and its control characters are replaced.
     #[must_use]
     pub fn error(path: &str, (line, column): Place, message: &str) -> Self {
         Self {
@@ -47,7 +45,6 @@ impl Problem {
             line,
             column,
             message: clean(message),
-            warning: false,
             secret: false,
         }
     }

@@ -85,7 +85,7 @@ impl File {
                 secret: true,
                 ..document.problem(&finding.pointer, &finding.message)
             }));
-            if wrong.iter().all(|problem| problem.warning) {
+            if wrong.is_empty() {
                 file.documents.push(document);
             } else {
                 file.broken.push(Broken::from(&document.id));

@@ -22,6 +22,7 @@ mod yaml;
 
 pub use declare::{Rejection, declare, spec_hash};
 pub use declared::Declared;
+pub(crate) use yaml::is_hidden;
 
 #[cfg(test)]
 mod tests;

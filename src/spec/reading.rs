@@ -40,7 +40,7 @@ pub struct Reading {
     pub held: BTreeSet<ReleaseId>,
     /// For the next reading.
     pub named: Named,
-    /// Everything that is wrong, in the order of files and lines, errors first.
+    /// Everything that is wrong, in the order of files and lines.
     pub problems: Vec<Problem>,
 }
 
@@ -125,7 +125,7 @@ pub fn read(
     }
     reading.releases.retain(|id, _| !reading.held.contains(id));
     reading.mentioned.extend(reading.held.iter().cloned());
-    let order = |p: &Problem| (p.warning, p.path.clone(), p.line, p.column);
+    let order = |p: &Problem| (p.path.clone(), p.line, p.column);
     reading.problems.sort_by_cached_key(order);
     reading
 }

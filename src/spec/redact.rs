@@ -8,7 +8,8 @@ const GONE: &str = "[redacted]";
 /// Shorter values are words of the language: to take them out would tell more than to leave them.
 const SHORTEST: usize = 6;
 
-/// The text without `values`, their base64, the passwords of those that are URLs, and lines that look like secrets.
+/// The text without `values`, their base64, the passwords of those that are URLs, and lines that look like secrets. Nor is
+/// a half of any of these left where the text was cut before it came here: kubelets cut in the middle of a word.
 #[must_use]
 pub fn redact(text: &str, values: &[&str]) -> String {
     let mut parts: Vec<String> = Vec::new();
@@ -26,6 +27,7 @@ pub fn redact(text: &str, values: &[&str]) -> String {
     let mut text = text.to_owned();
     for part in &parts {
         text = text.replace(part.as_str(), GONE);
+        text = without_halves(&text, part);
     }
     let lines: Vec<&str> = text
         .lines()
@@ -38,6 +40,31 @@ pub fn redact(text: &str, values: &[&str]) -> String {
         })
         .collect();
     lines.join("\n")
+}
+
+/// The text without an end of `part` that it begins with, and a beginning of `part` that it ends with.
+fn without_halves(text: &str, part: &str) -> String {
+    let halves = || {
+        let cuts = part.char_indices().skip(1);
+        cuts.map(|(at, _)| part.split_at(at))
+    };
+    let long = |half: &str| half.len() >= SHORTEST;
+    let head = halves()
+        .map(|(_, end)| end)
+        .find(|end| long(end) && text.starts_with(end));
+    let mut out = head.map_or_else(
+        || text.to_owned(),
+        |end| format!("{GONE}{}", text.get(end.len()..).unwrap_or_default()),
+    );
+    let tail = halves()
+        .map(|(start, _)| start)
+        .filter(|start| long(start) && out.ends_with(start))
+        .last();
+    if let Some(start) = tail {
+        out.truncate(out.len() - start.len());
+        out.push_str(GONE);
+    }
+    out
 }
 
 /// The password of `scheme://user:password@host`.
@@ -81,6 +108,19 @@ mod tests {
     fn short_values_and_ordinary_words_stay() {
         let text = "column status does not exist (exit code 1)";
         assert_eq!(redact(text, &["1", "true", "code"]), text);
+    }
+
+    #[test]
+    fn no_half_of_a_value_is_left_where_a_text_was_cut() {
+        let value = "kanarienvogel-4711";
+        for (cut, clean) in [
+            ("vogel-4711 was refused", "[redacted] was refused"),
+            ("refused: kanarienv", "refused: [redacted]"),
+            ("4711 was refused", "4711 was refused"),
+            ("vogel-4711", "[redacted]"),
+        ] {
+            assert_eq!(redact(cut, &[value]), clean);
+        }
     }
 
     #[test]

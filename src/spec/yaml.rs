@@ -39,7 +39,7 @@ pub(super) fn hidden(text: &str) -> Option<(usize, usize, char)> {
 
 /// What no editor shows, or what makes one show something else: control characters, the byte order mark, what turns the
 /// direction of text, what has no width. In a text in double quotes most of them can be written visibly, by their number after `\u`.
-pub(super) fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     is_harmful(c)
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2065}'
             | '\u{206a}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')

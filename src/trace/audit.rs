@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::{
     body,
-    event::{Actor, Body, Event, Key, Kind, Object, Refusal, Sight, Text, Trace, What, Why, Write},
+    event::{Actor, Event, Refusal, Sight, Trace, What, Why, Write},
+    object::{Body, Key, Kind, Object, Text},
 };
 
 /// Which part of a log is read.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
-use super::event::{Body, DeploymentBody, Key, Kind, Object, ReleaseBody, RevisionBody, SourceBody, Text};
+use super::object::{Body, DeploymentBody, Key, Kind, Object, ReleaseBody, RevisionBody, SourceBody, Text};
 use crate::{
     api::meta,
     plan::ledger::{Ledger, MigrationKey},

@@ -7,11 +7,9 @@ use serde_json::{Value, json};
 
 use super::{
     Invariant,
-    event::{
-        Actor, Body, DeploymentBody, Fact, Key, Kind, Object, Refusal, Release, ReleaseBody, RevisionBody,
-        Sight, SourceBody, Text, Trace, What, Why, Write,
-    },
+    event::{Actor, Fact, Refusal, Sight, Trace, What, Why, Write},
     judge,
+    object::{Body, DeploymentBody, Key, Kind, Object, Release, ReleaseBody, RevisionBody, SourceBody, Text},
 };
 use crate::plan::ledger::{Entry, EntryState, Ledger, MigrationKey};
 
@@ -194,8 +192,9 @@ impl Story {
         self.object(Kind::Job, &format!("migrate-{uid}"), uid, body)
     }
 
-    pub fn job(&mut self, letter: &str, uid: &str, suspended: bool) -> &mut Self {
-        let (by, object) = (self.by.clone(), self.job_object(letter, uid, suspended, None));
+    /// A Job of this migration, suspended.
+    pub fn job(&mut self, letter: &str, uid: &str) -> &mut Self {
+        let (by, object) = (self.by.clone(), self.job_object(letter, uid, true, None));
         self.wrote(by, true, object)
     }
 
@@ -239,18 +238,18 @@ impl Story {
         pods.into_values().collect()
     }
 
-    pub fn job_gone(&mut self, _: &str, uid: &str) -> &mut Self {
+    pub fn job_gone(&mut self, uid: &str) -> &mut Self {
         self.gone(Kind::Job, &format!("migrate-{uid}"), uid)
     }
 
-    /// A pod, ended where it has an exit code.
-    pub fn pod(&mut self, job: &str, uid: &str, started: bool, exit: Option<i32>) -> &mut Self {
+    /// A pod that has started, and ended where it has an exit code.
+    pub fn pod(&mut self, job: &str, uid: &str, exit: Option<i32>) -> &mut Self {
         let known =
             |event: &super::Event| matches!(&event.what, What::Wrote(write) if *write.object.uid == *uid);
         let created = !self.trace.events.iter().any(known);
         let body = Body::Pod {
             job: Some(job.into()),
-            started,
+            started: true,
             exit,
             terminal: exit.is_some(),
         };
@@ -287,11 +286,28 @@ impl Story {
         self.wrote(by, created, object)
     }
 
+    /// The whole protocol, up to a Job that runs.
+    pub fn runs(&mut self, letter: &str, uid: &str) -> &mut Self {
+        self.job(letter, uid).claim(letter, uid);
+        self.lock(uid).resume(letter, uid)
+    }
+
     pub fn claim(&mut self, letter: &str, uid: &str) -> &mut Self {
         self.book(letter, uid, EntryState::Claimed)
     }
 
     pub fn book(&mut self, letter: &str, uid: &str, state: EntryState) -> &mut Self {
+        self.book_as(letter, uid, state, "")
+    }
+
+    /// Somebody deletes the ledger, and it is made anew from what revisions have on record.
+    pub fn rebuild(&mut self, letter: &str) -> &mut Self {
+        let name = format!("{}-ledger", self.release);
+        self.gone(Kind::ConfigMap, &name, &name);
+        self.book_as(letter, "none", EntryState::Succeeded, "rebuilt from v1")
+    }
+
+    fn book_as(&mut self, letter: &str, uid: &str, state: EntryState, note: &str) -> &mut Self {
         let entry = Entry {
             state,
             job: format!("migrate-{uid}"),
@@ -308,7 +324,7 @@ impl Story {
             at: self.now(),
             started: None,
             exit_code: None,
-            note: String::new(),
+            note: note.into(),
         };
         let release = self.release.clone();
         self.ledgers

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    event::{Body, Release, Sight, What, Write},
+    event::{Sight, What, Write},
+    object::{Body, Release},
     verdict::{Invariant, Judge, Limit, Moment, Predicate},
     world::World,
 };
@@ -89,7 +90,12 @@ fn changes<'a>(moment: &'a Moment<'_>) -> Option<(Release, Vec<Changed<'a>>)> {
     Some((release, changed))
 }
 
-/// The successes that a write of Slipway books anew.
+/// Whether an entry is of a ledger that was gone, and is made anew from what revisions have on record.
+fn is_rebuilt(world: &World, release: &Release, entry: &Entry) -> bool {
+    world.ledger(release).is_none() && entry.note.starts_with("rebuilt from")
+}
+
+/// The successes that a write of Slipway books; one that was booked before the ledger was gone is none.
 fn booked<'a>(moment: &'a Moment<'_>) -> Vec<(Release, &'a MigrationKey, &'a Entry)> {
     if !moment.event.by.is_slipway() {
         return Vec::new();
@@ -101,6 +107,7 @@ fn booked<'a>(moment: &'a Moment<'_>) -> Vec<(Release, &'a MigrationKey, &'a Ent
     changed
         .into_iter()
         .filter(|(_, entry, before)| success(entry) && !before.is_some_and(success))
+        .filter(|(_, entry, _)| !is_rebuilt(moment.world, &release, entry))
         .map(|(key, entry, _)| (release.clone(), key, entry))
         .collect()
 }
@@ -300,8 +307,7 @@ fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, ol
     let same = old.is_none_or(|old| old.uid == entry.uid);
     match (old.map(|old| old.state), entry.state) {
         (None, Claimed | Unknown) => true,
-        // The whole ledger was gone, and is made anew from what revisions have on record.
-        (None, _) => world.ledger(release).is_none() && entry.note.starts_with("rebuilt from"),
+        (None, _) => is_rebuilt(world, release, entry),
         // Whether what was withdrawn truly never ran is for S2 to judge.
         (Some(Claimed), Claimed | Succeeded | Failed | Unknown | Withdrawn) | (Some(Withdrawn), Unknown) => {
             same
@@ -328,9 +334,8 @@ mod tests {
     /// Up to the end of a Job that succeeded.
     fn ran() -> Story {
         let mut story = Story::new();
-        story.revision(1, Some("a")).job("a", "j1", true).claim("a", "j1");
-        story.lock("j1").resume("a", "j1");
-        story.pod("j1", "p1", true, None).pod("j1", "p1", true, Some(0));
+        story.revision(1, Some("a")).runs("a", "j1");
+        story.pod("j1", "p1", None).pod("j1", "p1", Some(0));
         story
     }
 
@@ -363,7 +368,7 @@ mod tests {
         let mut other = story.clone();
         story.book("a", "j1", EntryState::Succeeded);
         story.holds(Invariant::S4, 1);
-        other.job("b", "j9", true).book("a", "j9", EntryState::Succeeded);
+        other.job("b", "j9").book("a", "j9", EntryState::Succeeded);
         other.breaks(Invariant::S4);
     }
 
@@ -383,12 +388,10 @@ mod tests {
     fn s6_a_job_that_vanished_is_no_success() {
         let mut story = ran();
         let mut vanished = story.clone();
-        story.finish("a", "j1", true).job_gone("a", "j1");
+        story.finish("a", "j1", true).job_gone("j1");
         story.book("a", "j1", EntryState::Succeeded);
         story.holds(Invariant::S6, 1);
-        vanished
-            .job_gone("a", "j1")
-            .book("a", "j1", EntryState::Succeeded);
+        vanished.job_gone("j1").book("a", "j1", EntryState::Succeeded);
         vanished.breaks(Invariant::S6);
     }
 
@@ -420,6 +423,18 @@ mod tests {
         story.holds(Invariant::Ledger, 3);
         more.retry(0, 2).claim("a", "j2");
         more.breaks(Invariant::Ledger);
+    }
+
+    #[test]
+    fn a_ledger_that_was_lost_may_be_made_anew_and_books_no_success_by_that() {
+        let mut story = ran();
+        story
+            .finish("a", "j1", true)
+            .book("a", "j1", EntryState::Succeeded);
+        story.rebuild("a");
+        story.holds(Invariant::S4, 1);
+        story.holds(Invariant::S6, 1);
+        story.holds(Invariant::Ledger, 3);
     }
 
     #[test]

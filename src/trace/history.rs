@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    event::{Body, Release, Sight, Text},
+    event::Sight,
+    object::{Body, Release, Text},
     verdict::{Invariant, Judge, Moment, Predicate},
 };
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    event::{Actor, Body, Fact, Key, Kind, Object, Release, ReleaseBody, Sight, Text, Trace, What},
+    event::{Actor, Fact, Sight, Trace, What},
+    object::{Body, Key, Kind, Object, Release, ReleaseBody, Text},
     verdict::{Invariant, Judge, Moment, Predicate},
     world::World,
 };

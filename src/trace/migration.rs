@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    event::{Body, Key, Kind, Release, Sight, Text, What},
+    event::{Sight, What},
+    object::{Body, Key, Kind, Release, Text},
     verdict::{Invariant, Judge, Moment, Predicate},
     world::World,
 };
@@ -317,38 +318,22 @@ mod tests {
     #[test]
     fn s1_two_jobs_that_may_run_at_once_are_found() {
         let mut story = Story::new();
-        story
-            .claim("a", "j1")
-            .lock("j1")
-            .job("a", "j1", true)
-            .resume("a", "j1");
+        story.runs("a", "j1");
         story.finish("a", "j1", true);
         story.book("a", "j1", EntryState::Succeeded);
-        story
-            .claim("b", "j2")
-            .job("b", "j2", true)
-            .lock("j2")
-            .resume("b", "j2");
+        story.runs("b", "j2");
         story.holds(Invariant::S1, 2);
-        story
-            .claim("c", "j3")
-            .job("c", "j3", true)
-            .lock("j3")
-            .resume("c", "j3");
+        story.runs("c", "j3");
         story.breaks(Invariant::S1);
     }
 
     #[test]
     fn s1_a_pod_that_runs_on_without_its_job_is_live() {
         let mut story = Story::new();
-        story
-            .claim("a", "j1")
-            .lock("j1")
-            .job("a", "j1", true)
-            .resume("a", "j1");
-        story.pod("j1", "p1", true, None);
-        story.job_gone("a", "j1");
-        story.claim("b", "j2").job("b", "j2", true);
+        story.runs("a", "j1");
+        story.pod("j1", "p1", None);
+        story.job_gone("j1");
+        story.claim("b", "j2").job("b", "j2");
         story.holds(Invariant::S1, 1);
         story.lock("j2").resume("b", "j2");
         story.breaks(Invariant::S1);
@@ -357,42 +342,30 @@ mod tests {
     #[test]
     fn s2_a_second_run_needs_a_token() {
         let mut story = Story::new();
-        story
-            .claim("a", "j1")
-            .lock("j1")
-            .job("a", "j1", true)
-            .resume("a", "j1");
-        story.pod("j1", "p1", true, Some(1)).finish("a", "j1", false);
+        story.runs("a", "j1");
+        story.pod("j1", "p1", Some(1)).finish("a", "j1", false);
         story.book("a", "j1", EntryState::Failed);
         let mut told = story.clone();
-        told.attempt(1).claim("a", "j2");
-        told.lock("j2")
-            .job("a", "j2", true)
-            .resume("a", "j2")
-            .pod("j2", "p2", true, None);
+        told.attempt(1).runs("a", "j2").pod("j2", "p2", None);
         told.holds(Invariant::S2, 4);
-        story.lock("j2").job("a", "j2", true).resume("a", "j2");
+        story.lock("j2").job("a", "j2").resume("a", "j2");
         story.breaks(Invariant::S2);
     }
 
     #[test]
     fn s2_a_container_that_starts_twice_is_found() {
         let mut story = Story::new();
-        story
-            .claim("a", "j1")
-            .lock("j1")
-            .job("a", "j1", true)
-            .resume("a", "j1");
-        story.pod("j1", "p1", true, Some(143));
+        story.runs("a", "j1");
+        story.pod("j1", "p1", Some(143));
         story.holds(Invariant::S2, 2);
-        story.pod("j1", "p2", true, None);
+        story.pod("j1", "p2", None);
         story.breaks(Invariant::S2);
     }
 
     #[test]
     fn s5_a_job_runs_only_with_the_lock_of_its_database() {
         let mut story = Story::new();
-        story.job("a", "j1", true).claim("a", "j1");
+        story.job("a", "j1").claim("a", "j1");
         let mut without = story.clone();
         story.lock("j1").resume("a", "j1");
         story.holds(Invariant::S5, 1);
@@ -403,13 +376,9 @@ mod tests {
     #[test]
     fn s5_two_releases_of_one_database_do_not_run_at_once() {
         let mut story = Story::new();
-        story
-            .job("a", "j1", true)
-            .claim("a", "j1")
-            .lock("j1")
-            .resume("a", "j1");
+        story.runs("a", "j1");
         story.release("other");
-        story.job("b", "j2", true).claim("b", "j2").lock("j2");
+        story.job("b", "j2").claim("b", "j2").lock("j2");
         let mut after = story.clone();
         story.resume("b", "j2");
         story.breaks(Invariant::S5);
@@ -421,14 +390,14 @@ mod tests {
     #[test]
     fn claim_a_job_without_one_is_never_let_run() {
         let mut story = Story::new();
-        story.job("a", "j1", true);
+        story.job("a", "j1");
         let mut without = story.clone();
         story.claim("a", "j1").lock("j1").resume("a", "j1");
         story.holds(Invariant::Claim, 1);
         without.resume("a", "j1");
         without.breaks(Invariant::Claim);
         let mut settled = Story::new();
-        settled.job("a", "j1", true).claim("a", "j1");
+        settled.job("a", "j1").claim("a", "j1");
         settled.book("a", "j1", EntryState::Unknown).resume("a", "j1");
         settled.breaks(Invariant::Claim);
     }

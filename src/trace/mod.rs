@@ -11,7 +11,7 @@
 //! so in the [`Coverage`], which also counts what each predicate has judged: "no violation" of a predicate that judged
 //! nothing is seen for what it is.
 //!
-//! - [`event`] what can happen, [`world`] what is there after it, [`verdict`] how predicates speak
+//! - [`event`] what can happen, [`object`] to what, [`world`] what is there after it, [`verdict`] how predicates speak
 //! - [`migration`] S1, S2, S5 and the claim, [`gate`] S3, S4, S6 and the ledger, [`ownership`] S7, S8, [`prune`] S9, L6
 //! - [`views`] S10, S12, [`history`] S11, S14, S15, [`serving`] S16, S18, S19, [`liveness`] L1–L4
 //! - [`audit`] reads the audit log of an API server, [`body`] the objects in it
@@ -25,6 +25,7 @@ pub mod gate;
 pub mod history;
 pub mod liveness;
 pub mod migration;
+pub mod object;
 pub mod ownership;
 pub mod prune;
 pub mod serving;
@@ -71,11 +72,8 @@ fn predicates() -> [Box<dyn Predicate>; 24] {
     ]
 }
 
-/// The violations alone.
-#[must_use]
-pub fn check(trace: &Trace) -> Vec<Violation> {
-    judge(trace).violations
-}
+/// One side of an event: a predicate is asked before it or after it.
+type Side = fn(&mut dyn Predicate, &Moment<'_>, &mut Judge<'_>);
 
 /// Shows the trace to every predicate.
 #[must_use]
@@ -94,29 +92,27 @@ pub fn judge(trace: &Trace) -> Verdict {
             seeing.push(predicate);
         }
     }
+    let mut show = |(index, event): (usize, &Event), world: &World, verdict: &mut Verdict, side: Side| {
+        let moment = Moment {
+            index,
+            event,
+            world,
+            trace,
+        };
+        for predicate in &mut seeing {
+            let mut judge = Judge::new(predicate.invariant(), verdict);
+            side(predicate.as_mut(), &moment, &mut judge);
+        }
+    };
     let mut world = World::default();
-    for (index, event) in trace.events.iter().enumerate() {
-        for predicate in &mut seeing {
-            let moment = Moment {
-                index,
-                event,
-                world: &world,
-                trace,
-            };
-            let mut judge = Judge::new(predicate.invariant(), &mut verdict);
-            predicate.before(&moment, &mut judge);
-        }
+    for at @ (index, event) in trace.events.iter().enumerate() {
+        show(at, &world, &mut verdict, |p, moment, judge| {
+            p.before(moment, judge);
+        });
         world.take(index, event);
-        for predicate in &mut seeing {
-            let moment = Moment {
-                index,
-                event,
-                world: &world,
-                trace,
-            };
-            let mut judge = Judge::new(predicate.invariant(), &mut verdict);
-            predicate.after(&moment, &mut judge);
-        }
+        show(at, &world, &mut verdict, |p, moment, judge| {
+            p.after(moment, judge);
+        });
     }
     for predicate in &mut seeing {
         let mut judge = Judge::new(predicate.invariant(), &mut verdict);

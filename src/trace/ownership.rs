@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    event::{Body, Key, Kind, Sight, Text, What, Why},
+    event::{Sight, What, Why},
+    object::{Body, Key, Kind, Text},
     verdict::{Invariant, Judge, Moment, Predicate},
     world::World,
 };

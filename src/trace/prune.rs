@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    event::{Body, Key, Kind, Release, Sight, SourceBody, Text, Trace, What},
+    event::{Sight, Trace, What},
+    object::{Body, Key, Kind, Release, SourceBody, Text},
     verdict::{Invariant, Judge, Moment, Predicate},
     world::World,
 };
@@ -336,7 +337,7 @@ mod tests {
             let mut object = story.object(Kind::Release, "app0", "again", Body::Plain);
             object.commit = Some("c1".into());
             object.release = Some("app0".into());
-            object.body = Body::Release(crate::trace::event::ReleaseBody::default());
+            object.body = Body::Release(crate::trace::object::ReleaseBody::default());
             object
         };
         story.wrote(crate::trace::fixtures::us("a"), true, object);

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    event::{Actor, Body, DeploymentBody, Fact, Key, Kind, Object, Release, Sight, Trace, What},
+    event::{Actor, Fact, Sight, Trace, What},
+    object::{Body, DeploymentBody, Key, Kind, Object, Release},
     verdict::{Invariant, Judge, Moment, Predicate},
     world::World,
 };

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    event::{Actor, Body, Key, Kind, Sight, What, Why},
+    event::{Actor, Sight, What, Why},
+    object::{Body, Key, Kind},
     ownership::is_made,
     verdict::{Invariant, Judge, Limit, Moment, Predicate},
 };
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn s10_what_another_controller_wrote_is_written_over_what_was_seen_only() {
         let mut story = Story::new();
-        story.job("a", "j1", true);
+        story.job("a", "j1");
         let seen = story.version();
         story.by(us("b"));
         let mut blind = story.clone();
@@ -140,7 +141,7 @@ mod tests {
         let mut story = Story::new();
         story.deploy(2).by(us("b"));
         let mut object = story.object(Kind::Deployment, "app", "d1", Body::Plain);
-        object.body = Body::Deployment(crate::trace::event::DeploymentBody {
+        object.body = Body::Deployment(crate::trace::object::DeploymentBody {
             revision: Some(1),
             ..Default::default()
         });
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn s12_a_view_from_before_the_own_write_is_found() {
         let mut story = Story::new();
-        story.job("a", "j1", true);
+        story.job("a", "j1");
         let seen = story.version();
         let object = story.object(Kind::Job, "migrate-j1", "j1", Body::Plain);
         story.wrote_over(seen, object);

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::event::{Actor, Body, Event, Fact, Key, Kind, Object, Release, RevisionBody, Text, What, Write};
+use super::{
+    event::{Actor, Event, Fact, What, Write},
+    object::{Body, Key, Kind, Object, Release, RevisionBody, Text},
+};
 use crate::plan::ledger::{Entry, Ledger, MigrationKey};
 
 /// Everything that predicates ask for.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{ConditionStatus, Release, ReleaseSource},
-    plan::ledger::EntryState,
+    plan::{ledger::EntryState, rotation},
 };
 
 /// What is to be known first.
@@ -227,6 +227,10 @@ fn migration(facts: &Facts, message: &str) -> String {
     let entry = facts.entry();
     match entry.as_ref().map(|(key, entry)| (key.short(), entry.state)) {
         Some((key, EntryState::Unknown)) => settle(key),
+        Some(_) if message.contains("LedgerMissing") => {
+            "put the newer ledger back from a backup, or raise migrate.rerun to run the migration again"
+                .to_owned()
+        }
         _ if message.contains("LedgerMissing") || message.contains("is unknown") => {
             let migration = facts
                 .current()
@@ -257,7 +261,7 @@ fn refusal(facts: &Facts, words: &str) -> String {
 fn values_changed(facts: &Facts) -> bool {
     facts
         .current()
-        .is_some_and(|current| current.spec.cause.starts_with("values changed: "))
+        .is_some_and(|current| rotation::made(&current.spec.cause))
 }
 
 /// Since when the release is in this state, as far as the objects tell: the end of its attempt, the begin of one that is

@@ -21,23 +21,17 @@ pub mod status;
 
 use jiff::Timestamp;
 
+use crate::spec::is_hidden;
+
 /// A text of others, harmless on a terminal: one line, no control characters, at most `most` characters.
 #[must_use]
 pub fn clean(text: &str, most: usize) -> String {
-    let harmless: String = text
-        .chars()
-        .map(|c| if c.is_control() || is_invisible(c) { ' ' } else { c })
-        .collect();
+    let harmless: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
     let trimmed = harmless.trim();
     if trimmed.chars().count() <= most {
         return trimmed.to_owned();
     }
     trimmed.chars().take(most.saturating_sub(1)).collect::<String>() + "…"
-}
-
-/// Characters that turn the direction of writing round, or take no room: they make a text look like another one.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// How long ago, in the two largest units that matter: `45s`, `3m`, `2h5m`, `4d`.
@@ -114,7 +108,10 @@ mod tests {
 
     #[test]
     fn texts_of_others_cannot_move_the_cursor_or_begin_a_line() {
-        assert_eq!(clean("a\n\u{1b}[31mb\u{202e}c\r", 100), "a  [31mb c");
+        assert_eq!(
+            clean("a\n\u{1b}[31mb\u{202e}c\u{2028}d\u{e0041}e\r", 100),
+            "a  [31mb c d e"
+        );
         assert_eq!(clean("abcdef", 4), "abc…");
     }
 

@@ -489,3 +489,58 @@ fn while_a_release_is_suspended_nothing_new_goes_out_and_what_runs_is_kept() {
     o.now = jiff::Timestamp::from_second(100).unwrap();
     assert_ne!(decide(&o).report.phase, Phase::Suspended);
 }
+
+#[test]
+fn what_fails_while_a_release_is_suspended_is_gone_back_from() {
+    let mut o = failed();
+    let mut spec = declared(2);
+    spec.suspend = Some(Suspension {
+        reason: "the fair".into(),
+        until: None,
+    });
+    o.declaration = Declaration::Valid(Box::new(spec.clone()));
+    let decision = decide(&o);
+    assert_eq!(applied(&decision), [(1, 1)]);
+    assert!(decision.report.message.contains("1.0.0 runs"));
+    spec.on_failure = crate::api::release::OnFailure::Hold;
+    o.declaration = Declaration::Valid(Box::new(spec));
+    assert!(decide(&o).steps.is_empty());
+}
+
+#[test]
+fn what_is_put_back_is_looked_at_again_in_the_same_pass() {
+    let mut held = failed();
+    held.live = None;
+    let mut edited = live(declared(2));
+    edited.declaration = Declaration::Edited;
+    for mut o in [held, edited] {
+        for live in o.objects.values_mut() {
+            live.value["spec"]["template"] = serde_json::json!({});
+        }
+        let decision = decide(&o);
+        assert!(!decision.steps.is_empty());
+        assert_eq!(decision.wait, Wait::Again);
+    }
+}
+
+#[test]
+fn a_version_that_is_declared_again_says_how_far_the_schema_is_ahead() {
+    // 2.0.0 was live as v2, and 1.0.0 is live again as v3.
+    let mut o = failed();
+    let mut third = o.live.clone().unwrap();
+    third.number = RevisionNumber(3);
+    third.objects = fixtures::objects(&declared(1), &third.digest, third.number);
+    o.objects = running(&third.objects);
+    (o.highest, o.current, o.live) = (Some(third.number), Some(third.clone()), Some(third));
+    o.declaration = Declaration::Valid(Box::new(declared(1)));
+    let ahead = |o: &Observed| {
+        let details = decide(o).report.details;
+        details.into_iter().find(|(name, _)| *name == "SchemaAhead")
+    };
+    assert!(ahead(&o).unwrap().1.contains("of v2"));
+    let entries = o.ledger.as_mut().unwrap().ledger.entries.values_mut();
+    for (entry, database) in entries.zip(["one", "other"]) {
+        entry.database = Some(database.into());
+    }
+    assert_eq!(ahead(&o), None, "that was another database");
+}

@@ -273,7 +273,8 @@ fn watch(
             },
         };
     }
-    if facts.superseded && !pods.is_empty() {
+    // Without a pod and without a reason for that, one is about to come.
+    if facts.superseded && (!pods.is_empty() || job.blocked.is_some()) {
         return Next::Step(MigrationStep::Suspend {
             job: job.name.clone(),
             uid: job.uid.clone(),

@@ -611,3 +611,68 @@ fn what_keeps_kubernetes_from_making_the_pod_is_named() {
         assert!(decision.steps.is_empty());
     }
 }
+
+#[test]
+fn a_newer_commit_takes_over_from_a_job_that_kubernetes_makes_no_pod_of() {
+    let (mut o, _) = resumed();
+    o.declaration = Declaration::Valid(Box::new(declared(3)));
+    assert!(words(&o).is_empty(), "its pod is about to come");
+    o.jobs[0].blocked = Some("Quota: exceeded quota: compute".into());
+    assert_eq!(words(&o), ["suspend"]);
+    o.jobs[0].suspended = true;
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+}
+
+#[test]
+fn the_end_of_a_migration_is_booked_whatever_is_missing_by_now() {
+    let mut o = ended(JobEnd::Failed("BackoffLimitExceeded".into()), |job| {
+        Some(ended_pod(job, 1))
+    });
+    o.missing = vec!["Secret app with key token".into()];
+    assert_eq!(booked_state(&o).0, EntryState::Failed);
+    let mut suspended = claimed();
+    suspended.jobs.push(job(&second(&suspended), 1));
+    suspended.missing.clone_from(&o.missing);
+    assert!(words(&suspended).is_empty(), "what has not begun waits");
+    says(&suspended, "does not exist");
+    o.missing.clear();
+    for live in o.objects.values_mut() {
+        live.value["metadata"]["annotations"] = serde_json::json!({});
+    }
+    assert_eq!(booked_state(&o).0, EntryState::Failed);
+}
+
+#[test]
+fn the_pause_before_a_retry_doubles_up_to_five_minutes() {
+    let mut spec = declared(2);
+    spec.migrate.as_mut().unwrap().retries = 10;
+    let mut o = with_entry(&spec, |_| {});
+    let key = key(&second(&o));
+    for (tries, pause) in [(1, 10), (2, 20), (5, 160), (6, 300), (10, 300)] {
+        let seen = o.ledger.as_mut().unwrap().ledger.entries.get_mut(&key).unwrap();
+        (seen.state, seen.tries) = (EntryState::Failed, tries);
+        says(&o, &format!("runs again in {pause} s, retry {tries} of 10"));
+    }
+}
+
+#[test]
+fn an_older_ledger_that_was_put_back_is_settled_by_a_commit_and_runs_nothing() {
+    let mut o = crate::plan::fixtures::live(declared(1));
+    let first = o.live.clone().unwrap();
+    let seen = o.ledger.as_mut().unwrap();
+    seen.ledger.entries.get_mut(&key(&first)).unwrap().state = EntryState::Claimed;
+    assert_eq!(booked_state(&o).0, EntryState::Unknown, "its Job is gone");
+    let seen = o.ledger.as_mut().unwrap();
+    seen.ledger.entries.get_mut(&key(&first)).unwrap().state = EntryState::Unknown;
+    says(&o, "commit migrate.accept");
+    let mut spec = declared(1);
+    spec.migrate.as_mut().unwrap().accept = Some(key(&first).short().into());
+    o.declaration = Declaration::Valid(Box::new(spec));
+    assert_eq!(booked_state(&o).0, EntryState::Accepted);
+    for state in [EntryState::Failed, EntryState::Withdrawn] {
+        let seen = o.ledger.as_mut().unwrap();
+        seen.ledger.entries.get_mut(&key(&first)).unwrap().state = state;
+        assert!(moves(&o).is_empty());
+        says(&o, "an older one");
+    }
+}

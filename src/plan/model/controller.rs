@@ -8,7 +8,6 @@ use super::{
         decision::{Decision, Draft, MigrationStep, Phase, Report, Stage, Step},
         fixtures::objects,
         ledger::EntryState,
-        migration::job_name,
         observed::{Observed, Revision},
     },
     eyes::Eyes,
@@ -18,7 +17,7 @@ use super::{
     world::{Refused, World},
 };
 use crate::{
-    render::{Kind, ObjectKey},
+    render::{Kind, ObjectKey, job_name},
     spec::Declared,
 };
 
@@ -207,7 +206,7 @@ fn act(
                     .map(|live| live.resource_version.as_str());
                 world.apply(object, seen, true)?;
             }
-            let name = job_name(&observed.id.name, key, *run);
+            let name = job_name(&observed.id.name, key.as_str(), *run);
             world.create_job(&name, key)
         }
         Step::Migrate(MigrationStep::Write { key, entry, over }) => {

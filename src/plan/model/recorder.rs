@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        decision::{MigrationStep, Report, Step},
+        decision::{Report, Step},
         fixtures::id,
         observed::JobEnd,
     },
@@ -19,12 +19,14 @@ use crate::{
     render::ObjectKey,
     trace::{
         Sight, Trace, What,
-        event::{
-            Actor, Body, DeploymentBody, Fact, Key, Kind, Object, Refusal, ReleaseBody, RevisionBody, Text,
-            Why, Write,
-        },
+        event::{Actor, Fact, Refusal, Why, Write},
+        object::{Body, DeploymentBody, Key, Kind, Object, ReleaseBody, RevisionBody, Text},
     },
 };
+
+mod step;
+
+use step::{Written, deleted, guard, written};
 
 /// Who acts.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,14 +46,6 @@ pub struct Recorder {
     /// Of the `Release`: what it says, its generation, and what was last reported.
     body: ReleaseBody,
     generation: u64,
-}
-
-/// An object that a step writes.
-enum Written<'a> {
-    Rendered(&'a ObjectKey),
-    Ledger,
-    Lock(&'a str),
-    Job(&'a str),
 }
 
 impl Recorder {
@@ -285,8 +279,12 @@ impl Recorder {
                 continue;
             }
             // The controller of Jobs writes status, whoever made it look.
-            let spec = known.is_none_or(|known| known.suspended != job.suspended);
-            let who = if spec { who } else { Who::Cluster };
+            let said = |job: &Job| (job.suspended, job.withdrawn);
+            let who = if known.is_none_or(|known| said(known) != said(job)) {
+                who
+            } else {
+                Who::Cluster
+            };
             let key = self.key(Kind::Job, &job.name);
             let about = (key, job.uid.as_str().into(), job.version);
             let over = guard(step, &Written::Job(&job.name));
@@ -415,57 +413,4 @@ fn deployment_body(value: &serde_json::Value) -> DeploymentBody {
         },
         available: small(&status["availableReplicas"]),
     }
-}
-
-/// What a step writes, with what it insists on.
-fn written(step: &Step) -> Vec<Written<'_>> {
-    match step {
-        Step::Prepare { objects } | Step::Apply { objects, .. } => objects
-            .iter()
-            .map(|(object, _)| Written::Rendered(&object.key))
-            .collect(),
-        Step::Migrate(MigrationStep::Write { .. }) => vec![Written::Ledger],
-        Step::Migrate(MigrationStep::TakeLock { lock, .. } | MigrationStep::FreeLock { lock, .. }) => {
-            vec![Written::Lock(lock)]
-        }
-        Step::Migrate(
-            MigrationStep::Resume { job, .. }
-            | MigrationStep::Suspend { job, .. }
-            | MigrationStep::DeleteJob { job, .. },
-        ) => vec![Written::Job(job)],
-        _ => Vec::new(),
-    }
-}
-
-/// What a step deletes.
-fn deleted(step: &Step) -> Option<(Kind, &str, &Uid)> {
-    match step {
-        Step::Delete { key, uid } => Some((kind_of(key), &key.name, uid)),
-        Step::Migrate(MigrationStep::DeleteJob { job, uid, .. }) => Some((Kind::Job, job, uid)),
-        _ => None,
-    }
-}
-
-/// The resourceVersion that a step insists on for an object.
-fn guard(step: Option<&Step>, written: &Written<'_>) -> Option<u64> {
-    let over = match (step?, written) {
-        (Step::Prepare { objects } | Step::Apply { objects, .. }, Written::Rendered(key)) => objects
-            .iter()
-            .find(|(object, _)| object.key == **key)?
-            .1
-            .as_deref(),
-        (Step::Migrate(MigrationStep::Write { over, .. }), Written::Ledger)
-        | (Step::Migrate(MigrationStep::TakeLock { over, .. }), Written::Lock(_)) => over.as_deref(),
-        (Step::Migrate(MigrationStep::FreeLock { over, .. }), Written::Lock(_))
-        | (
-            Step::Migrate(
-                MigrationStep::Resume { over, .. }
-                | MigrationStep::Suspend { over, .. }
-                | MigrationStep::DeleteJob { over, .. },
-            ),
-            Written::Job(_),
-        ) => Some(over.as_str()),
-        _ => None,
-    };
-    over?.parse().ok()
 }

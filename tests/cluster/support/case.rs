@@ -59,7 +59,7 @@ impl Repo {
     }
 
     /// Every commit with its parents, those that were rewritten too.
-    fn history(&self) -> BTreeMap<trace::event::Text, Vec<trace::event::Text>> {
+    fn history(&self) -> BTreeMap<trace::object::Text, Vec<trace::object::Text>> {
         self.git(&["log", "--all", "--reflog", "--format=%H %P"])
             .lines()
             .filter_map(|line| {
