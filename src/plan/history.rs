@@ -87,7 +87,6 @@ fn booked(job: &JobSeen, ledger: &Ledger) -> Option<Ended> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::plan::{

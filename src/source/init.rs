@@ -127,7 +127,7 @@ pub(super) fn init_for_tests() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         // Tests run in threads, but every one that uses git comes through here first.
-        init_with(None, Duration::from_secs(1), Duration::from_secs(1)).unwrap();
+        init_with(None, Duration::from_secs(10), Duration::from_secs(10)).unwrap();
     });
 }
 

