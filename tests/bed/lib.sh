@@ -86,7 +86,7 @@ RECORD_SELF='
 process_of() {
   local proc=$1 pid start stat f
   read -r pid start 2>/dev/null <"$2" || return 1
-  { stat=$(<"$proc/$pid/stat"); } 2>/dev/null || return 1
+  { read -r stat <"$proc/$pid/stat"; } 2>/dev/null || return 1
   read -ra f <<<"${stat##*) }"
   [[ ${f[19]} == "$start" && ${f[0]} != Z ]] || return 1
   echo "$pid"
