@@ -2,7 +2,7 @@
 # usage: .ci/bed-test.sh [OPTION OF THE TESTS…]
 # The tests that need a real Kubernetes, on three beds of their own side by side: one for what must not happen in ten
 # minutes, one for the tests that break what the others need, one for all others. The beds are taken down afterwards,
-# however the tests end. A choice of tests runs on one bed.
+# however the tests end, and nothing of them may be left. A choice of tests runs on one bed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -44,25 +44,34 @@ beside() {
   jobs+=($!)
 }
 
+# end BED…: take the beds down, see that nothing of them is left, and end with what came of all.
+end() {
+  local bed left=0
+  for bed; do BED_NAME=$bed tests/bed/selftest down || left=1; done
+  ((failed == 0)) || echo "tests failed" >&2
+  ((left == 0)) || echo "something of a bed is left" >&2
+  exit $((failed | left))
+}
+
 # Compiled first: a mistake is heard of before the beds start. Run without cargo, which would wait for every other cargo.
 tests=$(cargo test --locked --test cluster --no-run --message-format=json-render-diagnostics |
   sed -n 's/.*"executable":"\([^"]*\/cluster-[^"]*\)".*/\1/p')
+failed=0
 if (($#)); then
   start "$quick"
-  run "$quick" "$@"
-  run "$quick" --ignored refused
-  exit
+  run "$quick" "$@" || failed=1
+  run "$quick" --ignored refused || failed=1
+  end "$quick"
 fi
 start "$quiet"
 beside "$quiet" settled
 start "$broken"
 beside "$broken" ::alone:: --test-threads=1
 start "$quick"
-failed=0
 run "$quick" --skip settled --skip ::alone:: --test-threads=6 || failed=1
 run "$quick" --ignored refused || failed=1
 run "$quick" --ignored every_right || failed=1
 BED_NAME=$quick tests/bed/selftest || failed=1
 for job in "${jobs[@]}"; do wait "$job" || failed=1; done
 cat "$logs"/*
-exit "$failed"
+end "$quick" "$quiet" "$broken"

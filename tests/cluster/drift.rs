@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::support::{Case, apply, get, kubectl, probe, shared, wait, writes};
 
 /// Waits until it is so, and fails when that takes more than 5 s.
@@ -30,7 +32,7 @@ spec:
 ",
         case.ns
     ));
-    let version = |object: &serde_json::Value| object["metadata"]["generation"].clone();
+    let version = |object: &Value| object["metadata"]["generation"].clone();
     let before = version(&case.deployment());
     case.declare("probe 1.0.0", "version: 1.0.0");
     case.until("Waiting(NameTaken)", "1.0.0", 60);
@@ -124,16 +126,53 @@ mod alone {
             "app",
             "example.com/owner=somebody",
         ]);
+        // As an injector does it: a container and a setting of the pod, beside the container of ours.
+        kubectl(&[
+            "-n",
+            ns,
+            "patch",
+            "deployment",
+            "app",
+            "--field-manager=injector",
+            "--type=strategic",
+            "-p",
+            r#"{"spec":{"template":{"spec":{"dnsConfig":{"options":[{"name":"ndots","value":"2"}]},
+                "containers":[{"name":"beside","image":"registry.bed.test:5000/bed/busybox:1","command":["/bin/busybox","sleep","86400"],
+                "securityContext":{"runAsUser":65534}}]}}}}"#,
+        ]);
         kubectl(&["-n", ns, "scale", "deployment", "app", "--replicas=4"]);
         back_within_5_s("kubectl scale again", || {
             case.deployment()["spec"]["replicas"] == 2
         });
+        kubectl(&[
+            "-n",
+            ns,
+            "set",
+            "image",
+            "deployment/app",
+            "web=registry.bed.test:5000/acme/probe:1.1.0",
+        ]);
+        let container = |name: &str| {
+            let deployment = case.deployment();
+            let all = deployment["spec"]["template"]["spec"]["containers"].as_array();
+            let found = all.and_then(|all| all.iter().find(|container| container["name"] == name));
+            found.cloned().unwrap_or(Value::Null)
+        };
+        back_within_5_s("kubectl set image beside a container of others", || {
+            container("web")["image"] == image
+        });
+        assert_eq!(container("beside")["command"][2], "86400");
+        assert_eq!(
+            case.deployment()["spec"]["template"]["spec"]["dnsConfig"]["options"][0]["name"],
+            "ndots"
+        );
         assert_eq!(
             case.deployment()["metadata"]["annotations"]["example.com/owner"],
             "somebody"
         );
         case.live("1.0.0");
-        assert!(case.release()["status"]["repairs"].as_i64().unwrap_or(0) >= 4);
+        assert_eq!(container("beside")["command"][2], "86400", "still there");
+        assert!(case.release()["status"]["repairs"].as_i64().unwrap_or(0) >= 6);
         case.end();
     }
 }

@@ -1,7 +1,7 @@
 //! Migrations on a bad day: the Job or its pod is taken away while it runs, or no pod can be made. Judged by PostgreSQL:
 //! the program writes a row when it starts and one when it ends, into a table without a unique key, so each run shows.
 
-use super::support::{Before, Case, kubectl, list, probe, shared, try_exec, wait};
+use super::support::{Before, Case, Mark, apply, kubectl, list, probe, shared, try_exec, wait};
 
 /// A release whose version 1.0.0 is live, and whose next migration takes `sleep` seconds.
 fn case(name: &str) -> Case {
@@ -153,6 +153,75 @@ fn a_quota_that_leaves_no_room_is_named_and_when_it_goes_the_migration_runs_once
     case.until("Waiting(Quota)", "1.1.0", 120);
     before.holds(&case);
     kubectl(&["-n", &case.ns, "delete", "quota", "none-left"]);
+    case.live("1.1.0");
+    assert_eq!((rows(&case, "start"), rows(&case, "end")), (1, 1));
+    case.end();
+}
+
+/// A rule of the cluster that refuses Deployments of version 1.1.0 in a namespace; the API server knows it when this comes
+/// back.
+fn refuse_deployments(case: &Case) {
+    let ns = &case.ns;
+    apply(&format!(
+        "apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {{name: {ns}}}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules: [{{apiGroups: [apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [deployments]}}]
+  validations:
+  - expression: \"object.spec.template.spec.containers.all(c, !c.image.contains(':1.1.0'))\"
+    message: version 1.1.0 may not run here
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {{name: {ns}}}
+spec:
+  policyName: {ns}
+  validationActions: [Deny]
+  matchResources: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {ns}}}}}}}
+"
+    ));
+    let image = "web=registry.bed.test:5000/acme/probe:1.1.0";
+    let set = ["set", "image", "deployment/app", image, "--dry-run=server"];
+    wait("the rule holds", 60, || {
+        try_exec(&[&["kubectl", "-n", ns], &set[..]].concat(), "")
+            .is_err_and(|why| why.contains("may not run here"))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_deployment_that_the_cluster_refuses_keeps_its_migration_from_running_until_it_is_accepted() {
+    let _services = shared();
+    let ns = "mig-refused";
+    let forget = || {
+        for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+            kubectl(&["delete", kind, ns, "--ignore-not-found"]);
+        }
+    };
+    forget();
+    let case = case(ns);
+    let before = Before::of(&case);
+    refuse_deployments(&case);
+    let declared = Mark::now();
+    case.declare("1.1.0", "version: 1.1.0");
+    case.until("Failed(Applying)", "1.1.0", 60);
+    let message = case.message();
+    for words in ["refuse Deployment app", "version 1.1.0 may not run here"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    // Nor when it is tried again.
+    wait("it was tried twice", 90, || {
+        let mut tried = declared.mutations(ns);
+        tried.retain(|event| event["objectRef"]["resource"] == "deployments");
+        (tried.len() >= 2).then_some(())
+    });
+    assert!(declared.created(ns, "jobs").is_empty(), "no Job was made");
+    assert_eq!(rows(&case, "start"), 0);
+    before.holds(&case);
+    forget();
     case.live("1.1.0");
     assert_eq!((rows(&case, "start"), rows(&case, "end")), (1, 1));
     case.end();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::{Case, Inside, Mark, is_true, probe, received, shared, shop, wait};
+use super::support::{Case, Inside, Mark, is_true, list, probe, received, shared, shop, wait};
 
 fn ready(case: &Case) -> i64 {
     case.deployment()["status"]["readyReplicas"].as_i64().unwrap_or(0)
@@ -68,6 +68,22 @@ fn versions_that_crash_or_never_become_ready_are_rolled_back_by_themselves() {
         let message = case.message();
         for word in [version, "was rolled back", "1.0.0 runs", "git still declares"] {
             assert!(message.contains(word), "{word}: {message}");
+        }
+        // Who only hears of events hears the same.
+        let event = wait(&format!("an event of {version}"), 30, || {
+            let mut events = list("event", &case.ns, "");
+            events.retain(|event| {
+                let told = event["note"].as_str().unwrap_or("");
+                event["reason"] == "RolledBack" && told.starts_with(&format!("{version} failed"))
+            });
+            events.pop()
+        });
+        assert_eq!(event["type"], "Warning");
+        assert_eq!(event["regarding"]["kind"], "Release");
+        assert_eq!(event["regarding"]["name"], "app");
+        let told = event["note"].as_str().unwrap();
+        for word in ["was rolled back", "1.0.0 runs", "git still declares"] {
+            assert!(told.contains(word), "{word}: {told}");
         }
         // Migration 2 came with 1.2.0; 1.4.0 found it there.
         assert_eq!(schema(&case), "2", "what {version} migrated stays");

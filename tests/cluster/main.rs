@@ -16,6 +16,7 @@ mod evidence;
 mod failures;
 mod rights;
 mod rotation;
+mod rules;
 mod settled;
 mod sources;
 mod story;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::support::{Case, Mark, Way, get, json_of, probe, shared, shop, spawn, wait, writes};
+use super::support::{Case, Mark, Way, get, json_of, probe, shared, shop, spawn, try_exec, wait, writes};
 
 #[test]
 fn a_repository_over_https_leads_to_a_live_shop_in_the_order_that_migrations_need() {
@@ -79,7 +79,12 @@ fn assert_order(namespace: &str, earlier: usize) {
             of(e, "patch", "jobs") && e["responseObject"]["spec"]["suspend"] == false
         }),
         at("booked success", &|e| ledger(e, "\"state\":\"succeeded\"")),
-        at("Deployment", &|e| of(e, "patch", "deployments")),
+        // However it was written.
+        at("Deployment", &|e| {
+            ["create", "update", "patch"]
+                .iter()
+                .any(|verb| of(e, verb, "deployments"))
+        }),
     ];
     assert!(order.is_sorted(), "{order:?}");
 }
@@ -159,6 +164,15 @@ fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
             .contains("env GREETING added"),
         "{}",
         revisions[1]["spec"]["cause"]
+    );
+    let cause = r#"{"spec":{"cause":"another past"}}"#;
+    let patch = ["patch", "releaserevision", "app-v1", "--type=merge", "-p", cause];
+    let refused = try_exec(&[&["kubectl", "-n", &case.ns], &patch[..]].concat(), "");
+    assert!(
+        refused
+            .as_ref()
+            .is_err_and(|why| why.contains("a revision is history: its spec never changes")),
+        "{refused:?}"
     );
     assert!(case.ask("/").contains("env=hello"));
     let pods = case.pod_identities();

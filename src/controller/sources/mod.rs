@@ -257,6 +257,11 @@ fn said(error: &SourceError, failures: u32) -> Option<Failure> {
     (failures > EVERYDAY).then(|| failure.with(Intent::Retry))
 }
 
+/// An interval, a tenth shorter or longer by a random number from 0 to 1: many sources do not ask one server in step.
+fn jittered(interval: Duration, random: f64) -> Duration {
+    interval.mul_f64(0.9 + random.clamp(0.0, 1.0) / 5.0)
+}
+
 /// What there is to do now; when to come again.
 async fn turn(
     source: &ReleaseSource,
@@ -268,8 +273,7 @@ async fn turn(
         .interval
         .map_or(INTERVAL, crate::api::Duration::to_std)
         .max(Duration::from_secs(1));
-    // Jittered, so that many sources do not ask one server in step.
-    let next = interval.mul_f64(0.9 + rand::random::<f64>() / 5.0);
+    let next = jittered(interval, rand::random());
     if source.spec.suspend == Some(true) {
         context.lead()?;
         status::write_status(source, context, Outcome::suspended(source)).await?;
@@ -324,4 +328,16 @@ async fn pass(
         }
     };
     Ok((Some(outcome), due))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_are_asked_up_to_a_tenth_sooner_or_later_than_the_interval_says() {
+        let seconds = |random: f64| jittered(Duration::from_secs(100), random).as_secs_f64().round();
+        assert_eq!([0.0, 0.25, 0.5, 1.0].map(seconds), [90.0, 95.0, 100.0, 110.0]);
+        assert_eq!([-1.0, 2.0].map(seconds), [90.0, 110.0], "never further off");
+    }
 }

@@ -24,6 +24,7 @@ fn path(kind: &str, namespace: &str) -> String {
         "ingress" => return format!("apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses"),
         "configmap" | "pod" | "secret" | "service" | "serviceaccount" => "api/v1",
         "deployment" => "apis/apps/v1",
+        "event" => "apis/events.k8s.io/v1",
         "job" => "apis/batch/v1",
         "poddisruptionbudget" => "apis/policy/v1",
         "release" | "releaserevision" => "apis/slipway.dev/v1alpha1",
