@@ -1,12 +1,14 @@
 //! The API server's audit log: what Slipway asked for, in the order in which it was answered.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
 };
 
 use serde_json::Value;
+use slipway::api::meta::LOCK_HOLDER;
 
 use super::bed_dir;
 
@@ -55,6 +57,35 @@ impl Mark {
         let word = format!("\"namespace\":\"{namespace}\"");
         let mut found = self.requests(&[word.as_str()]);
         found.retain(|event| mutates(event) && event["objectRef"]["namespace"] == namespace);
+        found
+    }
+
+    /// Requests of Slipway that would change something for the releases of a namespace, by verb and resource: in the
+    /// namespace, of the source that they come from, and of the locks of their migrations.
+    pub fn cost(self, namespace: &str, source: &str) -> BTreeMap<String, usize> {
+        let mut all = self.requests(&[]);
+        all.retain(mutates);
+        let lock_of = |event: &Value| {
+            let lock = &event["responseObject"]["metadata"];
+            let holder = lock["annotations"][LOCK_HOLDER].as_str()?;
+            holder
+                .starts_with(&format!("{namespace}/"))
+                .then(|| lock["name"].clone())
+        };
+        let locks: Vec<Value> = all.iter().filter_map(lock_of).collect();
+        let mut found = BTreeMap::new();
+        for event in &all {
+            let object = &event["objectRef"];
+            let ours = object["namespace"] == namespace
+                || (object["resource"] == "releasesources" && object["name"] == source)
+                || (object["resource"] == "leases"
+                    && locks.contains(&event["responseObject"]["metadata"]["name"]));
+            if ours {
+                let words = [&event["verb"], &object["resource"], &object["subresource"]];
+                let words: Vec<&str> = words.iter().filter_map(|word| word.as_str()).collect();
+                *found.entry(words.join(" ")).or_insert(0) += 1;
+            }
+        }
         found
     }
 
