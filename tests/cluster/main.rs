@@ -14,6 +14,7 @@
 mod drift;
 mod evidence;
 mod failures;
+mod lifecycle;
 mod rights;
 mod rotation;
 mod rules;

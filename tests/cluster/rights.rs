@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::support::{Mark, get};
+use super::support::{Mark, get, received};
 
 /// API group, resource with its subresource, verb.
 type Right = (String, String, String);
@@ -65,6 +65,14 @@ fn no_request_of_the_whole_run_was_refused() {
     // Nothing can be made in a namespace that goes, whatever the rights; that is known only by the answer.
     refused.retain(|event| {
         !word(&event["responseStatus"]["message"]).contains("because it is being terminated")
+    });
+    // The rights go with the chart, a moment before the last pod.
+    let uninstalled = Mark::start().uninstalled();
+    refused.retain(|event| {
+        let at = received(event);
+        !uninstalled
+            .iter()
+            .any(|(end, again)| (*end..*again).contains(&at))
     });
     let sentences: BTreeSet<String> = refused
         .iter()

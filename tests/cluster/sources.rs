@@ -77,6 +77,7 @@ fn wrong_credentials_and_wrong_host_keys_are_said_and_mended_without_a_restart()
     set(&serde_json::json!({"stringData": {"password": password.trim()}}).to_string());
     until_reason(&case, "Applied", 60);
     case.live("1.1.0");
+    before.mended_without_restart(&case);
     case.end();
 }
 
@@ -110,6 +111,7 @@ fn a_wrong_ssh_host_key_is_refused() {
     set(&good);
     until_reason(&case, "Applied", 60);
     case.live("1.1.0");
+    before.mended_without_restart(&case);
     case.end();
 }
 
@@ -175,6 +177,7 @@ fn a_server_whose_certificate_nobody_signed_is_refused() {
     server.kill().unwrap();
     server.wait().unwrap();
     case.live("1.1.0");
+    before.mended_without_restart(&case);
     case.end();
 }
 
@@ -348,8 +351,9 @@ mod alone {
                 before.holds(case);
             }
             drop(broken);
-            for case in &cases {
+            for (case, before) in cases.iter().zip(&before) {
                 case.live(version);
+                before.mended_without_restart(case);
             }
         }
         for case in cases {

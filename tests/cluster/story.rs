@@ -2,7 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-use super::support::{Case, Mark, Way, get, json_of, probe, shared, shop, spawn, try_exec, wait, writes};
+use super::support::{Case, Mark, Way, get, json_of, probe, shared, shop, spawn, try_exec, wait};
+
+/// For one release with a migration; one that writes its status over and over is far above.
+const MOST_WRITES: usize = 50;
 
 #[test]
 fn a_repository_over_https_leads_to_a_live_shop_in_the_order_that_migrations_need() {
@@ -18,8 +21,10 @@ fn a_repository_over_ssh_leads_to_a_live_shop() {
 
 fn live_shop(name: &str, way: Way) {
     let case = Case::reached_by(name, &shop(name), way);
+    let empty = Mark::now();
     let commit = case.declare("shop 1.0.0", "version: 1.0.0");
     let release = case.live("1.0.0");
+    costs_few_writes("a first release with a migration", &case, empty);
     assert_eq!(
         release["metadata"]["annotations"]["slipway.dev/commit"],
         commit.as_str()
@@ -29,6 +34,21 @@ fn live_shop(name: &str, way: Way) {
 
     assert_order(name, 0);
     case.end();
+}
+
+/// What a release with a migration cost since then, told and held: all requests of Slipway to write, dry runs too.
+fn costs_few_writes(what: &str, case: &Case, since: Mark) {
+    let cost = since.cost(&case.ns, &case.source);
+    let all: usize = cost.values().sum();
+    println!("writes for {what}: {all} {cost:?}");
+    let of = |words: &str| cost.get(words).copied().unwrap_or(0);
+    assert_eq!(of("create jobs"), 1, "the migration is among them: {cost:?}");
+    assert_eq!(
+        of("create leases") + of("patch leases"),
+        2,
+        "its lock was taken and given back: {cost:?}"
+    );
+    assert!(all <= MOST_WRITES, "{all} writes for {what}: {cost:?}");
 }
 
 /// The order that a migration needs, in the audit log of a namespace: revision created → Job created suspended → claimed
@@ -113,9 +133,11 @@ fn a_rolling_update_with_a_migration_loses_no_request() {
     ]);
     // The claim is about requests from 10 s before to 30 s after.
     std::thread::sleep(Duration::from_secs(10));
+    let first = Mark::now();
     case.declare("shop 1.1.0", "version: 1.1.0");
     case.live("1.1.0");
     std::thread::sleep(Duration::from_secs(30));
+    costs_few_writes("the next release with a migration", &case, first);
     std::fs::write(&stop, "").unwrap();
     let seen = json_of(client);
     println!("rolling update under load: {seen}");
@@ -191,11 +213,6 @@ fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
     );
     let jobs = migrated.created(&case.ns, "jobs");
     assert!(jobs.is_empty(), "the migration is the same: {jobs:?}");
-    println!(
-        "writes per release in {}: {}",
-        case.ns,
-        writes(&case.ns, "deployments").len()
-    );
     case.end();
 }
 

@@ -4,6 +4,7 @@ mod api;
 mod audit;
 mod before;
 mod case;
+mod metrics;
 
 use std::{
     fs,
@@ -21,6 +22,7 @@ pub use self::{
     audit::{Mark, audit, received, writes},
     before::Before,
     case::{Case, Way, probe, shop},
+    metrics::{Metrics, until_asked_again},
 };
 
 /// Tests that break a service of the bed run alone; all others together.

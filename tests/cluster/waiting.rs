@@ -1,7 +1,9 @@
 //! Registries that have nothing yet, or do not answer: a sentence within 30 s, nothing that runs is touched, and it goes
 //! on by itself.
 
-use super::support::{Before, Broken, Case, bed_dir, is_true, kubectl, probe, script, shared, wait, writes};
+use super::support::{
+    Before, Broken, Case, bed_dir, is_true, kubectl, probe, script, shared, until_asked_again, wait, writes,
+};
 
 #[test]
 fn a_missing_tag_is_waited_for_and_a_moved_one_is_reported_and_not_followed() {
@@ -14,8 +16,10 @@ fn a_missing_tag_is_waited_for_and_a_moved_one_is_reported_and_not_followed() {
     let case = Case::new(ns, &base);
     case.declare("1.0.0", "version: 1.0.0");
     case.until("Waiting(WaitingForImage)", "1.0.0", 60);
+    let before = Before::of(&case);
     script("image-push", &["registry.bed.test:5000/acme/probe:1.0.0", &image]);
     case.live("1.0.0");
+    before.mended_without_restart(&case);
     let before = Before::of(&case);
     script("image-push", &["registry.bed.test:5000/acme/probe:1.1.0", &image]);
     // Asked at the interval of the chart's values.
@@ -78,6 +82,8 @@ fn a_wrong_password_of_the_registry_is_said_and_mended_without_a_commit() {
     );
     case.until("Waiting(RegistryAuth)", "1.0.0", 30);
     assert!(!case.message().contains("wrong-password"));
+    until_asked_again("RegistryAuth");
+    assert_eq!(case.phase(), "Waiting(RegistryAuth)");
     before.holds(&case);
     kubectl(&["-n", ns, "delete", "secret", "pull"]);
     let file = bed_dir().join("secrets/.dockerconfigjson");
@@ -94,6 +100,7 @@ fn a_wrong_password_of_the_registry_is_said_and_mended_without_a_commit() {
     wait("the second revision is live", 180, || {
         (case.release()["status"]["liveRevision"] == "app-v2").then_some(())
     });
+    before.mended_without_restart(&case);
     case.end();
 }
 
@@ -126,9 +133,12 @@ mod alone {
                 (case.phase() == "Waiting(RegistryUnreachable)" && case.message().contains(words))
                     .then_some(())
             });
+            until_asked_again("Registry");
+            assert_eq!(case.phase(), "Waiting(RegistryUnreachable)");
             before.holds(&case);
             drop(broken);
             case.live(version);
+            before.mended_without_restart(&case);
         }
         case.end();
     }

@@ -26,6 +26,7 @@ fn path(kind: &str, namespace: &str) -> String {
         "deployment" => "apis/apps/v1",
         "event" => "apis/events.k8s.io/v1",
         "job" => "apis/batch/v1",
+        "lease" => "apis/coordination.k8s.io/v1",
         "poddisruptionbudget" => "apis/policy/v1",
         "release" | "releaserevision" => "apis/slipway.dev/v1alpha1",
         "role" => "apis/rbac.authorization.k8s.io/v1",
@@ -34,21 +35,32 @@ fn path(kind: &str, namespace: &str) -> String {
     format!("{group}/namespaces/{namespace}/{kind}s")
 }
 
-/// What the API server answers; `None` when there is no such object.
-fn read(path: &str) -> Option<Value> {
+fn ask(path: &str) -> (StatusCode, String) {
     RUNTIME.block_on(async {
         let answer = CLIENT
             .get(format!("http://localhost/{path}"))
             .send()
             .await
             .unwrap();
-        if answer.status() == StatusCode::NOT_FOUND {
-            return None;
-        }
-        let (status, body) = (answer.status(), answer.text().await.unwrap());
-        assert!(status.is_success(), "GET {path}: {status} {body}");
-        Some(serde_json::from_str(&body).unwrap())
+        (answer.status(), answer.text().await.unwrap())
     })
+}
+
+/// What the API server answers; `None` when there is no such object.
+fn read(path: &str) -> Option<Value> {
+    let (status, body) = ask(path);
+    if status == StatusCode::NOT_FOUND {
+        return None;
+    }
+    assert!(status.is_success(), "GET {path}: {status} {body}");
+    Some(serde_json::from_str(&body).unwrap())
+}
+
+/// A page that one of a Service's pods serves, any of them; `None` where that one does not answer.
+pub fn page(namespace: &str, service: &str, port: &str, page: &str) -> Option<String> {
+    let path = format!("api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{page}");
+    let (status, body) = ask(&path);
+    status.is_success().then_some(body)
 }
 
 /// An object as JSON; `None` when there is none.

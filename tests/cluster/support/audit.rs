@@ -1,12 +1,15 @@
 //! The API server's audit log: what Slipway asked for, in the order in which it was answered.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
+use slipway::api::meta::LOCK_HOLDER;
 
 use super::bed_dir;
 
@@ -38,15 +41,20 @@ impl Mark {
 
     /// Requests of Slipway since then. Only lines with all of `words` are parsed.
     pub fn requests(self, words: &[&str]) -> Vec<Value> {
+        let mut found = self.of_anyone(&[&[SLIPWAY], words].concat());
+        found.retain(|event| event["user"]["username"] == SLIPWAY);
+        found
+    }
+
+    fn of_anyone(self, words: &[&str]) -> Vec<Value> {
         let mut log = fs::File::open(file()).unwrap();
         log.seek(SeekFrom::Start(self.0)).unwrap();
         let mut bytes = Vec::new();
         log.read_to_end(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes)
             .lines()
-            .filter(|line| line.contains(SLIPWAY) && words.iter().all(|word| line.contains(word)))
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-            .filter(|event| event["user"]["username"] == SLIPWAY)
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .filter_map(|line| serde_json::from_str(line).ok())
             .collect()
     }
 
@@ -58,11 +66,70 @@ impl Mark {
         found
     }
 
+    /// Requests of Slipway that would change something for the releases of a namespace, by verb and resource: in the
+    /// namespace, of the source that they come from, and of the locks of their migrations.
+    pub fn cost(self, namespace: &str, source: &str) -> BTreeMap<String, usize> {
+        let mut all = self.requests(&[]);
+        all.retain(mutates);
+        let lock_of = |event: &Value| {
+            let lock = &event["responseObject"]["metadata"];
+            let holder = lock["annotations"][LOCK_HOLDER].as_str()?;
+            holder
+                .starts_with(&format!("{namespace}/"))
+                .then(|| lock["name"].clone())
+        };
+        let locks: Vec<Value> = all.iter().filter_map(lock_of).collect();
+        let mut found = BTreeMap::new();
+        for event in &all {
+            let object = &event["objectRef"];
+            let ours = object["namespace"] == namespace
+                || (object["resource"] == "releasesources" && object["name"] == source)
+                || (object["resource"] == "leases"
+                    && locks.contains(&event["responseObject"]["metadata"]["name"]));
+            if ours {
+                let words = [&event["verb"], &object["resource"], &object["subresource"]];
+                let words: Vec<&str> = words.iter().filter_map(|word| word.as_str()).collect();
+                *found.entry(words.join(" ")).or_insert(0) += 1;
+            }
+        }
+        found
+    }
+
     /// Objects of a resource that Slipway created by a request of that name; what it applies is a patch.
     pub fn created(self, namespace: &str, resource: &str) -> Vec<Value> {
         let mut found = self.mutations(namespace);
         found.retain(|event| event["verb"] == "create" && wrote(event, resource));
         found
+    }
+
+    /// Who held the lease of the controller after each write of it; nobody, where it was given back.
+    pub fn holders(self) -> Vec<(Timestamp, String)> {
+        let mut found = self.requests(&["\"name\":\"slipway-controller\"", "\"resource\":\"leases\""]);
+        found.retain(|event| mutates(event) && wrote(event, "leases"));
+        found
+            .iter()
+            .map(|event| {
+                let holder = &event["responseObject"]["spec"]["holderIdentity"];
+                (received(event), holder.as_str().unwrap_or("").to_owned())
+            })
+            .collect()
+    }
+
+    /// When the controller was taken away with all of its rights, and when it was installed again.
+    pub fn uninstalled(self) -> Vec<(Timestamp, Timestamp)> {
+        let mut found = self.of_anyone(&["\"namespace\":\"slipway-system\"", "\"resource\":\"deployments\""]);
+        found.retain(|event| {
+            event["objectRef"]["namespace"] == "slipway-system" && wrote(event, "deployments")
+        });
+        let is_end = |event: &Value| event["verb"] == "delete";
+        let ends = found.iter().enumerate().filter(|(_, event)| is_end(event));
+        ends.map(|(index, end)| {
+            let again = found[index..]
+                .iter()
+                .find(|event| event["responseStatus"]["code"] == 201);
+            (received(end), again.map_or(Timestamp::MAX, received))
+        })
+        .collect()
     }
 
     /// How often a source has begun to ask its repository: first thing, each time, it reads its own Secret.
@@ -110,7 +177,7 @@ pub fn writes(namespace: &str, resource: &str) -> Vec<Value> {
 }
 
 /// When the API server received a request.
-pub fn received(event: &Value) -> jiff::Timestamp {
+pub fn received(event: &Value) -> Timestamp {
     event["requestReceivedTimestamp"]
         .as_str()
         .unwrap()

@@ -21,20 +21,42 @@ impl Before {
     }
 
     pub fn holds(&self, case: &Case) {
+        self.leaves_alone(case);
+        self.same_controllers();
+    }
+
+    /// The application alone: for a time in which Slipway itself may go.
+    pub fn leaves_alone(&self, case: &Case) {
         assert_eq!(
             case.pod_identities(),
             self.pods,
             "pods and restart counts are the same"
         );
         assert_eq!(
-            controllers(),
-            self.controllers,
-            "the controller is the same and was not restarted"
-        );
-        assert_eq!(
             writes(&case.ns, "deployments").len(),
             self.writes,
             "no Deployment was written"
+        );
+    }
+
+    /// When all is well again: it took no restart, neither of Slipway nor of a pod, be it an old or a new one.
+    pub fn mended_without_restart(&self, case: &Case) {
+        self.same_controllers();
+        for pod in case.pod_identities() {
+            let (uid, restarts) = &pod;
+            assert!(
+                self.pods.contains(&pod) || *restarts == 0,
+                "pod {uid} was restarted {restarts} times, before: {:?}",
+                self.pods
+            );
+        }
+    }
+
+    fn same_controllers(&self) {
+        assert_eq!(
+            controllers(),
+            self.controllers,
+            "the controller is the same and was not restarted"
         );
     }
 }
