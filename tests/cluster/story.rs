@@ -187,8 +187,8 @@ fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
         "{}",
         revisions[1]["spec"]["cause"]
     );
-    let cause = r#"{"spec":{"cause":"another past"}}"#;
-    let patch = ["patch", "releaserevision", "app-v1", "--type=merge", "-p", cause];
+    let change = r#"{"spec":{"cause":"another past"}}"#;
+    let patch = ["patch", "releaserevision", "app-v1", "--type=merge", "-p", change];
     let refused = try_exec(&[&["kubectl", "-n", &case.ns], &patch[..]].concat(), "");
     assert!(
         refused
