@@ -5,6 +5,9 @@ TIER ?= b
 PROFILE ?= release
 export BED_NAME TIER PROFILE
 
+# Not with the jobserver of make, whose pipes only make inherits.
+CARGO := MAKEFLAGS= cargo
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test code bed bed-down image install unit lint format scripts chart clippy deny bed-test generate packages clean
 
@@ -42,7 +45,7 @@ install: ## Install what is checked out here into the bed by Helm
 
 # tests/cluster is not among them: `test = false` in Cargo.toml leaves it to bed-test.
 unit: ## Unit and model tests, which need no cluster
-	cargo test --locked
+	$(CARGO) test --locked
 
 bed-test: ## Tests on a real Kubernetes of their own
 	+@PROFILE=dev BED_NAME=test .ci/bed-test.sh
@@ -53,7 +56,7 @@ format: # the formatting
 	cargo fmt --check
 
 clippy: # the lints of Cargo.toml
-	cargo clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 scripts: # every shell script
 	@git grep -lE '^#!/(usr/bin/env bash|bin/bash|bin/sh)|^# shellcheck shell=' -- . ':!Makefile' | xargs shellcheck -x

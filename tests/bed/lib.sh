@@ -22,6 +22,7 @@
 #   in_bed CMD…                    run CMD in the bed's network, mount and pid namespaces, in the caller's directory
 #   start_daemon NAME CMD…         the same in the background: log $BED_LOGS/NAME.log, pid file $BED_RUN/NAME.pid, cwd /
 #   daemon_alive NAME              true while it runs
+#   bare CMD…                      run CMD with no open files but the standard ones
 #   make_cert NAME CN SANS [O]     $BED_PKI/NAME.crt and .key signed by $BED_PKI/ca.crt; SANS like
 #                                  "DNS:registry.bed.test,IP:10.88.0.1" or ""; for servers and clients alike
 #   make_kubeconfig NAME           $BED_DIR/NAME.kubeconfig for the certificate NAME
@@ -124,6 +125,15 @@ start_daemon() {
 daemon_alive() {
   local node
   node=$(node_pid) && process_of "/proc/$node/root/proc" "$BED_RUN/$1.pid" >/dev/null
+}
+
+# bare CMD…: run it with no open files but the standard ones. What somebody else has opened, such as the pipes of `make -j`,
+# moves those that a program opens itself past the nine that dash can name.
+bare() {
+  (
+    for fd in /proc/self/fd/*; do fd=${fd##*/}; ((fd <= 2)) || eval "exec $fd>&-"; done
+    exec "$@"
+  )
 }
 
 # --- certificates ----------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ images_base() {
     if [[ -s $file ]] && grep -q bookworm "$file" && grep -q debian "$file"; then sources+=("$file"); fi
   done
   local clean='DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };'
-  mmdebstrap --mode=root --variant=minbase --aptopt='Acquire::Languages "none"' --aptopt="$clean" \
+  bare mmdebstrap --mode=root --variant=minbase --aptopt='Acquire::Languages "none"' --aptopt="$clean" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     bookworm "$tar" "${sources[@]}"
   container=$(images_buildah from scratch)
