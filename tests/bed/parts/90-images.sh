@@ -59,6 +59,8 @@ images_bud() {
     --tag "$IMAGE_HOST/$name" "$@" "$dir"
 }
 
+# Who calls what follows asks whether it failed, and in such a function bash does not end by itself: each step says so.
+
 # Debian's smallest usable system. --variant=minbase still has apt.
 images_base() {
   ! images_buildah inspect --type image "$IMAGE_HOST/bed/base:1" >/dev/null 2>&1 || return 0
@@ -70,11 +72,11 @@ images_base() {
   local clean='DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };'
   bare mmdebstrap --mode=root --variant=minbase --aptopt='Acquire::Languages "none"' --aptopt="$clean" \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    bookworm "$tar" "${sources[@]}"
-  container=$(images_buildah from scratch)
-  images_buildah add "$container" "$tar" /
-  images_buildah config --cmd /bin/bash --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container"
-  images_buildah commit --rm "$container" "$IMAGE_HOST/bed/base:1"
+    bookworm "$tar" "${sources[@]}" || return 1
+  container=$(images_buildah from scratch) &&
+    images_buildah add "$container" "$tar" / &&
+    images_buildah config --cmd /bin/bash --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$container" &&
+    images_buildah commit --rm "$container" "$IMAGE_HOST/bed/base:1" || return 1
   rm -f "$tar"
 }
 
@@ -84,7 +86,7 @@ images_revision() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha1
 images_shop() {
   local version=$1 tree
   tree=$(mktemp -d "$BED_CACHE/images/shop.XXXXXX")
-  "$SHOP_DIR/checkout" "$version" "$tree"
+  "$SHOP_DIR/checkout" "$version" "$tree" || return 1
   images_application "$tree" "acme/shop:$version" \
     --build-arg BUILDER_IMAGE="$IMAGE_HOST/bed/builder:1" --build-arg RUNNER_IMAGE="$IMAGE_HOST/bed/runner:1" \
     --build-arg VERSION="$version" --build-arg REVISION="$(images_revision "$tree")" \
