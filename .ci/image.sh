@@ -17,7 +17,12 @@ buildah() {
   command buildah --root "$images/storage" --runroot "$images/run" "$command" "$@"
 }
 
-cargo build --locked --bin slipway --profile "$profile" >&2
+if [[ $profile == dev ]]; then
+  # With the tests on the bed: alone it has another choice of features, for which most of the tree is compiled once more.
+  cargo test --locked --test cluster --no-run >&2
+else
+  cargo build --locked --bin slipway --profile "$profile" >&2
+fi
 binary=${CARGO_TARGET_DIR:-target}/$folder/slipway
 # The smallest runtime that Dockerfile allows has these and no others.
 dynamic=$(readelf -d "$binary")
