@@ -1,6 +1,7 @@
 //! What a pass over a release says: its status in one write, and events for those who only hear of the ends of things.
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Resource as _,
     api::{Patch, PatchParams},
@@ -10,7 +11,7 @@ use serde_json::json;
 
 use super::{act::clip, context::Context, releases::Meta, subject::Subject, tally};
 use crate::{
-    api::{Condition, Release, ReleaseStatus},
+    api::{Condition, Release, ReleaseRevision, ReleaseStatus},
     cluster::{
         error::ClusterError,
         objects::{found, within},
@@ -129,7 +130,15 @@ async fn event(context: &Context, subject: &Subject, status: &ReleaseStatus) {
             .map_or_else(|| "Phase".to_owned(), |condition| condition.reason.clone()),
         note: Some(clip(&status.message, 900)),
         action: "Reconcile".to_owned(),
-        secondary: None,
+        // What is told of another revision is another event: the recorder takes one that differs in its words alone for a
+        // repetition, and keeps the words of the first.
+        secondary: status.current_revision.clone().map(|name| ObjectReference {
+            api_version: Some(ReleaseRevision::api_version(&()).into_owned()),
+            kind: Some(ReleaseRevision::kind(&()).into_owned()),
+            namespace: Some(subject.id.namespace.to_string()),
+            name: Some(name),
+            ..ObjectReference::default()
+        }),
     };
     let reference = subject.object.object_ref(&());
     if let Err(error) = within(

