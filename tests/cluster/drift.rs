@@ -126,7 +126,16 @@ mod alone {
             "app",
             "example.com/owner=somebody",
         ]);
-        // As an injector does it: a container and a setting of the pod, beside the container of ours.
+        // As an injector does it: a container and a setting of the pod, beside the container of ours. Of an image by digest,
+        // as the invariants want it of all that a Deployment of ours runs.
+        let injected = serde_json::json!({"spec": {"template": {"spec": {
+            "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
+            "containers": [{
+                "name": "beside", "image": image, "command": ["/usr/bin/env", "sleep", "86400"],
+                "securityContext": {"runAsUser": 65534},
+            }],
+        }}}})
+        .to_string();
         kubectl(&[
             "-n",
             ns,
@@ -136,9 +145,7 @@ mod alone {
             "--field-manager=injector",
             "--type=strategic",
             "-p",
-            r#"{"spec":{"template":{"spec":{"dnsConfig":{"options":[{"name":"ndots","value":"2"}]},
-                "containers":[{"name":"beside","image":"registry.bed.test:5000/bed/busybox:1","command":["/bin/busybox","sleep","86400"],
-                "securityContext":{"runAsUser":65534}}]}}}}"#,
+            &injected,
         ]);
         kubectl(&["-n", ns, "scale", "deployment", "app", "--replicas=4"]);
         back_within_5_s("kubectl scale again", || {
