@@ -13,6 +13,7 @@
 #   BED_HOME   tests/bed                      BED_NAME   instance name            TIER   a or b
 #   BED_CACHE  long builds, kept              BED_DIR    state of this instance; gone after `bed down` except logs
 #   BED_LOGS   $BED_DIR/logs                  BED_RUN    $BED_DIR/run (pid files) BED_PKI  $BED_DIR/pki
+#   $BED_RUN/api.sock serves the API server's paths over plain HTTP, with all rights, to root alone
 #   BED_KUBECONFIG  $BED_DIR/admin.kubeconfig BED_AUDIT_LOG  $BED_LOGS/audit.log  BED_CGROUP cgroup of all pods
 #   NODE_IP 10.88.0.1  DNS_IP 10.88.0.53  SERVICE_CIDR 10.96.0.0/16  CLUSTER_DNS 10.96.0.10  POD_CIDR 10.244.0.0/16
 #   BED_HOSTS  the names that lead to NODE_IP, in the bed's /etc/hosts and in the cluster's DNS

@@ -37,8 +37,6 @@ part_controlplane_start() {
     curl --silent --fail --unix-socket "$BED_RUN/api.sock" http://localhost/api/v1/namespaces/default/serviceaccounts/default
 }
 
-part_controlplane_env() { env_line API_SOCKET "$BED_RUN/api.sock"; }
-
 controlplane_ready() {
   in_bed curl --silent --fail --max-time 2 --cacert "$BED_PKI/ca.crt" --cert "$BED_PKI/admin.crt" --key "$BED_PKI/admin.key" \
     "https://$NODE_IP:6443/readyz"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Cluster DNS: CoreDNS, built with Kubernetes, as a plain process on an address of its own, behind the Service kube-dns. It knows the cluster's
-# names and the bed's; any other name fails at once, where without an uplink it would hang.
+# Cluster DNS: CoreDNS, built with Kubernetes, as a plain process on an address of its own, behind the Service kube-dns. It
+# knows the cluster's names and the bed's; any other name fails at once, where without an uplink it would hang.
 
 part_dns_start() {
   # Three blocks, since within one `template` would win over `kubernetes`.
