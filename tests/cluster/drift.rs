@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::support::{Case, apply, get, kubectl, probe, shared, wait, writes};
+use super::support::{Case, apply, get, kubectl, migrating, probe, shared, wait, writes};
 
 /// Waits until it is so, and fails when that takes more than 5 s.
 fn back_within_5_s(what: &str, is: impl Fn() -> bool) {
@@ -45,10 +45,7 @@ spec:
 #[test]
 fn a_hand_edit_of_a_release_is_put_back_and_starts_nothing() {
     let _services = shared();
-    let base = format!(
-        "{}  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}}}\n",
-        probe("drift-edit")
-    );
+    let base = migrating("drift-edit", "");
     let case = Case::new("drift-edit", &base);
     case.declare("probe 1.0.0", "version: 1.0.0");
     case.live("1.0.0");
@@ -91,17 +88,13 @@ mod alone {
         let ns = case.ns.as_str();
         let image = case.deployment()["spec"]["template"]["spec"]["containers"][0]["image"].clone();
 
+        let other = "web=registry.bed.test:5000/acme/probe:1.1.0";
+        let set_image = || kubectl(&["-n", ns, "set", "image", "deployment/app", other]);
+
         kubectl(&["-n", ns, "scale", "deployment", "app", "--replicas=5"]);
         back_within_5_s("kubectl scale", || case.deployment()["spec"]["replicas"] == 2);
 
-        kubectl(&[
-            "-n",
-            ns,
-            "set",
-            "image",
-            "deployment/app",
-            "web=registry.bed.test:5000/acme/probe:1.1.0",
-        ]);
+        set_image();
         back_within_5_s("kubectl set image", || {
             case.deployment()["spec"]["template"]["spec"]["containers"][0]["image"] == image
         });
@@ -151,14 +144,7 @@ mod alone {
         back_within_5_s("kubectl scale again", || {
             case.deployment()["spec"]["replicas"] == 2
         });
-        kubectl(&[
-            "-n",
-            ns,
-            "set",
-            "image",
-            "deployment/app",
-            "web=registry.bed.test:5000/acme/probe:1.1.0",
-        ]);
+        set_image();
         let container = |name: &str| {
             let deployment = case.deployment();
             let all = deployment["spec"]["template"]["spec"]["containers"].as_array();

@@ -1,14 +1,11 @@
 //! Migrations on a bad day: the Job or its pod is taken away while it runs, or no pod can be made. Judged by PostgreSQL:
 //! the program writes a row when it starts and one when it ends, into a table without a unique key, so each run shows.
 
-use super::support::{Before, Case, Mark, apply, kubectl, list, probe, shared, try_exec, wait};
+use super::support::{Before, Case, Mark, apply, kubectl, list, migrating, shared, try_exec, wait};
 
 /// A release whose version 1.0.0 is live, and whose next migration takes `sleep` seconds.
 fn case(name: &str) -> Case {
-    let base = format!(
-        "{}  replicas: 1\n  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}, RELEASE: {name}}}\n",
-        probe(name)
-    );
+    let base = migrating(name, &format!(", RELEASE: {name}")) + "  replicas: 1\n";
     let case = Case::new(name, &base);
     case.declare("1.0.0", "version: 1.0.0");
     case.live("1.0.0");
@@ -281,12 +278,7 @@ fn interval(case: &Case, release: &str, version: &str) -> (f64, f64) {
 #[test]
 fn two_releases_of_one_database_in_two_namespaces_and_spellings_never_migrate_beside_each_other() {
     let _services = shared();
-    let base = |ns: &str| {
-        format!(
-            "{}  replicas: 1\n  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}, RELEASE: {ns}, MIGRATE_SLEEP: '8'}}\n",
-            probe(ns)
-        )
-    };
+    let base = |ns: &str| migrating(ns, &format!(", RELEASE: {ns}, MIGRATE_SLEEP: '8'")) + "  replicas: 1\n";
     let (one, two) = (
         Case::new("mig-one", &base("mig-one")),
         Case::new("mig-two", &base("mig-two")),

@@ -6,7 +6,7 @@ mod alone {
     use std::{fs, path::Path};
 
     use super::super::support::{
-        Before, Case, Mark, Metrics, alone, exec, get, kubectl, list, probe, try_exec, wait,
+        Before, Case, Mark, Metrics, alone, exec, get, kubectl, list, migrating, try_exec, wait,
     };
 
     const SYSTEM: &str = "slipway-system";
@@ -120,10 +120,7 @@ mod alone {
     #[test]
     fn another_replica_goes_on_where_the_leader_is_stopped_or_killed_and_no_migration_runs_twice() {
         let _services = alone();
-        let base = format!(
-            "{}  replicas: 1\n  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}}}\n",
-            probe("life-lead")
-        );
+        let base = migrating("life-lead", "") + "  replicas: 1\n";
         let case = Case::new("life-lead", &base);
         case.declare("probe 1.0.0", "version: 1.0.0");
         case.live("1.0.0");
@@ -247,10 +244,7 @@ mod alone {
     fn an_uninstall_leaves_every_object_and_the_next_install_goes_on_with_them() {
         let _services = alone();
         let ns = "life-gone";
-        let base = format!(
-            "{}  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}, MADE: {{generate: hex/32}}}}\n",
-            probe(ns)
-        );
+        let base = migrating(ns, ", MADE: {generate: hex/32}");
         let case = Case::new(ns, &base);
         case.declare("probe 1.0.0", "version: 1.0.0\nreplicas: 2");
         case.live("1.0.0");

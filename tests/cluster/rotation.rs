@@ -1,7 +1,7 @@
 //! Values that change while a release runs: a password is rolled out without a migration, another key is nothing, a
 //! value that breaks the application is held.
 
-use super::support::{Case, get, kubectl, probe, shared, wait, writes};
+use super::support::{Case, get, kubectl, migrating, probe, shared, wait, writes};
 
 fn set(case: &Case, key: &str, value: &str) {
     let patch = serde_json::json!({"stringData": {key: value}}).to_string();
@@ -62,10 +62,7 @@ mod alone {
     fn a_rotated_password_rolls_the_pods_without_a_migration_and_another_key_does_nothing() {
         // Alone: the controller is started anew at its end.
         let _services = alone();
-        let base = format!(
-            "{}  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}}}\n",
-            probe("rotate")
-        );
+        let base = migrating("rotate", "");
         let case = Case::new("rotate", &base);
         case.declare("probe 1.0.0", "version: 1.0.0\nreplicas: 1");
         live_revision(&case, "app-v1");

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::support::{Case, Mark, Way, get, json_of, probe, shared, shop, spawn, try_exec, wait};
+use super::support::{Case, Mark, Way, get, json_of, migrating, probe, shared, shop, spawn, try_exec, wait};
 
 /// For one release with a migration; one that writes its status over and over is far above.
 const MOST_WRITES: usize = 50;
@@ -161,10 +161,7 @@ fn a_rolling_update_with_a_migration_loses_no_request() {
 #[test]
 fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
     let _services = shared();
-    let base = format!(
-        "{}  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}}}\n",
-        probe("story-env")
-    );
+    let base = migrating("story-env", "");
     let case = Case::new("story-env", &base);
     case.declare("probe 1.0.0", "version: 1.0.0\nreplicas: 2");
     case.live("1.0.0");

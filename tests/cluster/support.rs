@@ -21,7 +21,7 @@ pub use self::{
     api::{get, list},
     audit::{Mark, audit, received, writes},
     before::Before,
-    case::{Case, Way, probe, shop},
+    case::{Case, Way, migrating, probe, shop},
     metrics::{Metrics, until_asked_again},
 };
 

@@ -10,6 +10,7 @@ use crate::{
     controller::{compile::Compiled, span},
     names::CommitId,
     source::prune::{self, Standing},
+    words::count,
 };
 
 /// What was read last, if it is what the source says that it applied: a source that was deleted and made again under
@@ -121,14 +122,12 @@ pub async fn apply(
 fn sentence(commit: &CommitId, releases: usize, problems: &[SourceProblem]) -> String {
     let commit = commit.short();
     let Some(first) = problems.first() else {
-        let s = if releases == 1 { "" } else { "s" };
-        return format!("commit {commit} is applied: {releases} release{s}");
+        return format!("commit {commit} is applied: {}", count(releases, "release"));
     };
-    let s = if problems.len() == 1 { "" } else { "s" };
     let first = format!("{} {}", first.place, first.message);
     format!(
-        "commit {commit} is applied but for {} problem{s}; the first: {}",
-        problems.len(),
+        "commit {commit} is applied but for {}; the first: {}",
+        count(problems.len(), "problem"),
         first.trim()
     )
 }

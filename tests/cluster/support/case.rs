@@ -340,6 +340,14 @@ spec:
     )
 }
 
+/// The same with a migration; `more` follows in the list of variables, such as `, NAME: value`.
+pub fn migrating(ns: &str, more: &str) -> String {
+    format!(
+        "{}  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}{more}}}\n",
+        probe(ns)
+    )
+}
+
 /// A release of the shop, an Elixir release with migrations.
 pub fn shop(ns: &str) -> String {
     format!(
