@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # usage: [BED_NAME=…] .ci/install.sh [HELM OPTION…]
 # Installs what is checked out here into the bed by Helm, or upgrades it, and waits until it runs. The bed must be up.
+# More cpu is asked for than the chart does, since what a bed consists of, and a bed beside it, would leave it none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,4 +12,5 @@ tests/bed/bed exec helm upgrade slipway charts/slipway --install --namespace sli
   --take-ownership --wait --timeout 3m \
   --set image.repository=registry.bed.test:5000/slipway/slipway --set image.digest="$digest" \
   --set 'networkPolicy.egressPorts={443,6443,22,5000,5001}' \
+  --set resources.requests.cpu=500m \
   --set-file caBundle="$BED_PKI/ca.crt" --set log.format=text "$@" >&2

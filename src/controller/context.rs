@@ -111,6 +111,8 @@ pub struct Remembered {
     pub fights: u32,
     /// What is let be because of that.
     pub truce: Option<Truce>,
+    /// What was put back and is not counted in the status yet: an error may come in between.
+    pub repairs: usize,
     /// Errors in a row.
     pub failures: u32,
     /// The phase that it is counted in.

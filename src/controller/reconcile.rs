@@ -145,7 +145,6 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         subject.declaration = Declaration::SourceGone(source);
     }
     let mut image = ImageSeen::NotAsked;
-    let mut repairs = 0;
     let mut written = Written::default();
     for round in 0..LOOKS {
         let observed = look(context, subject, image.clone()).await?; // client
@@ -171,8 +170,6 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
             act::act(context, subject, &observed, step).await?; // client, renders inside
         }
         remember(context, subject, &observed, &decision);
-        repairs += decision.report.repairs;
-        decision.report.repairs = repairs;
         if decision.wait != Wait::Again {
             if decision.steps.is_empty() && ask_tag(context, subject, &observed).await {
                 continue; // with what the registry said
@@ -187,7 +184,7 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
                 decision.report.details.push(("SourceGone", sentence));
             }
             lead(context)?;
-            report::decided(context, subject, &decision, observed.now).await?; // client, status is pure
+            report::decided(context, subject, decision.report.clone(), observed.now).await?; // client, status is pure
             return Ok(next_look(&decision, tag_interval(context, subject)));
         }
     }
@@ -230,7 +227,7 @@ async fn fought(
     decision.report.message = format!("{}; {sentence}", decision.report.message);
     decision.report.details.push(("Drifted", sentence));
     lead(context)?;
-    report::decided(context, subject, &decision, observed.now).await?;
+    report::decided(context, subject, decision.report, observed.now).await?;
     Ok(Action::requeue(wait))
 }
 
@@ -247,6 +244,7 @@ fn remember(context: &Context, subject: &Subject, observed: &Observed, decision:
     let stage = decision.report.stage;
     let generation = subject.object.metadata.generation;
     context.memory.update(&subject.id, |memory| {
+        memory.repairs += decision.report.repairs;
         if memory.stage.is_none_or(|(before, _)| before != stage) {
             memory.stage = Some((stage, Instant::now()));
             // Once for each revision: a restart makes its pods unready, and with that its verification begin anew.

@@ -16,30 +16,28 @@ use crate::{
         error::ClusterError,
         objects::{found, within},
     },
-    plan::{Decision, Phase, Report, Stage},
+    plan::{Phase, Report, Stage},
     status::release_status,
 };
 
-/// What was decided.
+/// What was decided, and all repairs that no status has counted yet.
 pub async fn decided(
     context: &Context,
     subject: &Subject,
-    decision: &Decision,
+    mut report: Report,
     now: Timestamp,
 ) -> Result<(), ClusterError> {
+    let done = context.memory.get(&subject.id).repairs;
+    report.repairs = done;
     let old = subject.object.status.clone().unwrap_or_default();
     let generation = subject.object.metadata.generation;
-    let new = release_status(&subject.id, &decision.report, &old, generation, now);
-    let newest = decision.report.current.or(decision.report.live);
-    write(
-        context,
-        subject,
-        &decision.report.phase,
-        &old,
-        &new,
-        newest.map(|r| r.0),
-    )
-    .await
+    let new = release_status(&subject.id, &report, &old, generation, now);
+    let newest = report.current.or(report.live);
+    write(context, subject, &report.phase, &old, &new, newest.map(|r| r.0)).await?;
+    context.memory.update(&subject.id, |memory| {
+        memory.repairs = memory.repairs.saturating_sub(done);
+    });
+    Ok(())
 }
 
 /// Why nothing was decided or done. What else the status says is as it was seen last.

@@ -276,7 +276,7 @@ pub struct Report {
     pub live_version: Option<String>,
     /// The declared version.
     pub declared_version: Option<String>,
-    /// How many objects this pass put back.
+    /// How many objects these steps put back.
     pub repairs: usize,
     /// Detail conditions that are true: type and sentence.
     pub details: Vec<(&'static str, String)>,

@@ -9,7 +9,7 @@ use super::support::{Case, apply, get, kubectl, migrating, probe, shared, wait, 
 /// Waits until it is so, and fails when that takes more than 5 s.
 fn back_within_5_s(what: &str, is: impl Fn() -> bool) {
     let start = Instant::now();
-    wait(what, 30, || is().then_some(()));
+    wait(what, || is().then_some(()));
     let took = start.elapsed();
     println!("{what}: back after {} ms", took.as_millis());
     assert!(took < Duration::from_secs(5), "{what}: {took:?}");
@@ -35,7 +35,7 @@ spec:
     let version = |object: &Value| object["metadata"]["generation"].clone();
     let before = version(&case.deployment());
     case.declare("probe 1.0.0", "version: 1.0.0");
-    case.until("Waiting(NameTaken)", "1.0.0", 60);
+    case.until("Waiting(NameTaken)", "1.0.0");
     assert!(case.message().contains("Deployment app"), "{}", case.message());
     assert!(writes(&case.ns, "deployments").is_empty());
     assert_eq!(version(&case.deployment()), before);
@@ -60,7 +60,7 @@ fn a_hand_edit_of_a_release_is_put_back_and_starts_nothing() {
         "-p",
         r#"{"spec":{"version":"1.1.0"}}"#,
     ]);
-    wait("git's version is back", 30, || {
+    wait("git's version is back", || {
         (case.release()["spec"]["version"] == "1.0.0").then_some(())
     });
     case.live("1.0.0");
@@ -68,7 +68,7 @@ fn a_hand_edit_of_a_release_is_put_back_and_starts_nothing() {
     assert_eq!(case.jobs().len(), 1);
     assert_eq!(writes(&case.ns, "deployments").len(), deployments);
     kubectl(&["-n", &case.ns, "delete", "release", "app"]);
-    wait("git's release is back", 30, || get("release", &case.ns, "app"));
+    wait("git's release is back", || get("release", &case.ns, "app"));
     case.live("1.0.0");
     assert_eq!(case.revisions().len(), revisions, "found again by name");
     case.end();
@@ -165,7 +165,7 @@ mod alone {
         );
         case.live("1.0.0");
         assert_eq!(container("beside")["command"][2], "86400", "still there");
-        wait("each repair is counted", 60, || {
+        wait("each repair is counted", || {
             (case.release()["status"]["repairs"].as_i64()? >= 6).then_some(())
         });
         case.end();

@@ -1,7 +1,9 @@
 //! Migrations on a bad day: the Job or its pod is taken away while it runs, or no pod can be made. Judged by PostgreSQL:
 //! the program writes a row when it starts and one when it ends, into a table without a unique key, so each run shows.
 
-use super::support::{Before, Case, Mark, apply, kubectl, list, migrating, shared, try_exec, wait};
+use super::support::{
+    Before, Case, Mark, apply, kubectl, list, migrating, shared, try_exec, wait, wait_telling,
+};
 
 /// A release whose version 1.0.0 is live, and whose next migration takes `sleep` seconds.
 fn case(name: &str) -> Case {
@@ -20,7 +22,7 @@ fn rows(case: &Case, event: &str) -> usize {
 /// Declares 1.1.0 and waits until its migration has written its first row; the name of its Job.
 fn begun(case: &Case) -> String {
     case.declare("1.1.0", "version: 1.1.0\nenv: {MIGRATE_SLEEP: '15'}");
-    wait("the migration has started", 120, || {
+    wait("the migration has started", || {
         (rows(case, "start") == 1).then_some(())
     });
     let jobs = case.jobs();
@@ -46,9 +48,9 @@ fn migration_pod(case: &Case) -> String {
 
 /// The outcome is unknown: the old version serves, nothing was written, and nothing runs again by itself.
 fn is_unknown(case: Case, before: &Before) {
-    wait(
-        &format!("{}: unknown, is {} {}", case.ns, case.phase(), case.message()),
-        180,
+    wait_telling(
+        &format!("{}: unknown", case.ns),
+        || case.state(),
         || (case.phase() == "Failed(Migrating)" && case.message().contains("is unknown")).then_some(()),
     );
     assert!(
@@ -147,7 +149,7 @@ fn a_quota_that_leaves_no_room_is_named_and_when_it_goes_the_migration_runs_once
     let before = Before::of(&case);
     kubectl(&["-n", &case.ns, "create", "quota", "none-left", "--hard=pods=1"]);
     case.declare("1.1.0", "version: 1.1.0");
-    case.until("Waiting(Quota)", "1.1.0", 120);
+    case.until("Waiting(Quota)", "1.1.0");
     before.holds(&case);
     kubectl(&["-n", &case.ns, "delete", "quota", "none-left"]);
     case.live("1.1.0");
@@ -182,7 +184,7 @@ spec:
     ));
     let image = "web=registry.bed.test:5000/acme/probe:1.1.0";
     let set = ["set", "image", "deployment/app", image, "--dry-run=server"];
-    wait("the rule holds", 60, || {
+    wait("the rule holds", || {
         try_exec(&[&["kubectl", "-n", ns], &set[..]].concat(), "")
             .is_err_and(|why| why.contains("may not run here"))
             .then_some(())
@@ -204,13 +206,13 @@ fn a_deployment_that_the_cluster_refuses_keeps_its_migration_from_running_until_
     refuse_deployments(&case);
     let declared = Mark::now();
     case.declare("1.1.0", "version: 1.1.0");
-    case.until("Failed(Applying)", "1.1.0", 60);
+    case.until("Failed(Applying)", "1.1.0");
     let message = case.message();
     for words in ["refuse Deployment app", "version 1.1.0 may not run here"] {
         assert!(message.contains(words), "{words}: {message}");
     }
     // Nor when it is tried again.
-    wait("it was tried twice", 90, || {
+    wait("it was tried twice", || {
         let mut tried = declared.mutations(ns);
         tried.retain(|event| event["objectRef"]["resource"] == "deployments");
         (tried.len() >= 2).then_some(())
@@ -250,13 +252,13 @@ fn a_migration_whose_image_cannot_be_pulled_or_that_fits_on_no_node_waits_in_wor
         "an image that is not there",
         &format!("version: 1.0.5\nimage: \"{nothing}\""),
     );
-    case.until("Waiting(ImagePull)", "1.0.5", 120);
+    case.until("Waiting(ImagePull)", "1.0.5");
     before.holds(&case);
     case.declare(
         "more than any node has",
         "version: 1.1.0\nresources: {requests: {cpu: '900'}}",
     );
-    case.until("Waiting(Unschedulable)", "1.1.0", 180);
+    case.until("Waiting(Unschedulable)", "1.1.0");
     before.holds(&case);
     assert_eq!(rows(&case, "start"), 0);
     case.end();
@@ -328,7 +330,7 @@ fn commits_during_a_migration_wait_for_its_end_and_only_the_newest_goes() {
         "newest",
         "version: 1.0.0\nenv: {GREETING: newest}\nmigrate: {args: [/app/bin/migrate, newest]}",
     );
-    wait("the newest is live", 180, || {
+    wait("the newest is live", || {
         (case.phase() == "Live" && case.ask("/").contains("env=newest")).then_some(())
     });
     assert_eq!(

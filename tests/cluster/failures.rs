@@ -30,7 +30,7 @@ fn rollouts(since: Mark, case: &Case, version: &str) -> usize {
 
 /// Every change of the Deployment's readiness, as the API server tells it, from now until the phase comes; the least
 /// number of ready pods among them.
-fn least_ready_until(case: &Case, phase: &str, version: &str, seconds: u64) -> i64 {
+fn least_ready_until(case: &Case, phase: &str, version: &str) -> i64 {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ready");
     let watch = Inside::start(&[
@@ -40,7 +40,7 @@ fn least_ready_until(case: &Case, phase: &str, version: &str, seconds: u64) -> i
         &case.ns,
         file.to_str().unwrap(),
     ]);
-    wait(&format!("{phase} of {version}"), seconds, || {
+    wait(&format!("{phase} of {version}"), || {
         let release = case.release();
         (release["status"]["phase"] == phase && release["status"]["declaredVersion"] == version).then_some(())
     });
@@ -63,14 +63,14 @@ fn versions_that_crash_or_never_become_ready_are_rolled_back_by_themselves() {
     assert_eq!(schema(&case), "1");
     for version in ["1.2.0", "1.4.0"] {
         case.declare(version, &format!("version: {version}"));
-        let least = least_ready_until(&case, "RolledBack", version, 240);
+        let least = least_ready_until(&case, "RolledBack", version);
         assert!(least >= 2, "ready pods never below replicas, saw {least}");
         let message = case.message();
         for word in [version, "was rolled back", "1.0.0 runs", "git still declares"] {
             assert!(message.contains(word), "{word}: {message}");
         }
         // Who only hears of events hears the same.
-        let event = wait(&format!("an event of {version}"), 30, || {
+        let event = wait(&format!("an event of {version}"), || {
             let mut events = list("event", &case.ns, "");
             events.retain(|event| {
                 let told = event["note"].as_str().unwrap_or("");
@@ -100,7 +100,7 @@ fn versions_that_crash_or_never_become_ready_are_rolled_back_by_themselves() {
     let revisions = case.revisions().len();
     let scaled = Mark::now();
     case.declare("scale only", "version: 1.4.0\nreplicas: 3");
-    wait("three pods of the old version", 60, || {
+    wait("three pods of the old version", || {
         (ready(&case) == 3).then_some(())
     });
     assert_eq!(
@@ -114,10 +114,10 @@ fn versions_that_crash_or_never_become_ready_are_rolled_back_by_themselves() {
     assert!(scaled.created(&case.ns, "jobs").is_empty(), "nor does it migrate");
     let again = Mark::now();
     case.declare("again", "version: 1.4.0\nreplicas: 3\nattempt: 2");
-    wait("another revision", 60, || {
+    wait("another revision", || {
         (case.revisions().len() > revisions).then_some(())
     });
-    wait("1.4.0 is rolled out again", 60, || {
+    wait("1.4.0 is rolled out again", || {
         (rollouts(again, &case, "1.4.0") > 0).then_some(())
     });
     case.end();
@@ -128,7 +128,7 @@ fn a_first_version_that_fails_has_nothing_to_go_back_to_and_says_so() {
     let _services = shared();
     let case = Case::new("fail-first", &shop("fail-first"));
     case.declare("shop 1.2.0", "version: 1.2.0");
-    case.until("Failed(RollingOut)", "1.2.0", 240);
+    case.until("Failed(RollingOut)", "1.2.0");
     assert!(
         case.message().contains("no earlier version"),
         "{}",
@@ -146,7 +146,7 @@ fn a_failed_migration_keeps_the_old_version_runs_no_second_job_and_is_mended_by_
     assert_eq!(schema(&case), "2");
     let failing = Mark::now();
     case.declare("shop 1.3.0", "version: 1.3.0");
-    case.until("Failed(Migrating)", "1.3.0", 180);
+    case.until("Failed(Migrating)", "1.3.0");
     let message = case.message();
     assert!(
         message.contains("exit code 1") && message.contains("1.1.0 keeps serving"),
@@ -189,7 +189,7 @@ fn a_missing_key_of_a_secret_is_waited_for_and_goes_on_when_it_comes() {
     );
     let case = Case::new("fail-secret", &base);
     case.declare("probe 1.0.0", "version: 1.0.0");
-    case.until("Waiting(SecretMissing)", "1.0.0", 60);
+    case.until("Waiting(SecretMissing)", "1.0.0");
     assert!(
         case.message().contains("Secret late with key token"),
         "{}",

@@ -22,7 +22,7 @@ mod alone {
     }
 
     fn live_revision(case: &Case, name: &str) {
-        wait(&format!("{name} is live"), 180, || {
+        wait(&format!("{name} is live"), || {
             (case.release()["status"]["liveRevision"] == name && case.phase() == "Live").then_some(())
         });
     }
@@ -31,7 +31,7 @@ mod alone {
 
     /// The pod that holds the lease, once another one stands by.
     fn leader_with_a_standby() -> String {
-        wait("one leads and one stands by", 120, || {
+        wait("one leads and one stands by", || {
             let deployment = get("deployment", SYSTEM, "slipway").expect("Slipway is installed");
             let lease = get("lease", SYSTEM, "slipway-controller")?;
             let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or("").to_owned();
@@ -88,7 +88,7 @@ mod alone {
                 "version: 1.1.0\nenv: {{MIGRATE_SLEEP: '15', RELEASE: {round}}}\nmigrate: {{args: [/app/bin/migrate, {round}]}}"
             ),
         );
-        wait(&format!("the migration of {round} runs"), 120, || {
+        wait(&format!("the migration of {round} runs"), || {
             (rows(case, round, "start") == 1).then_some(())
         });
         end(&old);
@@ -97,7 +97,7 @@ mod alone {
             0,
             "{round}: it ended while the migration ran"
         );
-        let holders = wait(&format!("{round}: another one leads"), 90, || {
+        let holders = wait(&format!("{round}: another one leads"), || {
             let holders = since.holders();
             let new = holders
                 .iter()
@@ -199,7 +199,7 @@ mod alone {
             fs::write(folder.path().join("values.yaml"), values).unwrap();
             helm(&["uninstall", "slipway", "--wait", "--timeout", "2m"]).unwrap();
             let uninstalled = Self(folder);
-            wait("the last pod has ended", 60, || {
+            wait("the last pod has ended", || {
                 controllers().is_empty().then_some(())
             });
             uninstalled
@@ -273,9 +273,9 @@ mod alone {
 
         let since = Mark::now();
         drop(uninstalled);
-        case.until_asked(2, since, 90);
+        case.until_asked(2, since);
         let releases = kubectl(&["get", "releases", "-A", "-o", "name"]).lines().count();
-        wait("the new one has passed over each release", 60, || {
+        wait("the new one has passed over each release", || {
             let known: usize = Metrics::of_the_leader().sum("slipway_releases", "");
             (known == releases).then_some(())
         });

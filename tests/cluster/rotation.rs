@@ -1,7 +1,7 @@
 //! Values that change while a release runs: a password is rolled out without a migration, another key is nothing, a
 //! value that breaks the application is held.
 
-use super::support::{Case, get, kubectl, migrating, probe, shared, wait, writes};
+use super::support::{Case, get, kubectl, migrating, probe, shared, wait, wait_telling, writes};
 
 fn set(case: &Case, key: &str, value: &str) {
     let patch = serde_json::json!({"stringData": {key: value}}).to_string();
@@ -23,9 +23,11 @@ fn url(case: &Case) -> String {
 }
 
 fn live_revision(case: &Case, name: &str) {
-    wait(&format!("{name} is live: {}", case.message()), 180, || {
-        (case.release()["status"]["liveRevision"] == name && case.phase() == "Live").then_some(())
-    });
+    wait_telling(
+        &format!("{name} is live"),
+        || case.state(),
+        || (case.release()["status"]["liveRevision"] == name && case.phase() == "Live").then_some(()),
+    );
 }
 
 #[test]
@@ -41,7 +43,7 @@ fn a_value_that_breaks_the_application_is_held_and_the_old_pods_serve() {
     case.declare("probe 1.0.0", "version: 1.0.0\nreplicas: 1");
     live_revision(&case, "app-v1");
     set(&case, "port", "wrong-port");
-    wait("it is held", 240, || (case.phase() == "RolledBack").then_some(()));
+    wait("it is held", || (case.phase() == "RolledBack").then_some(()));
     let message = case.message();
     assert!(
         message.contains("values changed: LISTEN_PORT") && message.contains("put the values right"),
@@ -50,7 +52,7 @@ fn a_value_that_breaks_the_application_is_held_and_the_old_pods_serve() {
     assert!(!message.contains("wrong-port"), "{message}");
     assert!(case.ask("/").contains("env=hello"), "the old pod serves");
     set(&case, "port", "8080");
-    wait("it is live again", 120, || (case.phase() == "Live").then_some(()));
+    wait("it is live again", || (case.phase() == "Live").then_some(()));
     case.end();
 }
 
@@ -112,10 +114,10 @@ mod alone {
             "slipway",
             "--timeout=120s",
         ]);
-        wait("a new key", 60, || {
+        wait("a new key", || {
             get("secret", "slipway-system", "slipway-hash-key")
         });
-        wait("the values are recorded under the new key", 60, || {
+        wait("the values are recorded under the new key", || {
             let revision = case.revisions().pop().unwrap();
             revision["status"]["values"]["keyId"].is_string().then_some(())
         });

@@ -22,7 +22,7 @@ impl Aside {
         let deployment = get("deployment", "slipway-system", "slipway").expect("Slipway is installed");
         let replicas = deployment["spec"]["replicas"].to_string();
         scale("0");
-        wait("the installed controller has ended", 60, || {
+        wait("the installed controller has ended", || {
             kubectl(&["-n", "slipway-system", "get", "pods", "-o", "name"])
                 .trim()
                 .is_empty()
@@ -108,7 +108,7 @@ impl Outside {
             ),
         )
         .unwrap();
-        wait("the proxy answers", 30, || told("GET", "counts"));
+        wait("the proxy answers", || told("GET", "counts"));
         let controller = Inside::start(&[
             "env",
             "-u",
@@ -186,7 +186,7 @@ fn twenty_settled_releases_cost_no_write_and_a_commit_for_one_writes_to_that_one
     let ns = "settled";
     let case = Case::new(ns, "");
     layers(&case);
-    wait("twenty are live", 300, || {
+    wait("twenty are live", || {
         let phases = kubectl(&[
             "-n",
             ns,
@@ -201,7 +201,7 @@ fn twenty_settled_releases_cost_no_write_and_a_commit_for_one_writes_to_that_one
         "writes for 20 first releases without a migration: {}",
         audit(ns).len()
     );
-    wait("nothing is written for 20 s", 120, || {
+    wait("nothing is written for 20 s", || {
         let before = written().len();
         std::thread::sleep(Duration::from_secs(20));
         (written().len() == before).then_some(())
@@ -236,7 +236,7 @@ fn twenty_settled_releases_cost_no_write_and_a_commit_for_one_writes_to_that_one
     let before = audit(ns).len();
     version(&case, "app-07", "1.1.0");
     case.repo.commit("one of them");
-    wait("app-07 is live", 120, || {
+    wait("app-07 is live", || {
         (get("release", ns, "app-07")?["status"]["liveVersion"] == "1.1.0").then_some(())
     });
     let touched: Vec<String> = audit(ns)

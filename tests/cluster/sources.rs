@@ -2,7 +2,7 @@
 
 use super::support::{
     Before, Broken, Case, Mark, Way, apply, audit, bed_dir, exec, get, is_true, kubectl, probe, shared,
-    spawn, wait,
+    spawn, wait, wait_telling,
 };
 
 /// So often a source asks before it is judged that nothing came of it.
@@ -19,10 +19,10 @@ fn ready_reason(case: &Case) -> String {
         .to_owned()
 }
 
-fn until_reason(case: &Case, reason: &str, seconds: u64) {
-    wait(
-        &format!("{}: {reason}, is {}", case.ns, ready_reason(case)),
-        seconds,
+fn until_reason(case: &Case, reason: &str) {
+    wait_telling(
+        &format!("{}: {reason}", case.ns),
+        || ready_reason(case),
         || (ready_reason(case) == reason).then_some(()),
     );
 }
@@ -31,7 +31,7 @@ fn until_reason(case: &Case, reason: &str, seconds: u64) {
 fn commits_in_vain(case: &Case, before: &Before, reason: &str) {
     let since = Mark::now();
     case.declare("1.1.0", "version: 1.1.0");
-    case.until_asked(TIMES, since, 60);
+    case.until_asked(TIMES, since);
     assert_eq!(ready_reason(case), reason);
     before.holds(case);
 }
@@ -70,12 +70,12 @@ fn wrong_credentials_and_wrong_host_keys_are_said_and_mended_without_a_restart()
         ]);
     };
     set(r#"{"stringData":{"password":"not-the-password"}}"#);
-    until_reason(&case, "AuthFailed", 30);
+    until_reason(&case, "AuthFailed");
     commits_in_vain(&case, &before, "AuthFailed");
     assert!(!source(&case).to_string().contains("not-the-password"));
     let password = std::fs::read_to_string(bed_dir().join("secrets/git-password")).unwrap();
     set(&serde_json::json!({"stringData": {"password": password.trim()}}).to_string());
-    until_reason(&case, "Applied", 60);
+    until_reason(&case, "Applied");
     case.live("1.1.0");
     before.mended_without_restart(&case);
     case.end();
@@ -106,10 +106,10 @@ fn a_wrong_ssh_host_key_is_refused() {
         ]);
     };
     set(other);
-    until_reason(&case, "HostKeyMismatch", 30);
+    until_reason(&case, "HostKeyMismatch");
     commits_in_vain(&case, &before, "HostKeyMismatch");
     set(&good);
-    until_reason(&case, "Applied", 60);
+    until_reason(&case, "Applied");
     case.live("1.1.0");
     before.mended_without_restart(&case);
     case.end();
@@ -170,10 +170,10 @@ fn a_server_whose_certificate_nobody_signed_is_refused() {
         ]);
     };
     follow("https://git.bed.test:8443/git-ca.git");
-    until_reason(&case, "CertificateUnknown", 30);
+    until_reason(&case, "CertificateUnknown");
     commits_in_vain(&case, &before, "CertificateUnknown");
     follow("https://git.bed.test/git-ca.git");
-    until_reason(&case, "Applied", 60);
+    until_reason(&case, "Applied");
     server.kill().unwrap();
     server.wait().unwrap();
     case.live("1.1.0");
@@ -196,7 +196,7 @@ fn one_bad_file_stops_nobody_and_its_secret_is_nowhere() {
     );
     case.declare("1.0.0", "version: 1.0.0");
     case.live("1.0.0");
-    let problems = wait("two problems", 60, || {
+    let problems = wait("two problems", || {
         let problems = source(&case)["status"]["problems"]
             .as_array()
             .cloned()
@@ -240,7 +240,7 @@ fn a_rewritten_history_is_held_and_a_removed_file_removes_what_it_declared() {
     case.repo.write("production/other.yaml", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: other, namespace: git-prune}\nspec:\n  version: 1.0.0\n  replicas: 2\n  host: other.example.com\n");
     let first = case.declare("two of them", "version: 1.0.0\nreplicas: 1");
     case.live("1.0.0");
-    wait("the other is there", 60, || {
+    wait("the other is there", || {
         let there = |kind| get(kind, "git-prune", "other");
         let kinds = [
             "serviceaccount",
@@ -252,26 +252,26 @@ fn a_rewritten_history_is_held_and_a_removed_file_removes_what_it_declared() {
         kinds.into_iter().all(|kind| there(kind).is_some()).then_some(())
     });
     case.declare("more", "version: 1.0.0\nreplicas: 2");
-    wait("two replicas", 60, || {
+    wait("two replicas", || {
         (case.deployment()["spec"]["replicas"] == 2).then_some(())
     });
     let head = case.repo.git(&["rev-parse", "HEAD"]);
     case.repo.git(&["reset", "--quiet", "--hard", &first]);
     case.declare("another past", "version: 1.0.0\nreplicas: 5");
-    until_reason(&case, "HistoryRewritten", 60);
+    until_reason(&case, "HistoryRewritten");
     assert_eq!(case.deployment()["spec"]["replicas"], 2);
     case.repo.git(&["reset", "--quiet", "--hard", head.trim()]);
     case.repo
         .git(&["rm", "--quiet", "production/other.yaml", "base/other.yaml"]);
     case.repo.commit("the other goes");
-    wait("the other is gone", 90, || {
+    wait("the other is gone", || {
         get("deployment", "git-prune", "other").is_none().then_some(())
     });
-    wait("its release too", 60, || {
+    wait("its release too", || {
         get("release", "git-prune", "other").is_none().then_some(())
     });
     for kind in ["serviceaccount", "service", "poddisruptionbudget", "ingress"] {
-        wait(&format!("{kind} other is gone"), 30, || {
+        wait(&format!("{kind} other is gone"), || {
             get(kind, "git-prune", "other").is_none().then_some(())
         });
     }
@@ -294,7 +294,7 @@ fn a_source_that_is_deleted_takes_nothing_down_and_its_release_says_so_until_it_
     let before = Before::of(&case);
     let source = get("releasesource", "", ns).unwrap();
     kubectl(&["delete", "releasesource", ns]);
-    wait("SourceGone", 30, || {
+    wait("SourceGone", || {
         is_true(&case.release(), "SourceGone").then_some(())
     });
     before.holds(&case);
@@ -305,7 +305,7 @@ fn a_source_that_is_deleted_takes_nothing_down_and_its_release_says_so_until_it_
         })
         .to_string(),
     );
-    wait("the source is followed again", 30, || {
+    wait("the source is followed again", || {
         (!is_true(&case.release(), "SourceGone")).then_some(())
     });
     before.holds(&case);
@@ -339,14 +339,14 @@ mod alone {
             for case in &cases {
                 case.declare(action, &format!("version: {version}"));
             }
-            wait(&format!("{reason} over https and ssh"), 30, || {
+            wait(&format!("{reason} over https and ssh"), || {
                 cases
                     .iter()
                     .all(|case| ready_reason(case) == reason)
                     .then_some(())
             });
             for (case, before) in cases.iter().zip(&before) {
-                case.until_asked(times, since, 90);
+                case.until_asked(times, since);
                 assert_eq!(ready_reason(case), reason, "{}", case.ns);
                 before.holds(case);
             }

@@ -171,7 +171,7 @@ fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
         "a greeting",
         "version: 1.0.0\nreplicas: 2\nenv: {GREETING: hello}",
     );
-    wait("the second revision is live", 120, || {
+    wait("the second revision is live", || {
         (case.release()["status"]["liveRevision"] == "app-v2").then_some(())
     });
     let revisions = case.revisions();
@@ -199,7 +199,7 @@ fn env_alone_is_a_revision_without_a_job_and_replicas_alone_are_no_attempt() {
         "three of them",
         "version: 1.0.0\nreplicas: 3\nenv: {GREETING: hello}",
     );
-    wait("three pods", 60, || {
+    wait("three pods", || {
         (case.deployment()["status"]["availableReplicas"] == 3).then_some(())
     });
     assert_eq!(case.revisions().len(), 2, "scaling is no attempt");
@@ -230,7 +230,7 @@ fn a_generated_value_stays_when_another_joins_it_and_old_revisions_go_as_the_spe
         "one more",
         "version: 1.0.0\nreplicas: 1\nenv: {SECOND: {generate: hex/32}}",
     );
-    wait("the second revision is live and the first is gone", 120, || {
+    wait("the second revision is live and the first is gone", || {
         let revisions = case.revisions();
         let only = revisions.len() == 1 && revisions[0]["metadata"]["name"] == "app-v2";
         (only && case.release()["status"]["liveRevision"] == "app-v2").then_some(())

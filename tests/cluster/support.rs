@@ -134,7 +134,7 @@ impl Inside {
             .stderr(log)
             .spawn()
             .unwrap();
-        let pid = wait("a program has started", 30, || {
+        let pid = wait("a program has started", || {
             let pid = fs::read_to_string(&file).ok()?.trim().to_owned();
             (!pid.is_empty()).then_some(pid)
         });
@@ -179,14 +179,27 @@ pub fn apply(yaml: &str) {
     text(output, &format!("kubectl apply of\n{yaml}"));
 }
 
-/// Waits for something with a generous deadline.
-pub fn wait<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(seconds);
+/// Generous, since three beds share a machine of two processors: it is reached by what never comes.
+const DEADLINE: Duration = Duration::from_secs(480);
+
+/// Waits for something.
+pub fn wait<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_telling(what, String::new, look)
+}
+
+/// Waits for something, and tells how things are when it does not come.
+pub fn wait_telling<T>(what: &str, state: impl Fn() -> String, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < end, "not within {seconds} s: {what}");
+        assert!(
+            Instant::now() < end,
+            "not within {} s: {what} {}",
+            DEADLINE.as_secs(),
+            state()
+        );
         std::thread::sleep(Duration::from_millis(250));
     }
 }

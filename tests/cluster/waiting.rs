@@ -15,7 +15,7 @@ fn a_missing_tag_is_waited_for_and_a_moved_one_is_reported_and_not_followed() {
     let base = probe(ns).replace("acme/probe", &later);
     let case = Case::new(ns, &base);
     case.declare("1.0.0", "version: 1.0.0");
-    case.until("Waiting(WaitingForImage)", "1.0.0", 60);
+    case.until("Waiting(WaitingForImage)", "1.0.0");
     let before = Before::of(&case);
     script("image-push", &["registry.bed.test:5000/acme/probe:1.0.0", &image]);
     case.live("1.0.0");
@@ -23,9 +23,7 @@ fn a_missing_tag_is_waited_for_and_a_moved_one_is_reported_and_not_followed() {
     let before = Before::of(&case);
     script("image-push", &["registry.bed.test:5000/acme/probe:1.1.0", &image]);
     // Asked at the interval of the chart's values.
-    wait("TagMoved", 120, || {
-        is_true(&case.release(), "TagMoved").then_some(())
-    });
+    wait("TagMoved", || is_true(&case.release(), "TagMoved").then_some(()));
     before.holds(&case);
     case.end();
 }
@@ -43,7 +41,7 @@ fn an_image_for_another_architecture_is_not_rolled_out() {
     let ns = "wait-arch";
     let case = Case::new(ns, &probe(ns).replace("acme/probe", "acme/armonly"));
     case.declare("1.0.0", "version: 1.0.0");
-    case.until("Waiting(PlatformMismatch)", "1.0.0", 60);
+    case.until("Waiting(PlatformMismatch)", "1.0.0");
     let message = case.message();
     assert!(
         message.contains("linux/arm64") && message.contains("linux/amd64"),
@@ -80,7 +78,7 @@ fn a_wrong_password_of_the_registry_is_said_and_mended_without_a_commit() {
         "from the other one",
         "version: 1.0.0\nimage: registry.bed.test:5001/acme/shop\npullSecret: pull",
     );
-    case.until("Waiting(RegistryAuth)", "1.0.0", 30);
+    case.until("Waiting(RegistryAuth)", "1.0.0");
     assert!(!case.message().contains("wrong-password"));
     until_asked_again("RegistryAuth");
     assert_eq!(case.phase(), "Waiting(RegistryAuth)");
@@ -97,7 +95,7 @@ fn a_wrong_password_of_the_registry_is_said_and_mended_without_a_commit() {
         "--type=kubernetes.io/dockerconfigjson",
         &format!("--from-file=.dockerconfigjson={}", file.display()),
     ]);
-    wait("the second revision is live", 180, || {
+    wait("the second revision is live", || {
         (case.release()["status"]["liveRevision"] == "app-v2").then_some(())
     });
     before.mended_without_restart(&case);
@@ -129,7 +127,7 @@ mod alone {
             let before = Before::of(&case);
             let broken = Broken::by(action, "registry");
             case.declare(action, &format!("version: {version}"));
-            wait(&format!("the sentence of {action}"), 30, || {
+            wait(&format!("the sentence of {action}"), || {
                 (case.phase() == "Waiting(RegistryUnreachable)" && case.message().contains(words))
                     .then_some(())
             });

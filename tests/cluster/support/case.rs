@@ -13,7 +13,7 @@ use super::{
     audit::{self, Mark, SLIPWAY},
     base64, bed_dir,
     before::identities,
-    exec, finish, get, kubectl, list, script, text, wait,
+    exec, finish, get, kubectl, list, script, text, wait, wait_telling,
 };
 
 /// One application in a namespace, a repository and a database of its own.
@@ -207,16 +207,16 @@ impl Case {
             .to_owned()
     }
 
+    /// For who reads why a test failed.
+    pub fn state(&self) -> String {
+        format!("it is {}: {}", self.phase(), self.message())
+    }
+
     /// Waits until the status has this phase for this declared version, and speaks of the present spec.
-    pub fn until(&self, phase: &str, version: &str, seconds: u64) -> Value {
-        wait(
-            &format!(
-                "{}: {phase} of {version}, is: {} {}",
-                self.ns,
-                self.phase(),
-                self.message()
-            ),
-            seconds,
+    pub fn until(&self, phase: &str, version: &str) -> Value {
+        wait_telling(
+            &format!("{}: {phase} of {version}", self.ns),
+            || self.state(),
             || {
                 let release = self.release();
                 let status = &release["status"];
@@ -228,7 +228,7 @@ impl Case {
     }
 
     pub fn live(&self, version: &str) -> Value {
-        self.until("Live", version, 240)
+        self.until("Live", version)
     }
 
     pub fn revisions(&self) -> Vec<Value> {
@@ -276,10 +276,9 @@ impl Case {
 
     /// Waits until the source has asked its repository so often, each time to the end, whatever came of it. An attempt
     /// begins when the one before has ended, so one more has to begin.
-    pub fn until_asked(&self, times: usize, since: Mark, seconds: u64) {
+    pub fn until_asked(&self, times: usize, since: Mark) {
         wait(
             &format!("{}: the repository was asked {times} times", self.ns),
-            seconds,
             || (since.fetches(&self.source) > times).then_some(()),
         );
     }

@@ -10,7 +10,7 @@ pub struct Metrics(String);
 impl Metrics {
     /// The Service leads to any of the replicas, so it is asked until the right one answers.
     fn of_who_says(line: &str) -> Self {
-        wait(&format!("a replica that says {line}"), 60, || {
+        wait(&format!("a replica that says {line}"), || {
             // One that has just gone is behind the Service for a moment more.
             let page = page("slipway-system", "slipway-metrics", "http", "metrics")?;
             page.lines().any(|each| each == line).then_some(Self(page))
@@ -43,7 +43,7 @@ impl Metrics {
 pub fn until_asked_again(reason: &str) {
     let asked = || Metrics::of_the_leader().sum::<u64>("slipway_image_resolutions_total", reason);
     let before = asked();
-    wait(&format!("{reason}: asked twice more"), 90, || {
+    wait(&format!("{reason}: asked twice more"), || {
         (asked() >= before + 2).then_some(())
     });
 }
