@@ -72,7 +72,7 @@ fn differs(old: &Body, new: &Body) -> bool {
 /// **S12** "Read-your-writes: no decision for r uses a view whose resourceVersion for r's objects is older than our last
 /// acknowledged write to them." Of a view a trace shows the resourceVersion that a write insists on: a controller that is
 /// refused for a resourceVersion older than its own last write has decided on such a view. Reads accepted and refused
-/// writes of Slipway. One instance per guarded write of what the same controller wrote before. A model makes up old views
+/// writes of Slipway. A source does not read the status of its releases, so that is no write of its own to it. One instance per guarded write of what the same controller wrote before. A model makes up old views
 /// on purpose, so that its traces lack the sight.
 #[derive(Default)]
 pub struct ReadYourWrites {
@@ -110,7 +110,10 @@ impl Predicate for ReadYourWrites {
                 );
             }
         }
-        if let What::Wrote(write) = &moment.event.what {
+        // The loop of a release writes its status, and the loop of its source, beside it, all else: each reads its own.
+        if let What::Wrote(write) = &moment.event.what
+            && !(write.status && key.kind == Kind::Release)
+        {
             self.acknowledged
                 .insert(own, (write.object.version, moment.index));
         }
@@ -165,5 +168,15 @@ mod tests {
         let newest = foreign.version();
         foreign.refused(Kind::Job, "migrate-j1", Some(newest), Why::Conflict);
         foreign.holds(Invariant::S12, 2);
+    }
+
+    #[test]
+    fn s12_a_status_that_is_written_meanwhile_makes_no_view_of_a_source_old() {
+        let mut story = Story::new();
+        story.declare("1.0.0");
+        let seen = story.version();
+        story.status("Pending", "it begins", None);
+        story.refused(Kind::Release, "app", Some(seen), Why::Conflict);
+        story.holds(Invariant::S12, 1);
     }
 }

@@ -333,7 +333,7 @@ spec:
   image: registry.bed.test:5000/acme/probe
   port: 8080
   health: /health
-  rollout: {{minReady: 1s, drain: 5s, deadline: 60s}}
+  rollout: {{minReady: 1s, drain: 5s, deadline: 4m}}
   verify: {{window: 2s}}
 "
     )
@@ -359,7 +359,7 @@ spec:
   health: /health
   env:
     DATABASE_URL: {{secret: app-db/url}}
-  rollout: {{minReady: 2s, drain: 10s, deadline: 60s}}
+  rollout: {{minReady: 2s, drain: 10s, deadline: 4m}}
   verify: {{window: 5s}}
 "
     )
