@@ -2,7 +2,8 @@
 //! on by itself.
 
 use super::support::{
-    Before, Broken, Case, bed_dir, is_true, kubectl, probe, script, shared, until_asked_again, wait, writes,
+    Before, Broken, Case, bed_dir, is_true, kubectl, list, probe, script, shared, until_asked_again, wait,
+    writes,
 };
 
 #[test]
@@ -33,6 +34,41 @@ fn nanoseconds() -> u32 {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
         .subsec_nanos()
+}
+
+#[test]
+fn what_is_suspended_runs_on_as_it_is_until_a_commit_ends_the_pause() {
+    let _services = shared();
+    let case = Case::new("wait-suspend", &probe("wait-suspend"));
+    case.declare("1.0.0", "version: 1.0.0\nreplicas: 1");
+    case.live("1.0.0");
+    let before = Before::of(&case);
+    case.declare(
+        "a pause",
+        "version: 1.1.0\nreplicas: 2\nsuspend: {reason: the fair}",
+    );
+    case.until("Suspended", "1.1.0");
+    let message = case.message();
+    assert!(
+        message.contains("the fair") && message.contains("1.0.0"),
+        "{message}"
+    );
+    before.holds(&case);
+    // What was Live, and is again, is told by the event that told of it.
+    case.declare("as before", "version: 1.0.0\nreplicas: 1");
+    case.live("1.0.0");
+    before.holds(&case);
+    let told = || {
+        let mut events = list("event", &case.ns, "");
+        events.retain(|event| event["reason"] == "Live");
+        events
+    };
+    wait("the event is told twice", || {
+        (told().len() == 1 && told()[0]["series"]["count"] == 2).then_some(())
+    });
+    case.declare("1.1.0", "version: 1.1.0\nreplicas: 1");
+    case.live("1.1.0");
+    case.end();
 }
 
 #[test]
