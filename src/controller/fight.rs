@@ -1,5 +1,8 @@
 //! Fights with other writers: an admission webhook or another controller that changes an object as soon as it is put
 //! right. A fight that nobody can win is not fought by the second.
+//!
+//! Who fights does the same again. Somebody who changes this and then that, all within a long pass of a busy machine,
+//! works, and is put right each time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,11 +11,11 @@ use std::{
 
 use super::context::Remembered;
 use crate::{
-    plan::{Decision, Step},
-    render::ObjectKey,
+    plan::{Decision, Observed, Step},
+    render::{ObjectKey, drift},
 };
 
-/// How often one object may be put right in a pass before somebody must be changing it as it is written.
+/// How often the same of one object may be put right in a pass before somebody must be changing it as it is written.
 const AT_MOST: u32 = 3;
 
 /// What is let be, since others change it as soon as it is put right.
@@ -24,26 +27,29 @@ pub struct Truce {
     objects: BTreeSet<ObjectKey>,
 }
 
-/// How often a pass has applied each object so far.
+/// What a look puts right: each object, with the paths of what is not as it should be. None where the object is gone.
+pub type Corrections = BTreeMap<ObjectKey, Option<Vec<String>>>;
+
+/// How often a pass has put each of these right so far.
 #[derive(Default)]
-pub struct Written(BTreeMap<ObjectKey, u32>);
+pub struct Written(BTreeMap<(ObjectKey, Option<Vec<String>>), u32>);
 
 impl Written {
-    /// For how long nothing is to be applied; `applied` is what would be, now. An object that nobody fights over is never
+    /// For how long nothing is to be applied; `corrections` is what would be, now. An object that nobody fights over is never
     /// kept waiting by another.
     pub fn truce(
         &mut self,
         memory: &mut Remembered,
         generation: Option<i64>,
-        applied: &BTreeSet<&ObjectKey>,
+        corrections: &Corrections,
         now: Instant,
     ) -> Option<Duration> {
         let mut fought = BTreeSet::new();
-        for key in applied {
-            let count = self.0.entry((*key).clone()).or_default();
+        for (key, wrong) in corrections {
+            let count = self.0.entry((key.clone(), wrong.clone())).or_default();
             *count += 1;
             if *count > AT_MOST {
-                fought.insert((*key).clone());
+                fought.insert(key.clone());
             }
         }
         if !fought.is_empty() {
@@ -57,22 +63,32 @@ impl Written {
         }
         let truce = memory.truce.as_ref()?;
         let left = truce.until.saturating_duration_since(now);
-        if applied.is_empty() && left.is_zero() {
+        if corrections.is_empty() && left.is_zero() {
             (memory.fights, memory.truce) = (0, None);
             return None;
         }
-        let holds = truce.generation == generation && applied.iter().all(|key| truce.objects.contains(*key));
-        (holds && !applied.is_empty() && !left.is_zero()).then_some(left)
+        let holds =
+            truce.generation == generation && corrections.keys().all(|key| truce.objects.contains(key));
+        (holds && !corrections.is_empty() && !left.is_zero()).then_some(left)
     }
 }
 
-/// The objects that a decision applies.
-pub fn applied(decision: &Decision) -> BTreeSet<&ObjectKey> {
+/// What a decision puts right of what was observed.
+pub fn corrections(observed: &Observed, decision: &Decision) -> Corrections {
     let objects = decision.steps.iter().filter_map(|step| match step {
         Step::Apply { objects, .. } => Some(objects),
         _ => None,
     });
-    objects.flatten().map(|(object, _)| &object.key).collect()
+    objects
+        .flatten()
+        .map(|(object, _)| {
+            let live = observed.objects.get(&object.key);
+            (
+                object.key.clone(),
+                live.map(|live| drift(&object.value, &live.value)),
+            )
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,11 +107,24 @@ mod tests {
 
     /// How many looks of a pass put these right before they are let be.
     fn looks(memory: &mut Remembered, generation: Option<i64>, kinds: &[Kind], now: Instant) -> usize {
-        let keys: Vec<ObjectKey> = kinds.iter().map(|kind| key(*kind)).collect();
+        looks_at(memory, generation, kinds, now, |_| "spec.replicas".to_owned())
+    }
+
+    /// The same, of which each look finds another path wrong.
+    fn looks_at(
+        memory: &mut Remembered,
+        generation: Option<i64>,
+        kinds: &[Kind],
+        now: Instant,
+        path: impl Fn(usize) -> String,
+    ) -> usize {
         let mut written = Written::default();
-        let all = keys.iter().collect();
         (0..20)
-            .take_while(|_| written.truce(memory, generation, &all, now).is_none())
+            .take_while(|look| {
+                let wrong = |kind: &Kind| (key(*kind), Some(vec![path(*look)]));
+                let all = kinds.iter().map(wrong).collect();
+                written.truce(memory, generation, &all, now).is_none()
+            })
             .count()
     }
 
@@ -118,6 +147,19 @@ mod tests {
         assert_eq!(pauses, [20, 40, 80, 160, 300, 300]);
         assert_eq!(looks(&mut memory, COMMIT, &[], now), 20);
         assert_eq!(memory.fights, 0, "nothing was to be put right any more");
+    }
+
+    #[test]
+    fn who_changes_this_and_then_that_does_not_fight() {
+        let mut memory = Remembered::default();
+        let now = Instant::now();
+        let another = |look: usize| format!("spec.field{look}");
+        assert_eq!(
+            looks_at(&mut memory, COMMIT, &[Kind::Deployment], now, another),
+            20
+        );
+        let two = |look: usize| format!("spec.field{}", look % 2);
+        assert_eq!(looks_at(&mut memory, COMMIT, &[Kind::Deployment], now, two), 6);
     }
 
     #[test]

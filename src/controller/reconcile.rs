@@ -153,9 +153,10 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         }
         let mut decision = decide(&observed); // no client
         let generation = subject.object.metadata.generation;
+        let corrections = fight::corrections(&observed, &decision);
         let mut truce = None;
         context.memory.update(&id, |memory| {
-            truce = written.truce(memory, generation, &fight::applied(&decision), Instant::now());
+            truce = written.truce(memory, generation, &corrections, Instant::now());
         });
         if let Some(wait) = truce {
             return fought(context, subject, &observed, decision, wait).await;
@@ -214,8 +215,8 @@ async fn fought(
     mut decision: Decision,
     wait: Duration,
 ) -> Result<Action, ReconcileError> {
-    let names: Vec<String> = fight::applied(&decision)
-        .iter()
+    let names: Vec<String> = fight::corrections(observed, &decision)
+        .keys()
         .map(ToString::to_string)
         .collect();
     let names = names.join(", ");
