@@ -28,9 +28,10 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
+# start BED [INTERVAL]: how often tags are asked for, which is a look at everything; tests wait for some of them.
 start() {
   BED_NAME=$1 tests/bed/bed up
-  BED_NAME=$1 .ci/install.sh --set tagCheckInterval=10s --set plainHttpGit=true
+  BED_NAME=$1 .ci/install.sh --set tagCheckInterval="${2:-10s}" --set plainHttpGit=true
 }
 # run BED OPTION…: the tests stay outside, and go in by `tests/bed/bed exec` for what they do.
 run() {
@@ -53,9 +54,13 @@ end() {
   exit $((failed | left))
 }
 
-# Compiled first: a mistake is heard of before the beds start. Run without cargo, which would wait for every other cargo.
+# What the beds need is built meanwhile: compilers leave processors idle. A mistake is heard of before the beds start. Run
+# without cargo, which would wait for every other cargo.
+BED_NAME=$quick tests/bed/bed build >&2 &
+build=$!
 tests=$(cargo test --locked --test cluster --no-run --message-format=json-render-diagnostics |
   sed -n 's/.*"executable":"\([^"]*\/cluster-[^"]*\)".*/\1/p')
+wait "$build"
 failed=0
 if (($#)); then
   start "$quick"
@@ -63,7 +68,7 @@ if (($#)); then
   run "$quick" --ignored refused || failed=1
   end "$quick"
 fi
-start "$quiet"
+start "$quiet" 1m
 beside "$quiet" settled
 start "$broken"
 beside "$broken" ::alone:: --test-threads=1

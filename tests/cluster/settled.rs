@@ -126,7 +126,7 @@ impl Outside {
             "--cache-dir",
             &cache,
             "--tag-check-interval",
-            "10s",
+            "1m",
         ]);
         Self {
             controller,
