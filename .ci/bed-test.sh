@@ -16,11 +16,12 @@ if [[ -z ${SLIPWAY_BED_LOCKED:-} ]]; then
 fi
 
 logs=$(mktemp -d)
-jobs=()
+jobs=() build=
 # shellcheck disable=SC2317 # the trap calls it
 finish() {
   # Tests that still run end with their bed. Silently: who reads this may have been interrupted, too.
   local bed
+  [[ -z $build ]] || kill -- "-$build" 2>/dev/null || true
   for bed in "$quick" "$quiet" "$broken"; do BED_NAME=$bed tests/bed/bed down >/dev/null 2>&1 || true; done
   wait
   rm -rf "$logs"
@@ -28,10 +29,9 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
 
-# start BED [INTERVAL]: how often tags are asked for, which is a look at everything; tests wait for some of them.
 start() {
   BED_NAME=$1 tests/bed/bed up
-  BED_NAME=$1 .ci/install.sh --set tagCheckInterval="${2:-10s}" --set plainHttpGit=true
+  BED_NAME=$1 .ci/install.sh --set tagCheckInterval=10s --set plainHttpGit=true
 }
 # run BED OPTION…: the tests stay outside, and go in by `tests/bed/bed exec` for what they do.
 run() {
@@ -56,11 +56,12 @@ end() {
 
 # What the beds need is built meanwhile: compilers leave processors idle. A mistake is heard of before the beds start. Run
 # without cargo, which would wait for every other cargo.
-BED_NAME=$quick tests/bed/bed build >&2 &
+BED_NAME=$quick setsid tests/bed/bed build >&2 & # a group of its own, which can be ended with its compilers
 build=$!
 tests=$(cargo test --locked --test cluster --no-run --message-format=json-render-diagnostics |
   sed -n 's/.*"executable":"\([^"]*\/cluster-[^"]*\)".*/\1/p')
 wait "$build"
+build=
 failed=0
 if (($#)); then
   start "$quick"
@@ -68,7 +69,7 @@ if (($#)); then
   run "$quick" --ignored refused || failed=1
   end "$quick"
 fi
-start "$quiet" 1m
+start "$quiet"
 beside "$quiet" settled
 start "$broken"
 beside "$broken" ::alone:: --test-threads=1

@@ -11,7 +11,7 @@ use kube::{Resource as _, runtime::controller::Action};
 use super::{
     act::{self, ActError},
     context::Context,
-    fight::{self, Written},
+    fight::{self, Corrections, Written},
     guard::{self, Stopped},
     look::{ask, ask_tag, look},
     releases::Meta,
@@ -159,7 +159,7 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
             truce = written.truce(memory, generation, &corrections, Instant::now());
         });
         if let Some(wait) = truce {
-            return fought(context, subject, &observed, decision, wait).await;
+            return fought(context, subject, &observed, decision, &corrections, wait).await;
         }
         if decision.steps.contains(&Step::AskRegistry)
             && let Some(declared) = subject.declared()
@@ -213,12 +213,10 @@ async fn fought(
     subject: &Subject,
     observed: &Observed,
     mut decision: Decision,
+    corrections: &Corrections,
     wait: Duration,
 ) -> Result<Action, ReconcileError> {
-    let names: Vec<String> = fight::corrections(observed, &decision)
-        .keys()
-        .map(ToString::to_string)
-        .collect();
+    let names: Vec<String> = corrections.keys().map(ToString::to_string).collect();
     let names = names.join(", ");
     tracing::warn!(objects = names, "others change what is put right");
     let sentence = format!(

@@ -72,8 +72,9 @@ fn differs(old: &Body, new: &Body) -> bool {
 /// **S12** "Read-your-writes: no decision for r uses a view whose resourceVersion for r's objects is older than our last
 /// acknowledged write to them." Of a view a trace shows the resourceVersion that a write insists on: a controller that is
 /// refused for a resourceVersion older than its own last write has decided on such a view. Reads accepted and refused
-/// writes of Slipway. A source does not read the status of its releases, so that is no write of its own to it. One instance per guarded write of what the same controller wrote before. A model makes up old views
-/// on purpose, so that its traces lack the sight.
+/// writes of Slipway. A source does not read the status of its releases, so that is no write of its own to it. One
+/// instance per guarded write of what the same controller wrote before. A model makes up old views on purpose, so that its
+/// traces lack the sight.
 #[derive(Default)]
 pub struct ReadYourWrites {
     acknowledged: BTreeMap<(Key, Actor), (u64, usize)>,

@@ -64,7 +64,8 @@ fn what_is_suspended_runs_on_as_it_is_until_a_commit_ends_the_pause() {
         events
     };
     wait("the event is told twice", || {
-        (told().len() == 1 && told()[0]["series"]["count"] == 2).then_some(())
+        let told = told();
+        (told.len() == 1 && told[0]["series"]["count"] == 2).then_some(())
     });
     case.declare("1.1.0", "version: 1.1.0\nreplicas: 1");
     case.live("1.1.0");
