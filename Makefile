@@ -9,7 +9,7 @@ export BED_NAME TIER PROFILE
 CARGO := MAKEFLAGS= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test code bed bed-down image install unit lint format scripts chart clippy deny bed-test generate packages clean
+.PHONY: help demo test code bed bed-down image install unit model soak story fuzz crashes lint format scripts chart clippy deny bed-test generate packages clean
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,8 @@ test: packages ## Everything: format, scripts, unit and model tests, lints, the 
 # Nice, since tests on a bed measure how long Slipway takes. What each says is shown in one piece.
 code: # what is judged without a cluster
 	@nice $(MAKE) --no-print-directory unit
+	@nice $(MAKE) --no-print-directory model
+	@nice $(MAKE) --no-print-directory fuzz
 	@nice $(MAKE) --no-print-directory clippy
 	@nice $(MAKE) --no-print-directory chart
 
@@ -44,11 +46,28 @@ install: ## Install what is checked out here into the bed by Helm
 	.ci/install.sh
 
 # tests/cluster is not among them: `test = false` in Cargo.toml leaves it to bed-test.
-unit: ## Unit and model tests, which need no cluster
+unit: ## Unit tests, which need no cluster
 	$(CARGO) test --locked
+
+fuzz: ## A minute of inputs that nobody thought of, for what reads specs, secrets in them and images
+	SLIPWAY_FUZZ_SECONDS=60 $(CARGO) test --locked --test fuzz -- --nocapture --test-threads=4
+# Only this package is compiled for speed, without the rooms that act; in a profile of its own all dependencies would be.
+FAST := test --locked --quiet --lib --features pure --config profile.dev.package.slipway.opt-level=3
+
+model: ## Model tests: 100,000 sequences, every order in a small scope, and faults that must be found
+	$(CARGO) $(FAST) -- plan::model
+
+soak: ## 10,000,000 sequences and a larger scope, some hours; SLIPWAY_SEQUENCES and SLIPWAY_SEED say which
+	$(CARGO) $(FAST) -- --ignored a_soak_breaks_no_invariant plan::model::everywhere
+
+story: ## What happens in the sequence of SLIPWAY_SEED
+	$(CARGO) $(FAST) -- --ignored --nocapture one_seed
 
 bed-test: ## Tests on a real Kubernetes of their own
 	+@PROFILE=dev BED_NAME=test .ci/bed-test.sh
+
+crashes: ## The binary killed, and frozen beside another one, at each request by which it changes something
+	+@PROFILE=dev BED_NAME=crashes .ci/bed-test.sh --ignored crashes::alone:: --test-threads=1
 
 lint: format scripts clippy chart ## All that is judged without running it
 

@@ -39,9 +39,11 @@ run() {
   shift
   BED_NAME=$bed "$tests" --nocapture "$@"
 }
-# The same in the background, and then what the audit log says of all that these tests did.
+# judge BED: what the audit log says of all that the tests of a bed did, and whether a value of a Secret is left anywhere.
+judge() { run "$1" --ignored refused no_value_of_a_secret; }
+# The tests of a bed in the background, and then that.
 beside() {
-  (run "$@" && run "$1" --ignored refused) >"$logs/$1" 2>&1 &
+  (run "$@" && judge "$1") >"$logs/$1" 2>&1 &
   jobs+=($!)
 }
 
@@ -66,7 +68,7 @@ failed=0
 if (($#)); then
   start "$quick"
   run "$quick" "$@" || failed=1
-  run "$quick" --ignored refused || failed=1
+  judge "$quick" || failed=1
   end "$quick"
 fi
 start "$quiet"
@@ -75,7 +77,7 @@ start "$broken"
 beside "$broken" ::alone:: --test-threads=1
 start "$quick"
 run "$quick" --skip settled --skip ::alone:: --test-threads=6 || failed=1
-run "$quick" --ignored refused || failed=1
+judge "$quick" || failed=1
 run "$quick" --ignored every_right || failed=1
 BED_NAME=$quick tests/bed/selftest || failed=1
 for job in "${jobs[@]}"; do wait "$job" || failed=1; done

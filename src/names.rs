@@ -171,6 +171,14 @@ impl Uid {
     }
 }
 
+impl ReleaseName {
+    /// The name of the Secret that holds generated values.
+    #[must_use]
+    pub fn generated(&self) -> String {
+        format!("{self}-generated")
+    }
+}
+
 impl CommitId {
     /// The first twelve digits, for people.
     #[must_use]

@@ -83,6 +83,13 @@ pub fn release_status(
         current_revision: report.current.map(name),
         live_revision: report.live.map(name),
         repairs: (repairs > 0).then_some(repairs),
+        // As many and as long as the definition allows; who has more knows where to look.
+        variables: report
+            .variables
+            .iter()
+            .take(200)
+            .map(|name| name.chars().take(512).collect())
+            .collect(),
         conditions,
     }
 }
@@ -90,6 +97,8 @@ pub fn release_status(
 /// The phase as one word, and the reason of the conditions.
 fn words(phase: &Phase) -> (String, String) {
     match phase {
+        // A cause, and no stage.
+        Phase::Failed(word @ "SecretInImage") => (format!("Failed({word})"), (*word).to_owned()),
         Phase::Failed(stage) => (format!("Failed({stage})"), format!("{stage}Failed")),
         Phase::Waiting(reason) => (format!("Waiting({reason})"), reason.clone()),
         other => (label(other).to_owned(), label(other).to_owned()),
@@ -119,7 +128,11 @@ pub fn label(phase: &Phase) -> &'static str {
 /// How many of [`STAGES`] are behind; `None` where the phase does not say.
 fn progress(phase: &Phase) -> Option<usize> {
     match phase {
-        Phase::Pending | Phase::Resolving | Phase::Rejected | Phase::NotDeployed => Some(0),
+        Phase::Pending
+        | Phase::Resolving
+        | Phase::Rejected
+        | Phase::NotDeployed
+        | Phase::Failed("SecretInImage") => Some(0),
         Phase::Preparing => Some(1),
         Phase::Migrating | Phase::Failed("Migrating") => Some(2),
         Phase::RollingOut | Phase::Failed("RollingOut") | Phase::RolledBack => Some(3),
@@ -144,6 +157,7 @@ mod tests {
             live_version: None,
             declared_version: None,
             repairs: 0,
+            variables: Vec::new(),
             details: Vec::new(),
         }
     }

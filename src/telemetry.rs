@@ -20,9 +20,9 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
-    EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt as _, registry::LookupSpan,
+    EnvFilter, Layer, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt as _, registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
 
@@ -54,9 +54,16 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let parsed = EnvFilter::try_new(filter).map_err(|e| LogError::Filter(filter.to_owned(), e))?;
     tracing_subscriber::registry()
         .with(parsed)
+        .with(filter_fn(sayable))
         .with(lines(format, std::io::stderr))
         .try_init()
         .map_err(LogError::Twice)
+}
+
+/// What may be logged on whatever level: kube warns of an answer that it cannot read with the whole of it, be it a Secret.
+/// What it warns of besides comes as an error, too.
+fn sayable(metadata: &Metadata<'_>) -> bool {
+    metadata.target() != "kube_client::client" || *metadata.level() > Level::WARN
 }
 
 /// One line per event, with the fields of the spans that it is in.
@@ -88,13 +95,20 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     line
 }
 
-/// What the error itself says. An answer of the API server is reduced to its message: kube prints all of it.
-fn sentence(error: &(dyn Error + 'static)) -> String {
-    match error.downcast_ref() {
+/// What the error itself says. An answer of the API server is reduced to its message: kube prints all of it. And what a
+/// parser cannot read it quotes, which may be a part of a Secret.
+pub(crate) fn sentence(error: &(dyn Error + 'static)) -> String {
+    let unreadable = |error: &serde_json::Error| {
+        let (kind, line, column) = (error.classify(), error.line(), error.column());
+        format!("the answer cannot be read ({kind:?} at line {line}, column {column})")
+    };
+    let boxed = || error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+    match error.downcast_ref().or_else(boxed) {
         Some(kube::Error::Api(status)) if !status.message.is_empty() => {
             format!("{} ({} {})", status.message, status.code, status.reason)
         }
-        _ => error.to_string(),
+        Some(kube::Error::SerdeError(error)) => unreadable(error),
+        _ => error.downcast_ref().map_or_else(|| error.to_string(), unreadable),
     }
 }
 
@@ -321,7 +335,25 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{self, Write},
+        sync::{Arc, Mutex},
+    };
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn numbers_are_written_as_open_metrics() {
@@ -396,6 +428,47 @@ mod tests {
     fn a_filter_that_is_none_is_refused_by_name() {
         let error = init_logs(LogFormat::Text, "slipway=loud").unwrap_err();
         assert!(error.to_string().contains("slipway=loud"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_not_repeated() {
+        let error = serde_json::from_str::<Vec<u8>>(r#"["canary-77aa"]"#).unwrap_err();
+        assert!(
+            error.to_string().contains("canary"),
+            "the parser quotes it: {error}"
+        );
+        let error = kube::Error::SerdeError(error);
+        let said = chain(&error);
+        assert_eq!(said, "the answer cannot be read (Data at line 1, column 14)");
+        let error = crate::cluster::error::ClusterError::Request {
+            attempted: "get Secret app".to_owned(),
+            source: Box::new(error),
+        };
+        assert!(!error.sentence().contains("canary"), "{}", error.sentence());
+    }
+
+    #[test]
+    fn what_the_client_could_not_read_is_logged_on_no_level() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::registry()
+            .with(filter_fn(sayable))
+            .with(lines(LogFormat::Text, move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(target: "kube_client::client", "{}", r#"{"data":{"a":"canary-77aa"}}"#);
+            tracing::debug!(target: "kube_client::client", "debug of the client");
+            tracing::error!(target: "kube_client::client::builder", "an error of the client");
+            tracing::warn!("a warning of ours");
+        });
+        let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(!written.contains("canary"), "{written}");
+        for word in [
+            "debug of the client",
+            "an error of the client",
+            "a warning of ours",
+        ] {
+            assert!(written.contains(word), "{word}: {written}");
+        }
     }
 
     #[test]

@@ -321,3 +321,140 @@ fn every_target_of_make_in_the_pages_exists() {
         }
     }
 }
+
+/// All files of Rust below a directory.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                sources(&path)
+            } else {
+                let rust = path.extension().is_some_and(|extension| extension == "rs");
+                rust.then_some(path).into_iter().collect()
+            }
+        })
+        .collect()
+}
+
+/// The names of all tests that a target of the Makefile runs, on a bed too.
+fn tests() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for path in [sources(&root().join("src")), sources(&root().join("tests"))].concat() {
+        let text = fs::read_to_string(path).unwrap();
+        let marked = text.split("#[test]").skip(1);
+        for after in marked.chain(text.split("#[tokio::test").skip(1)) {
+            let head = after.split('{').next().unwrap_or_default();
+            // What takes long has a target of its own.
+            if head.contains("#[ignore") && !head.contains("`make ") {
+                continue;
+            }
+            let name = head
+                .split_once("fn ")
+                .and_then(|(_, rest)| rest.split('(').next());
+            names.extend(name.map(str::to_owned));
+        }
+    }
+    names
+}
+
+/// The rows of the table under a heading, without its head; the cells of each.
+fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
+    let below = text.split_once(&format!("\n{heading}\n")).unwrap().1;
+    let lines = below
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'));
+    lines
+        .skip(2)
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_way_in_which_migrations_fail_elsewhere_has_a_test_or_a_reason() {
+    let tests = tests();
+    assert!(
+        tests.contains("every_link_leads_somewhere") && tests.len() > 300,
+        "{}",
+        tests.len()
+    );
+    let rows = table(&page("docs/migrations.md"), "## What goes wrong elsewhere");
+    assert_eq!(rows.len(), 33);
+    for (index, row) in rows.iter().enumerate() {
+        let [number, what, shown] = &row[..] else {
+            panic!("{row:?}")
+        };
+        assert_eq!(*number, (index + 1).to_string());
+        assert!(!what.is_empty() && !what.contains('`'), "row {number}: {what}");
+        // A reason may name a test beside itself; names alone are names alone.
+        let words = names(&tests, number, shown);
+        let reason = shown.starts_with("Does not apply: ") && words.len() > 40;
+        assert!(reason || is_list(shown), "row {number}: {shown}");
+    }
+}
+
+/// Holds each name of a cell to be a test's; the words beside them.
+fn names(tests: &BTreeSet<String>, row: &str, shown: &str) -> String {
+    for name in shown.split('`').skip(1).step_by(2) {
+        assert!(tests.contains(name), "row {row}: there is no test {name}");
+    }
+    shown.split('`').step_by(2).collect()
+}
+
+/// Whether a cell has names, and nothing beside them.
+fn is_list(shown: &str) -> bool {
+    let words: String = shown.split('`').step_by(2).collect();
+    shown.contains('`') && words.chars().all(|c| c == ',' || c == ' ')
+}
+
+#[test]
+fn every_way_in_which_git_and_registries_fail_has_a_test_or_a_reason() {
+    let (tests, page) = (tests(), page("docs/faults.md"));
+    for (heading, count) in [
+        ("## Git servers and repositories", 18),
+        ("## Registries and images", 9),
+    ] {
+        let rows = table(&page, heading);
+        assert_eq!(rows.len(), count);
+        for (index, row) in rows.iter().enumerate() {
+            let [number, what, happens, shown] = &row[..] else {
+                panic!("{row:?}")
+            };
+            assert_eq!(*number, (index + 1).to_string());
+            assert!(!what.is_empty() && !what.contains('`'), "row {number}: {what}");
+            names(&tests, number, shown);
+            let reason = happens.starts_with("Does not apply: ") && happens.len() > 40 && shown.is_empty();
+            assert!(reason || is_list(shown), "{heading}, row {number}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_bad_input_has_a_test_or_a_row_of_one() {
+    let tests = tests();
+    let text = page("src/spec/tests.rs");
+    let lines: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("//!")).collect();
+    let doc: String = lines.iter().flat_map(|line| [line.trim(), "\n"]).collect();
+    let rows = table(&doc, "# What there is, and what shows it");
+    assert_eq!(rows.len(), 47);
+    for (index, row) in rows.iter().enumerate() {
+        let [number, what, shown] = &row[..] else {
+            panic!("{row:?}")
+        };
+        assert_eq!(*number, (index + 1).to_string());
+        assert!(!what.is_empty(), "row {number}");
+        for name in shown.split('`').skip(1).step_by(2) {
+            let is_row = text.contains(&format!("\n    (\"{name}\", "));
+            assert!(
+                is_row || tests.contains(name),
+                "row {number}: neither a test nor a row is called {name}"
+            );
+        }
+        let reason = shown.starts_with("Does not apply: ") && shown.len() > 40;
+        assert!(reason || is_list(shown), "row {number}: {shown}");
+    }
+}

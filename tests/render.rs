@@ -13,8 +13,8 @@ use slipway::{
     names::{Digest, ProcessName, ReleaseId, RevisionNumber},
     render::{Input, Object, OwnerRef, Provenance, migrate_guard, migrate_job, render},
     spec::declared::{
-        AttemptHash, Declared, Exposure, Identity, ImagePick, ImageRequest, MigrateSpec, Probe, ProcessSpec,
-        RolloutSpec,
+        AttemptHash, Declared, EnvSource, Exposure, FileSource, Holder, Identity, ImagePick, ImageRequest,
+        MigrateSpec, Probe, ProcessSpec, RolloutSpec,
     },
 };
 
@@ -47,6 +47,10 @@ impl Release {
             .into(),
             port: None,
             exposure: None,
+            env_from: vec![],
+            files: [].into(),
+            requires: vec![],
+            rotate: 0,
             writable: [("/tmp".to_owned(), "64Mi".to_owned())].into(),
             security: Identity {
                 run_as_user: None,
@@ -71,6 +75,7 @@ impl Release {
             retain_revisions: 5,
             retain_failed_jobs: 5,
             attempt: 0,
+            adopt: 0,
             attempt_hash: AttemptHash("0".repeat(64)),
         };
         Self {
@@ -140,16 +145,26 @@ impl Release {
             );
         release.declared.pull_secret = Some("ghcr".parse().unwrap());
         release.declared.security.run_as_user = Some(65534);
+        let resources = release
+            .declared
+            .processes
+            .values()
+            .next()
+            .unwrap()
+            .resources
+            .clone();
         release.declared.migrate = Some(MigrateSpec {
             command: Some(vec!["/app/bin/migrate".into()]),
             args: None,
             env: serde_yaml::from_str(migrate).unwrap(),
             timeout: Duration::from_secs(1800),
             retries: 0,
+            resources,
             lock: None,
             service_account: None,
             proof: None,
             database: "DATABASE_URL".parse().unwrap(),
+            compatible: None,
             rerun: 0,
             accept: None,
         });
@@ -231,6 +246,49 @@ fn nextjs() {
     release.declared.writable.extend([cache]);
     release.declared.image.pick = ImagePick::Digest(release.digest.clone());
     assert_yaml_snapshot!(release.rendered());
+}
+
+/// Files and whole Secrets, in the pods of a process and of the migration alike.
+#[test]
+fn files_and_whole_secrets() {
+    let mut release = Release::phoenix();
+    let file = |holder, key: &str| FileSource {
+        holder,
+        key: key.parse().unwrap(),
+    };
+    release.declared.files = [
+        (
+            "/etc/billing/tls.crt".to_owned(),
+            file(Holder::Secret, "billing-tls/tls.crt"),
+        ),
+        (
+            "/etc/billing/tls.key".to_owned(),
+            file(Holder::Secret, "billing-tls/tls.key"),
+        ),
+        (
+            "/app/settings.toml".to_owned(),
+            file(Holder::ConfigMap, "billing/settings.toml"),
+        ),
+    ]
+    .into();
+    let source = |holder, name: &str, prefix: &str| EnvSource {
+        holder,
+        name: name.parse().unwrap(),
+        prefix: prefix.into(),
+    };
+    release.declared.env_from = vec![
+        source(Holder::ConfigMap, "shared", ""),
+        source(Holder::Secret, "billing-env", "BILLING_"),
+    ];
+    let is_workload = |value: &Value| value["kind"] == "Deployment" || value["kind"] == "Job";
+    let mut objects = release.rendered();
+    objects.push(migrate_job(&release.input(), KEY, 1).unwrap().value);
+    objects.retain(is_workload);
+    let pods: Vec<&Value> = objects
+        .iter()
+        .map(|object| &object["spec"]["template"]["spec"])
+        .collect();
+    assert_yaml_snapshot!(pods);
 }
 
 #[test]

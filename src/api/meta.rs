@@ -12,6 +12,9 @@ pub const SOURCE: &str = "slipway.dev/source";
 pub const OBJECT: &str = "slipway.dev/object";
 /// Annotation on objects and pod templates: the number of the revision that they were rendered for.
 pub const REVISION: &str = "slipway.dev/revision";
+/// Annotation on Deployments: hash of all that pods and database see, as in the revision. With the next one it tells what
+/// runs where the revisions are lost.
+pub const ATTEMPT: &str = "slipway.dev/attempt";
 /// Annotation on objects without a revision: hash of what was rendered.
 pub const RENDERED: &str = "slipway.dev/rendered";
 /// Annotation: the commit that last changed the files of this release.
@@ -29,9 +32,15 @@ pub const SPEC_HASH: &str = "slipway.dev/spec-hash";
 pub const ORIGIN: &str = "slipway.dev/origin";
 /// Annotation on a `Release` that git removed: the release loop lets go of it.
 pub const REMOVING: &str = "slipway.dev/removing";
-/// Annotation on Jobs: the whole migration key.
+/// Annotation on Jobs and Deployments: the whole migration key.
 pub const MIGRATION_KEY: &str = "slipway.dev/migration-key";
+/// Annotation on Jobs: hash of what of them a commit may change without a new attempt.
+pub const GIVEN: &str = "slipway.dev/given";
 /// Annotation on a migration's Job: it was taken back before it ran, and nobody resumes it.
 pub const WITHDRAWN: &str = "slipway.dev/withdrawn";
+/// Its value where a node had the pod of that Job already.
+pub const ON_NODE: &str = "on-node";
 /// Annotation on a lock: `<namespace>/<job>` of its holder.
 pub const LOCK_HOLDER: &str = "slipway.dev/holder";
+/// Annotation on the Secret of generated values: the counter `rotate` that they were made under.
+pub const ROTATED: &str = "slipway.dev/rotated";

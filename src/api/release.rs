@@ -90,6 +90,19 @@ pub struct ReleaseSpec {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 200))]
     pub env: BTreeMap<String, EnvValue>,
+    /// Whole Secrets and ConfigMaps whose keys become variables, in order: `[{secret: name, prefix: X_}]`. A later one wins over
+    /// an earlier one, and `env` over all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub env_from: Vec<EnvFrom>,
+    /// Files in the pods of every process and of the migration, by path: `{secret: name/key}` or `{config: name/key}`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 50))]
+    pub files: BTreeMap<String, FileFrom>,
+    /// Variables that must have a value before anything starts; those that the preset needs when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(max = 256)))]
+    pub requires: Option<Vec<String>>,
     /// Paths that the application may write, each an emptyDir, with its size limit: `{/tmp: 64Mi}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 20))]
@@ -129,6 +142,46 @@ pub struct ReleaseSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub attempt: Option<i64>,
+    /// Raise it to take over objects that somebody else made under the names of this release: once, until it is Live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub adopt: Option<i64>,
+    /// Raise it to have the generated values made anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub rotate: Option<i64>,
+}
+
+/// A whole Secret or ConfigMap whose keys become variables: either `secret` or `config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnvFrom {
+    /// A Secret of the namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub secret: Option<String>,
+    /// A ConfigMap of the namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub config: Option<String>,
+    /// What stands before each key in the name of its variable; nothing when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub prefix: Option<String>,
+}
+
+/// Where the content of a file comes from: either `secret` or `config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FileFrom {
+    /// A key of a Secret of the namespace, `name/key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 507))]
+    pub secret: Option<String>,
+    /// A key of a ConfigMap of the namespace, `name/key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 507))]
+    pub config: Option<String>,
 }
 
 /// A text of at most 64 characters.
@@ -339,6 +392,10 @@ pub struct ReleaseStatus {
     /// How often something that others changed was put back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repairs: Option<i64>,
+    /// The names of the variables that pods have by `envFrom`; never a value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200), inner(length(max = 512)))]
+    pub variables: Vec<String>,
     /// `Ready`, `Reconciling`, `Stalled` for kstatus, and the details.
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

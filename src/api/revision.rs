@@ -69,6 +69,9 @@ pub struct ReleaseRevisionSpec {
     /// Fingerprints of the values that its pods see.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<ValueFingerprints>,
+    /// The counter `adopt` under which objects of others had been taken over when it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<i64>,
     /// The rendered objects as one JSON list; what drift repair and rollback apply.
     #[schemars(length(max = 262_144))]
     pub objects: String,
@@ -90,6 +93,14 @@ pub struct RevisionImage {
     /// The platforms of the image, `linux/amd64`; empty when the registry was not asked.
     #[schemars(length(max = 64), inner(length(max = 64)))]
     pub platforms: Vec<String>,
+    /// What looked like a secret in it: where, and by which rule.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 40), inner(length(max = 256)))]
+    pub suspicious: Vec<String>,
+    /// Secrets in it that do no harm: they are expected there, or pods are given others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 40), inner(length(max = 256)))]
+    pub harmless: Vec<String>,
 }
 
 /// The migration of a revision.
@@ -146,6 +157,9 @@ pub struct ReleaseRevisionStatus {
     /// As in the spec, recorded later: the key of the fingerprints in the spec is lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<ValueFingerprints>,
+    /// As in the spec, recorded later: that counter takes nothing over any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<i64>,
     /// The end of the log of what failed, redacted, at most 4 KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
@@ -185,4 +199,13 @@ pub struct MigrationRecord {
     /// The Job's name.
     #[schemars(length(max = 63))]
     pub job: String,
+    /// `attempt` of the spec that it ran under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub attempt: Option<i64>,
+    /// The oldest version that can run on the schema that it left, where `migrate.compatible: false` said that none from
+    /// before can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub needs: Option<String>,
 }

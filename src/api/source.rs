@@ -46,6 +46,9 @@ pub struct ReleaseSourceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 63)))]
     pub namespaces: Vec<String>,
+    /// Whether namespaces that releases live in are made where they do not exist; `false` when absent. None is ever deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_namespaces: Option<bool>,
     /// Whether releases that vanish from git are removed; `true` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<bool>,

@@ -138,7 +138,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     crate::source::init(None)?;
     let asked = asked(args, Timestamp::now())?;
     if args.no_cluster {
-        let spans = declared(args, asked, args.source_paths.clone())?;
+        let (_, spans) = declared(args, asked, args.source_paths.clone())?;
         return show(args, asked, spans, None);
     }
     args.reach.run(
@@ -149,8 +149,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             } else {
                 args.source_paths.clone()
             };
-            let spans = declared(args, asked, paths)?;
-            let records = records(&cluster, &spans).await;
+            let (declarations, spans) = declared(args, asked, paths)?;
+            let mut records = records(&cluster, &spans).await;
+            removals(&declarations, asked, &mut records)?;
             show(args, asked, spans, Some(&records))
         },
     )
@@ -169,8 +170,11 @@ fn asked(args: &Args, now: Timestamp) -> anyhow::Result<Asked> {
     Ok(asked)
 }
 
+/// What was declared, and who did it.
+type Declared = (Span, Option<Author>);
+
 /// The spans that touch the time asked for, with who declared each.
-fn declared(args: &Args, asked: Asked, paths: Vec<String>) -> anyhow::Result<Vec<(Span, Option<Author>)>> {
+fn declared(args: &Args, asked: Asked, paths: Vec<String>) -> anyhow::Result<(Declarations, Vec<Declared>)> {
     if paths.is_empty() {
         return Err(Usage(
             "name the directories of the source in order, such as --source-path base --source-path production".into(),
@@ -179,14 +183,32 @@ fn declared(args: &Args, asked: Asked, paths: Vec<String>) -> anyhow::Result<Vec
     }
     let declarations = Declarations::open(&args.repo, &args.reference, paths)?;
     let wanted = |span: &Span| args.release.as_ref().is_none_or(|id| id.0 == span.release);
-    audit::spans(&declarations.tips(asked)?)
+    let spans: anyhow::Result<Vec<_>> = audit::spans(&declarations.tips(asked)?)
         .into_iter()
         .filter(|span| wanted(span) && audit::moment(span, asked).is_some())
         .map(|span| {
             let author = declarations.author(&span)?;
             Ok((span, author))
         })
-        .collect()
+        .collect();
+    Ok((declarations, spans?))
+}
+
+/// Notes when git declared releases again that it had not declared for a while, as far back as their records go.
+fn removals(declarations: &Declarations, asked: Asked, records: &mut Records) -> anyhow::Result<()> {
+    let (since, until) = asked.ends();
+    let revisions = records.values().flatten().flat_map(|record| &record.revisions);
+    let created = revisions.filter_map(|revision| revision.metadata.creation_timestamp.as_ref());
+    let Some(oldest) = created.map(|time| time.0).min() else {
+        return Ok(());
+    };
+    let tips = declarations.tips(Asked::Between(oldest.min(since), until))?;
+    for (id, at) in audit::declared_again(&audit::spans(&tips)) {
+        if let Some(Ok(record)) = records.get_mut(&id) {
+            record.again.push(at);
+        }
+    }
+    Ok(())
 }
 
 /// The paths of the one source that there is.
@@ -208,11 +230,11 @@ async fn paths_of(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
     }
 }
 
+/// What is left of each release, or why that cannot be read.
+type Records = BTreeMap<ReleaseId, Result<Record, String>>;
+
 /// What the cluster keeps of each release; what cannot be read is a sentence.
-async fn records(
-    cluster: &Cluster,
-    spans: &[(Span, Option<Author>)],
-) -> BTreeMap<ReleaseId, Result<Record, String>> {
+async fn records(cluster: &Cluster, spans: &[(Span, Option<Author>)]) -> Records {
     let mut ids: Vec<ReleaseId> = spans.iter().map(|(span, _)| span.release.clone()).collect();
     ids.dedup();
     ids.sort();
@@ -227,7 +249,12 @@ async fn records(
             for sentence in unread {
                 eprintln!("migrations of {id} are told as the revisions have them: {sentence}");
             }
-            (id, revisions.map(|revisions| Record { revisions, ledger }))
+            let record = |revisions| Record {
+                revisions,
+                ledger,
+                again: Vec::new(),
+            };
+            (id, revisions.map(record))
         })
         .buffer_unordered(8)
         .collect()
@@ -238,7 +265,7 @@ fn show(
     args: &Args,
     asked: Asked,
     spans: Vec<(Span, Option<Author>)>,
-    records: Option<&BTreeMap<ReleaseId, Result<Record, String>>>,
+    records: Option<&Records>,
 ) -> anyhow::Result<()> {
     let rows = audit::rows(spans, asked, records);
     print(&match args.format {
@@ -299,7 +326,9 @@ mod tests {
         let args = parse(&["--since", "2026-05-03", "--until", "2026-05-01"]).unwrap();
         assert!(asked(&args, Timestamp::now()).unwrap_err().is::<Usage>());
         let args = parse(&["--no-cluster"]).unwrap();
-        let error = declared(&args, Asked::At(Timestamp::now()), vec![]).unwrap_err();
+        let error = declared(&args, Asked::At(Timestamp::now()), vec![])
+            .err()
+            .unwrap();
         assert!(error.is::<Usage>() && error.to_string().contains("--source-path base"));
     }
 }

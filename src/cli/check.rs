@@ -1,5 +1,5 @@
-//! `slipway check`: what the source loop would say of specs, before they are committed. For people with an excerpt, for
-//! machines as JSON or SARIF, which have none.
+//! `slipway check`: what the source loop would say of specs, before they are committed. On a terminal with an excerpt, which is
+//! for the author alone; in logs, as JSON and as SARIF with the position and no line of a file.
 
 use std::{collections::BTreeSet, io::IsTerminal as _, path::PathBuf};
 
@@ -35,7 +35,7 @@ pub struct Args {
 /// How problems are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people: each with the line that it is about.
+    /// For people: on a terminal each with the line that it is about.
     Text,
     /// One object: `problems`, `releases`, `held`.
     Json,
@@ -47,12 +47,10 @@ pub enum Format {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let layers = layers::read(&args.paths)?;
     let reading = reading::read(&layers.files, &Named::new(), &|_| None);
-    let color =
-        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let text = match args.format {
-        Format::Text => text(&layers, &reading, color),
-        Format::Json => pretty(&machine(&reading))?,
-        Format::Sarif => pretty(&sarif(&reading))?,
+        Format::Text => text(&layers, &reading, reader()),
+        Format::Json => pretty(&machine(&layers, &reading))?,
+        Format::Sarif => pretty(&sarif(&layers, &reading))?,
     };
     print(&text)?;
     match reading.problems.len() {
@@ -61,21 +59,91 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn text(layers: &Layers, reading: &Reading, color: bool) -> String {
-    let renderer = if color {
-        Renderer::styled()
+/// Who reads what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    /// The author, on a terminal that shows colors or not.
+    Author { color: bool },
+    /// Whoever may read a log.
+    Others,
+}
+
+fn reader() -> Audience {
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if std::io::stdout().is_terminal() {
+        Audience::Author { color }
     } else {
-        Renderer::plain()
+        Audience::Others
+    }
+}
+
+/// How much a thing that is said weighs, in the words of SARIF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weight {
+    Error,
+    /// Nothing is refused for it, and it does not show in the exit code.
+    Warning,
+}
+
+impl Weight {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// All that is said: what is wrong, and then what may be.
+fn told<'a>(layers: &'a Layers, reading: &'a Reading) -> impl Iterator<Item = (Weight, &'a Problem)> {
+    let errors = reading.problems.iter().map(|problem| (Weight::Error, problem));
+    let files = layers.files.iter().flatten();
+    let warnings = files.flat_map(|file| &file.warnings);
+    errors.chain(warnings.map(|problem| (Weight::Warning, problem)))
+}
+
+fn text(layers: &Layers, reading: &Reading, audience: Audience) -> String {
+    let mut out = match audience {
+        Audience::Author { color: true } => excerpts(layers, reading, &Renderer::styled()),
+        Audience::Author { color: false } => excerpts(layers, reading, &Renderer::plain()),
+        Audience::Others => told(layers, reading)
+            .map(|(weight, problem)| match weight {
+                Weight::Error => format!("{problem}\n"),
+                Weight::Warning => format!(
+                    "{}:{}:{}: warning: {}\n",
+                    problem.path, problem.line, problem.column, problem.message
+                ),
+            })
+            .collect(),
     };
+    if reading.problems.is_empty() {
+        let files: usize = layers.files.iter().map(Vec::len).sum();
+        let deployed = reading
+            .releases
+            .values()
+            .filter(|release| release.declared.is_some());
+        let warnings = match told(layers, reading).count() {
+            0 => String::new(),
+            many => format!(", {}", count(many, "warning")),
+        };
+        let releases = count(reading.releases.len(), "release");
+        let (files, deployed) = (count(files, "file"), deployed.count());
+        out.extend([
+            format!("{releases} in {files}, {deployed} with a version: "),
+            format!("no problems{warnings}\n"),
+        ]);
+    }
+    out
+}
+
+fn excerpts(layers: &Layers, reading: &Reading, renderer: &Renderer) -> String {
     // Whatever else is wrong with a line on which a secret was found, the line stays hidden.
-    let secret: BTreeSet<(&str, usize)> = reading
-        .problems
-        .iter()
-        .filter(|problem| problem.secret)
-        .map(|problem| (problem.path.as_str(), problem.line))
+    let secret: BTreeSet<(&str, usize)> = told(layers, reading)
+        .filter(|(_, problem)| problem.secret)
+        .map(|(_, problem)| (problem.path.as_str(), problem.line))
         .collect();
     let mut out = String::new();
-    for problem in &reading.problems {
+    for (weight, problem) in told(layers, reading) {
         let source = layers
             .texts
             .get(&problem.path)
@@ -83,7 +151,11 @@ fn text(layers: &Layers, reading: &Reading, color: bool) -> String {
         let shown = source.filter(|(text, _)| {
             !secret.contains(&(problem.path.as_str(), problem.line)) && !mask::hides(text, problem.line)
         });
-        let title = Level::ERROR.primary_title(problem.message.as_str());
+        let level = match weight {
+            Weight::Error => Level::ERROR,
+            Weight::Warning => Level::WARNING,
+        };
+        let title = level.primary_title(problem.message.as_str());
         let group = match (shown, source) {
             (Some((_, line)), _) => title.element(
                 Snippet::source(line)
@@ -98,19 +170,6 @@ fn text(layers: &Layers, reading: &Reading, color: bool) -> String {
         };
         out.push_str(&renderer.render(&[group]));
         out.push_str("\n\n");
-    }
-    if reading.problems.is_empty() {
-        let files: usize = layers.files.iter().map(Vec::len).sum();
-        let deployed = reading
-            .releases
-            .values()
-            .filter(|release| release.declared.is_some());
-        out = format!(
-            "{} in {}, {} with a version: no problems\n",
-            count(reading.releases.len(), "release"),
-            count(files, "file"),
-            deployed.count()
-        );
     }
     out
 }
@@ -130,16 +189,14 @@ fn span(line: &str, column: usize) -> std::ops::Range<usize> {
     start..start + word.unwrap_or_else(|| rest.chars().next().map_or(0, char::len_utf8))
 }
 
-fn machine(reading: &Reading) -> Value {
-    let problems: Vec<Value> = reading
-        .problems
-        .iter()
-        .map(|problem| {
+fn machine(layers: &Layers, reading: &Reading) -> Value {
+    let problems: Vec<Value> = told(layers, reading)
+        .map(|(weight, problem)| {
             json!({
                 "path": problem.path,
                 "line": problem.line,
                 "column": problem.column,
-                "level": "error",
+                "level": weight.word(),
                 "message": problem.message,
             })
         })
@@ -155,15 +212,17 @@ fn machine(reading: &Reading) -> Value {
 }
 
 /// What GitHub, GitLab and editors read.
-fn sarif(reading: &Reading) -> Value {
-    let rule = |problem: &Problem| if problem.secret { "secret" } else { "spec" };
-    let results: Vec<Value> = reading
-        .problems
-        .iter()
-        .map(|problem| {
+fn sarif(layers: &Layers, reading: &Reading) -> Value {
+    let rule = |weight, problem: &Problem| match (weight, problem.secret) {
+        (Weight::Warning, _) => "suspect",
+        (Weight::Error, true) => "secret",
+        (Weight::Error, false) => "spec",
+    };
+    let results: Vec<Value> = told(layers, reading)
+        .map(|(weight, problem)| {
             json!({
-                "ruleId": rule(problem),
-                "level": "error",
+                "ruleId": rule(weight, problem),
+                "level": weight.word(),
                 "message": { "text": problem.message },
                 "locations": [{ "physicalLocation": {
                     "artifactLocation": { "uri": uri(&problem.path) },
@@ -181,6 +240,7 @@ fn sarif(reading: &Reading) -> Value {
                 "version": env!("CARGO_PKG_VERSION"),
                 "rules": [
                     { "id": "secret", "shortDescription": { "text": "A value that must not be in git." } },
+                    { "id": "suspect", "shortDescription": { "text": "A value that may be a secret." } },
                     { "id": "spec", "shortDescription": { "text": "A spec that Slipway would not apply." } },
                 ],
             } },
@@ -208,159 +268,4 @@ fn uri(path: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use super::*;
-
-    const HEAD: &str =
-        "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: a, namespace: shop}\n";
-
-    fn read(files: &[(&str, &str)]) -> (Layers, Reading, tempfile::TempDir) {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            fs::write(folder.path().join(name), text).unwrap();
-        }
-        let layers = layers::read(&[folder.path().to_owned()]).unwrap();
-        let reading = reading::read(&layers.files, &Named::new(), &|_| None);
-        (layers, reading, folder)
-    }
-
-    fn printed(spec: &str) -> String {
-        let (layers, reading, folder) = read(&[("a.yaml", &format!("{HEAD}spec:\n{spec}"))]);
-        text(&layers, &reading, false).replace(&format!("{}/", folder.path().display()), "")
-    }
-
-    #[test]
-    fn a_problem_is_printed_with_its_line_as_a_compiler_would() {
-        assert_eq!(
-            printed("  replcias: 3\n"),
-            "error: unknown field `replcias`: did you mean `replicas`?\n \
-             --> a.yaml:5:3\n  \
-             |\n\
-             5 |   replcias: 3\n  \
-             |   ^^^^^^^^\n\n"
-        );
-    }
-
-    #[test]
-    fn a_line_with_a_secret_is_never_printed_in_any_format() {
-        for spec in [
-            "  env: {DB_PASSWORD: hunter22}\n",
-            "  env: {X: \"A\\u004bIAIOSFODNN7EXAMPLE\", Y: 5} # hunter22\n",
-            "  replcias: 3 # postgres://u:hunter22@h\n",
-            "  env:\n    DB_PASSWORD: \"hunter22\n    B: x\n",
-            "  env:\n    DB_PASSWORD: |\n      hunter22\n\tx\n",
-            "  args:\n    - --password\n    - hunter22\n",
-        ] {
-            let (layers, reading, _folder) = read(&[("a.yaml", &format!("{HEAD}spec:\n{spec}"))]);
-            let all = [
-                text(&layers, &reading, true),
-                machine(&reading).to_string(),
-                sarif(&reading).to_string(),
-            ];
-            for out in all {
-                assert!(
-                    !out.contains("hunter22") && !out.contains("OSFODNN7"),
-                    "{spec}{out}"
-                );
-                assert!(out.contains("a.yaml"), "{spec}{out}");
-            }
-        }
-        assert!(printed("  env: {DB_PASSWORD: hunter22}\n").contains("the line is not shown"));
-    }
-
-    #[test]
-    fn no_character_of_a_file_steers_the_terminal() {
-        let out = printed("  version: \u{1b}[31mred\n") + &printed("  image: \u{202e}x\n");
-        assert!(out.contains("U+001B") && out.contains("U+202E"), "{out}");
-        assert!(!out.contains(['\u{1b}', '\u{202e}']), "{out:?}");
-    }
-
-    #[test]
-    fn the_json_has_every_problem_and_what_became_of_the_releases() {
-        let good = HEAD.replace("name: a", "name: b") + "spec: {}\n";
-        let (_, reading, _folder) = read(&[("a.yaml", &format!("{HEAD}spec: 7\n")), ("b.yaml", &good)]);
-        let out = machine(&reading);
-        assert_eq!(
-            (&out["releases"], &out["held"]),
-            (&json!(["shop/b"]), &json!(["shop/a"]))
-        );
-        assert_eq!(
-            (
-                &out["problems"][0]["line"],
-                &out["problems"][0]["column"],
-                &out["problems"][0]["level"]
-            ),
-            (&json!(4), &json!(1), &json!("error"))
-        );
-    }
-
-    #[test]
-    fn the_sarif_has_what_its_schema_requires() {
-        let (_, mut reading, _folder) = read(&[(
-            "a.yaml",
-            &format!("{HEAD}spec:\n  env: {{DB_PASSWORD: hunter22}}\n"),
-        )]);
-        reading.problems[0].path = "./releases/a b/ä.yaml".into();
-        let out = sarif(&reading);
-        assert_eq!(out["version"], "2.1.0");
-        let run = &out["runs"][0];
-        assert_eq!(run["tool"]["driver"]["name"], "slipway");
-        let result = &run["results"][0];
-        assert!(result["message"]["text"].is_string() && result["level"] == "error");
-        let ids: Vec<&Value> = run["tool"]["driver"]["rules"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|rule| &rule["id"])
-            .collect();
-        assert!(ids.contains(&&result["ruleId"]) && result["ruleId"] == "secret");
-        let place = &result["locations"][0]["physicalLocation"];
-        assert_eq!(place["artifactLocation"]["uri"], "releases/a%20b/%C3%A4.yaml");
-        assert_eq!(place["region"], json!({ "startLine": 5, "startColumn": 9 }));
-    }
-
-    #[test]
-    fn the_examples_are_without_problems() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/releases");
-        let layers = layers::read(&[root.join("base"), root.join("production")]).unwrap();
-        let reading = reading::read(&layers.files, &Named::new(), &|_| None);
-        let out = text(&layers, &reading, false);
-        assert!(out.ends_with("no problems\n"), "{out}");
-    }
-
-    #[test]
-    fn what_is_not_there_or_holds_no_spec_is_a_usage_error() {
-        let folder = tempfile::tempdir().unwrap();
-        for path in [folder.path().join("nothing"), folder.path().to_owned()] {
-            let error = layers::read(&[path]).unwrap_err();
-            assert!(error.is::<super::super::Usage>(), "{error}");
-        }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn links_and_odd_names_are_problems_and_hidden_files_are_passed_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        fs::write(at("a.yaml"), format!("{HEAD}spec: {{}}\n")).unwrap();
-        fs::write(at("b.YAML"), "").unwrap();
-        fs::write(at(".hidden.yaml"), "x: [").unwrap();
-        fs::write(at("notes.md"), "x: [").unwrap();
-        fs::create_dir(at(".git")).unwrap();
-        std::os::unix::fs::symlink("a.yaml", at("c.yaml")).unwrap();
-        let layers = layers::read(&[folder.path().to_owned()]).unwrap();
-        let reading = reading::read(&layers.files, &Named::new(), &|_| None);
-        let said: Vec<&str> = reading
-            .problems
-            .iter()
-            .map(|problem| problem.message.as_str())
-            .collect();
-        assert_eq!(said.len(), 2, "{said:?}");
-        assert!(
-            said[0].contains("lower case") && said[1].contains("symbolic link"),
-            "{said:?}"
-        );
-    }
-}
+mod tests;

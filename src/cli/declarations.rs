@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use crate::{
     controller::compile::{self, Known},
     names::{CommitId, ReleaseId},
-    source::{ReadError, Reader, Step},
-    spec::file::File,
-    words::audit::{Asked, Author, Reading, Span, Tip, Version},
+    source::{ReadError, Reader, Saying, Step},
+    spec::{document::Document, file::File},
+    words::audit::{Asked, Author, ImageFrom, Reading, Span, Tip, Version},
 };
 
 /// Ten commits a day for more than ten years.
@@ -115,11 +115,16 @@ impl Declarations {
             .releases
             .into_iter()
             .filter_map(|(id, release)| {
-                let declared = release.declared?;
+                let (declared, merged) = (release.declared?, release.merged);
+                let image_from = merged.spec.image.as_ref().map(|text| ImageFrom {
+                    path: merged.position("/image").0,
+                    text: text.clone(),
+                });
                 let version = Version {
                     version: declared.version.to_string(),
                     image: declared.image.reference(),
-                    path: release.merged.version_file?,
+                    image_from,
+                    path: merged.version_file?,
                 };
                 Some((id, version))
             })
@@ -128,26 +133,39 @@ impl Declarations {
         Ok((Reading { releases, held }, next))
     }
 
-    /// Who declared the version of a span: the commit that said it first in its file.
+    /// Who declared the version of a span with its image: the commit that said the later of both first, each in its file.
     pub fn author(&self, span: &Span) -> anyhow::Result<Option<Author>> {
         let Some(declared) = &span.declared else {
             return Ok(None);
         };
-        let says = |bytes: &[u8]| {
-            let file = File::read(&declared.path, bytes);
+        let field = |path: &str, bytes: &[u8], name: &str, text: &str| {
+            let file = File::read(path, bytes);
+            let says = |document: &Document| {
+                document.spec.get(name).and_then(serde_json::Value::as_str) == Some(text)
+            };
             let mut own = file
                 .documents
                 .iter()
                 .filter(|document| document.id == span.release);
-            own.any(|document| {
-                let version = document.spec.get("version").and_then(serde_json::Value::as_str);
-                version == Some(declared.version.as_str())
-            })
+            match own.next() {
+                Some(document) => Some(says(document) || own.any(says)),
+                None if file.broken.iter().any(|broken| broken.may_be(&span.release)) => None,
+                None => Some(false),
+            }
         };
-        let found = self
-            .reader
-            .first_with(&span.tip, &declared.path, &says)
-            .map_err(damaged)?;
+        let version = |bytes: &[u8]| field(&declared.path, bytes, "version", &declared.version);
+        let from = declared.image_from.as_ref();
+        let image =
+            |bytes: &[u8]| from.map_or(Some(true), |from| field(&from.path, bytes, "image", &from.text));
+        let mut sayings = vec![Saying {
+            path: &declared.path,
+            holds: &version,
+        }];
+        sayings.extend(from.map(|from| Saying {
+            path: &from.path,
+            holds: &image,
+        }));
+        let found = self.reader.first_with(&span.tip, &sayings).map_err(damaged)?;
         Ok(found.and_then(|found| {
             Some(Author {
                 commit: found.commit.to_string(),
@@ -237,6 +255,31 @@ mod tests {
         let asked = Asked::Between(time(0), time(truth[49].0));
         let spans = audit::spans(&declarations.tips(asked).unwrap());
         assert_eq!(spans.len(), 20, "one for each version");
+    }
+
+    #[test]
+    fn who_moves_the_image_declared_what_runs_and_who_mends_a_file_did_not() {
+        let upstream = Upstream::new();
+        let base = |image: &str| spec(&format!("{{image: ghcr.io/{image}/billing, port: 80}}"));
+        let top = |more: &str| spec(&format!("{{version: 1.0.0{more}}}"));
+        upstream.commit(&[("base/billing.yaml", &base("acme"))]);
+        let declared_first = upstream.commit(&[("production/billing.yaml", &top(""))]);
+        upstream.commit(&[("production/billing.yaml", "metadata: [\n")]);
+        let mended = upstream.commit(&[("production/billing.yaml", &top(", replicas: 3"))]);
+        let moved = upstream.commit(&[("base/billing.yaml", &base("evil"))]);
+        upstream.commit(&[("production/billing.yaml", &top(", replicas: 4"))]);
+        let time = |commit: &CommitId| {
+            let reader = Reader::open_clone(upstream.path()).unwrap();
+            reader.provenance(commit).unwrap().committed_at
+        };
+        let declarations = declarations(&upstream);
+        let who = |at: i64| declared(&declarations, at).unwrap().1;
+        for at in [time(&declared_first), time(&mended) - 1, time(&mended)] {
+            assert_eq!(who(at), declared_first.as_str());
+        }
+        for at in [time(&moved), time(&moved) + 60] {
+            assert_eq!(who(at), moved.as_str());
+        }
     }
 
     #[test]

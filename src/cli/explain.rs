@@ -1,6 +1,6 @@
 //! `slipway explain`: why a release is as it is, from git to pods.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod as PodObject, Secret};
@@ -17,7 +17,7 @@ use crate::{
     },
     names::{Namespace, ReleaseId, ReleaseName},
     render::Kind,
-    spec,
+    spec::{self, declared::Holder},
     words::explain::{self, Facts, Pod, SourceSeen},
 };
 
@@ -70,6 +70,7 @@ async fn gather(cluster: &Cluster, id: &ReleaseId, own: &Namespace) -> anyhow::R
     let mut unread = Vec::new();
     let say = &mut unread;
     let source = source(cluster, release.as_ref(), say).await;
+    let others = others(cluster, &source, say).await;
     let revisions = or_say(say, reach::revisions(cluster, id).await).unwrap_or_default();
     let ledger = or_say(say, reach::ledger(cluster, id).await).flatten();
     let jobs = or_say(say, observe::jobs(client, id).await).unwrap_or_default();
@@ -97,6 +98,7 @@ async fn gather(cluster: &Cluster, id: &ReleaseId, own: &Namespace) -> anyhow::R
         now,
         release,
         source,
+        others,
         revisions,
         ledger,
         jobs,
@@ -123,6 +125,17 @@ async fn source(cluster: &Cluster, release: Option<&Release>, unread: &mut Vec<S
         Some(None) => SourceSeen::Gone(name.clone()),
         None => SourceSeen::NotKnown(name.clone()),
     }
+}
+
+/// The sources beside that of the release.
+async fn others(cluster: &Cluster, source: &SourceSeen, unread: &mut Vec<String>) -> Vec<ReleaseSource> {
+    let SourceSeen::Found(own) = source else {
+        return Vec::new();
+    };
+    let list = reach::list::<ReleaseSource>(cluster, None).await;
+    let mut others = or_say(unread, list).unwrap_or_default();
+    others.retain(|other| other.metadata.name != own.metadata.name);
+    others
 }
 
 async fn pods(cluster: &Cluster, id: &ReleaseId) -> Result<Vec<PodObject>, ClusterError> {
@@ -172,17 +185,8 @@ async fn missing(
     let Ok(Some(declared)) = spec::declare(&id.name, &release.spec) else {
         return Vec::new();
     };
-    let secrets: BTreeSet<String> = declared
-        .secret_keys()
-        .into_iter()
-        .map(|key| key.name.to_string())
-        .chain(declared.pull_secret.as_ref().map(ToString::to_string))
-        .collect();
-    let configs: BTreeSet<String> = declared
-        .config_keys()
-        .into_iter()
-        .map(|key| key.name.to_string())
-        .collect();
+    let mut secrets = declared.objects(Holder::Secret);
+    secrets.extend(declared.pull_secret.clone());
     let client = &cluster.clients.call;
     let namespace = id.namespace.as_str();
     let (of_secrets, of_configs): (Api<Secret>, Api<ConfigMap>) = (
@@ -192,14 +196,14 @@ async fn missing(
     let mut missing = Vec::new();
     for name in secrets {
         let attempt = || format!("look for Secret {name}");
-        let seen = found(within(attempt, of_secrets.get_metadata(&name)).await);
+        let seen = found(within(attempt, of_secrets.get_metadata(name.as_str())).await);
         if let Some(None) = or_say(unread, seen) {
             missing.push(format!("Secret {name}"));
         }
     }
-    for name in configs {
+    for name in declared.objects(Holder::ConfigMap) {
         let attempt = || format!("look for ConfigMap {name}");
-        let seen = found(within(attempt, of_configs.get_metadata(&name)).await);
+        let seen = found(within(attempt, of_configs.get_metadata(name.as_str())).await);
         if let Some(None) = or_say(unread, seen) {
             missing.push(format!("ConfigMap {name}"));
         }
@@ -317,6 +321,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_read_becomes_the_lines_and_no_value_of_a_secret_is_asked_for() {
         let (server, cluster) = cluster().await;
+        let mut other = source("Applied", "commit is applied", &[]);
+        other.metadata.name = Some("other".into());
+        let sources = json!([source("Applied", "commit is applied", &[]), other]);
+        let at = "/apis/slipway.dev/v1alpha1/releasesources";
+        answer(&server, at, list("ReleaseSource", &sources)).await;
         let id = ReleaseId {
             namespace: "shop".parse().unwrap(),
             name: "billing".parse().unwrap(),
@@ -324,6 +333,12 @@ mod tests {
         let facts = gather(&cluster, &id, &"slipway-system".parse().unwrap())
             .await
             .unwrap();
+        let others: Vec<_> = facts
+            .others
+            .iter()
+            .map(|other| other.metadata.name.as_deref())
+            .collect();
+        assert_eq!(others, [Some("other")], "its own is told by itself");
         let text = explain::lines(&facts).join("\n");
         for words in [
             "Waiting(SecretMissing) for",

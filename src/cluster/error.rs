@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::telemetry;
+
 /// A request to the API server that did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -47,10 +49,29 @@ impl ClusterError {
         }
     }
 
+    fn details(&self) -> Option<&kube::core::response::StatusDetails> {
+        self.status()?.details.as_ref()
+    }
+
     /// 404.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.status().is_some_and(kube::core::Status::is_not_found)
+    }
+
+    /// The namespace that was to be written to does not exist; a 404 may also mean that the kind or the object does not.
+    #[must_use]
+    pub fn lacks_namespace(&self) -> bool {
+        self.is_not_found() && self.details().is_some_and(|details| details.kind == "namespaces")
+    }
+
+    /// Nothing can be made in a namespace that is being deleted.
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        let causes = self
+            .details()
+            .map_or(&[][..], |details| details.causes.as_slice());
+        causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
     }
 
     /// 409: the object changed, or it exists already.
@@ -64,6 +85,13 @@ impl ClusterError {
     pub fn is_refused(&self) -> bool {
         self.status()
             .is_some_and(|status| matches!(status.code, 400 | 403 | 422))
+    }
+
+    /// How long a server that is too busy asks to wait; at most as long as the longest pause after an error.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.details()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()).min(LONGEST))
     }
 
     /// What it asks for.
@@ -102,7 +130,7 @@ impl ClusterError {
         let mut cause = std::error::Error::source(self).filter(|_| self.status().is_none());
         while let Some(error) = cause {
             text.push_str(": ");
-            text.push_str(&error.to_string());
+            text.push_str(&telemetry::sentence(error));
             cause = error.source();
         }
         text.chars()
@@ -112,9 +140,73 @@ impl ClusterError {
     }
 }
 
+/// The longest pause after an error.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// How long to wait after `failures` errors in a row: 1 s, 2 s, 4 s … 5 min, with full jitter above half.
 #[must_use]
 pub fn backoff(failures: u32, random: f64) -> Duration {
-    let ceiling = Duration::from_secs(1 << failures.min(8)).min(Duration::from_secs(300));
+    let ceiling = Duration::from_secs(1 << failures.min(8)).min(LONGEST);
     ceiling.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
+}
+
+/// A pause that is not shorter than what a busy server asked for, and up to a quarter longer: who was sent away together does
+/// not come back together.
+#[must_use]
+pub fn heeding(pause: Duration, asked: Option<Duration>, random: f64) -> Duration {
+    let asked = asked.unwrap_or_default();
+    pause.max(asked.mul_f64(1.0 + random.clamp(0.0, 1.0) / 4.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(status: &serde_json::Value) -> ClusterError {
+        ClusterError::Request {
+            attempted: "create Release shop/app".to_owned(),
+            source: Box::new(kube::Error::Api(serde_json::from_value(status.clone()).unwrap())),
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_is_missing_is_told_from_a_kind_that_is() {
+        let namespace = refused(&json!({
+            "status": "Failure", "message": "namespaces \"shop\" not found", "reason": "NotFound", "code": 404,
+            "details": {"name": "shop", "kind": "namespaces"},
+        }));
+        let kind = refused(&json!({
+            "status": "Failure", "message": "the server could not find the requested resource", "reason": "NotFound",
+            "code": 404, "details": {},
+        }));
+        assert!(namespace.lacks_namespace() && namespace.is_not_found());
+        assert!(!kind.lacks_namespace() && kind.is_not_found());
+    }
+
+    #[test]
+    fn a_pause_is_never_shorter_than_what_a_busy_server_asked_for() {
+        let seconds = Duration::from_secs;
+        assert_eq!(heeding(seconds(2), None, 1.0), seconds(2));
+        assert_eq!(heeding(seconds(2), Some(seconds(8)), 0.0), seconds(8));
+        assert_eq!(heeding(seconds(2), Some(seconds(8)), 1.0), seconds(10));
+        assert_eq!(heeding(seconds(20), Some(seconds(8)), 1.0), seconds(20));
+    }
+
+    #[test]
+    fn a_namespace_that_goes_is_told_from_a_right_that_is_missing() {
+        let going = refused(&json!({
+            "status": "Failure", "reason": "Forbidden", "code": 403,
+            "message": "releases.slipway.dev \"app\" is forbidden: unable to create new content in namespace shop because \
+                        it is being terminated",
+            "details": {"name": "app", "group": "slipway.dev", "kind": "releases", "causes": [
+                {"reason": "NamespaceTerminating", "message": "namespace shop is being terminated", "field": "metadata.namespace"},
+            ]},
+        }));
+        let right =
+            refused(&json!({"status": "Failure", "reason": "Forbidden", "code": 403, "message": "no"}));
+        assert!(going.is_terminating() && going.is_refused());
+        assert!(!right.is_terminating() && right.is_refused());
+    }
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ContainerStatus, Pod},
+    core::v1::{ContainerStatus, Event, Pod},
 };
 use kube::ResourceExt as _;
 
@@ -111,13 +111,18 @@ pub fn record(object: &ReleaseRevision, revision: &Revision) -> Option<(Migratio
             .and_then(|record| record.job_uid.parse().ok())
             .unwrap_or_else(Uid::none),
         run: own.and_then(|record| render::run_of(&record.job)).unwrap_or(0),
-        attempt: 0,
+        attempt: own
+            .and_then(|record| u64::try_from(record.attempt?).ok())
+            .unwrap_or(0),
         revision: revision.number.0,
         digest: revision.digest.to_string(),
         lock: migration.lock.clone(),
         tries: 0,
         database: None,
         proof: None,
+        needs: own.and_then(|record| record.needs.clone()),
+        moved: false,
+        generation: None,
         at: object
             .status
             .as_ref()
@@ -148,6 +153,8 @@ pub fn job(id: &ReleaseId, job: &Job) -> Option<JobSeen> {
         .into_iter()
         .flatten()
         .any(|n| n > 0);
+    let generation = job.metadata.generation.unwrap_or(0);
+    let deleting = job.metadata.deletion_timestamp.is_some();
     Some(JobSeen {
         name: job.name_any(),
         uid: job.metadata.uid.clone()?.parse().ok()?,
@@ -155,13 +162,52 @@ pub fn job(id: &ReleaseId, job: &Job) -> Option<JobSeen> {
         key,
         suspended: job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or(false),
         // startTime alone does not tell: Kubernetes 1.36 clears it when a Job is suspended again. A Job is created
-        // suspended, so any later generation means that somebody resumed it.
-        resumed: status.start_time.is_some() || counted || job.metadata.generation.is_some_and(|n| n > 1),
+        // suspended, so any later generation means that somebody resumed it; but for the one that a deletion makes.
+        resumed: status.start_time.is_some() || counted || generation > 1 + i64::from(deleting),
+        generation,
+        acknowledged: suspended(job, "False"),
+        untouched: untouched(job),
+        counting: [status.active, status.terminating]
+            .into_iter()
+            .flatten()
+            .any(|count| count > 0),
+        given: annotations.get(meta::GIVEN).cloned(),
         withdrawn: annotations.contains_key(meta::WITHDRAWN),
-        deleting: job.metadata.deletion_timestamp.is_some(),
+        on_node: annotations
+            .get(meta::WITHDRAWN)
+            .is_some_and(|word| word == meta::ON_NODE),
+        deleting,
         finished: job_end(job),
         blocked: None,
     })
+}
+
+/// Whether the Job controller says this of its suspension. Of a Job that it has never seen suspended it says nothing.
+fn suspended(job: &Job, status: &str) -> bool {
+    let mut conditions = job
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Suspended" && condition.status == status)
+}
+
+/// Whether the Job controller says of a suspended Job that it has none of its pods, and that none of them ended. From the
+/// condition on it makes none. A pod that it deletes for the suspension is counted nowhere: that no node had it is known
+/// from the look before, and the suspension insists on the Job as it was then.
+fn untouched(job: &Job) -> bool {
+    let status = job.status.clone().unwrap_or_default();
+    let counts = [
+        status.active,
+        status.ready,
+        status.terminating,
+        status.succeeded,
+        status.failed,
+    ];
+    let uncounted = status.uncounted_terminated_pods.unwrap_or_default();
+    suspended(job, "True")
+        && counts.into_iter().flatten().all(|count| count == 0)
+        && uncounted.failed.unwrap_or_default().is_empty()
+        && uncounted.succeeded.unwrap_or_default().is_empty()
 }
 
 /// Why no pod of a Job could be made, from the words of its `FailedCreate` event.
@@ -176,6 +222,21 @@ pub fn blocked(message: &str) -> String {
     };
     let message: String = message.chars().take(400).collect();
     format!("{kind}: {message}")
+}
+
+/// What ended the container of a pod other than itself, from the pod's events: a kubelet tells that it stops one before it
+/// sends the signal, and why where it evicts or preempts the pod.
+#[must_use]
+pub fn stopped(events: &[Event]) -> Option<String> {
+    let of = |reason: &str| {
+        let event = events
+            .iter()
+            .find(|event| event.reason.as_deref() == Some(reason))?;
+        let message = event.message.as_deref().unwrap_or("").trim();
+        let message: String = message.chars().take(300).collect();
+        Some(format!("{reason}: {message}"))
+    };
+    ["Evicted", "Preempting", "Killing"].into_iter().find_map(of)
 }
 
 /// The terminal condition: `Complete` or `Failed`, not `FailureTarget`, under which a pod may still run.
@@ -268,7 +329,11 @@ pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> O
         exit_code: terminated.map(|end| end.exit_code),
         deleting: pod.metadata.deletion_timestamp.is_some(),
         disrupted: condition(pod, "DisruptionTarget", "True").is_some(),
-        reason: pod.status.as_ref().and_then(|status| status.reason.clone()),
+        reason: pod
+            .status
+            .as_ref()
+            .and_then(|status| status.reason.clone())
+            .or_else(|| terminated.and_then(|end| lost(end.reason.as_deref()?))),
         stuck,
         node: node.map(|node| (node.clone(), boots.get(&node).cloned().unwrap_or_default())),
         running_for: running
@@ -277,6 +342,12 @@ pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> O
         proven: None,
         tail: terminated.and_then(|end| end.message.clone()).unwrap_or_default(),
     })
+}
+
+/// What the kubelet writes of a container whose end it has not seen, with an exit code that it makes up.
+fn lost(reason: &str) -> Option<String> {
+    let unseen = ["Unknown", "ContainerStatusUnknown"].contains(&reason);
+    unseen.then(|| format!("the kubelet did not see how its container ended ({reason})"))
 }
 
 /// A pod of a process.
@@ -336,7 +407,116 @@ pub fn database_identity(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// A Job with this status, as the API server tells it.
+    fn seen(generation: i64, status: &Value) -> JobSeen {
+        let id = ReleaseId {
+            namespace: "shop".parse().unwrap(),
+            name: "app".parse().unwrap(),
+        };
+        let object = json!({
+            "metadata": {
+                "name": "app-migrate-01234567-1", "uid": "u", "resourceVersion": "1", "generation": generation,
+                "labels": { "slipway.dev/release": "app" },
+                "annotations": { "slipway.dev/object": "Job/shop/app-migrate-01234567-1" },
+            },
+            "spec": { "suspend": true, "template": {} },
+            "status": status,
+        });
+        job(&id, &serde_json::from_value(object).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_job_is_untouched_only_where_kubernetes_has_suspended_it_and_counts_no_pod() {
+        let halted = json!([{ "type": "Suspended", "status": "True" }]);
+        assert!(seen(3, &json!({ "conditions": halted })).untouched);
+        assert!(seen(3, &json!({ "conditions": halted, "active": 0, "failed": 0 })).untouched);
+        for counted in [
+            json!({ "active": 1 }),
+            json!({ "failed": 1 }),
+            json!({ "succeeded": 1 }),
+            json!({ "terminating": 1 }),
+            json!({ "uncountedTerminatedPods": { "failed": ["u"] } }),
+        ] {
+            let mut status = counted.clone();
+            status["conditions"] = halted.clone();
+            assert!(!seen(3, &status).untouched, "{counted}");
+        }
+        for conditions in [json!([]), json!([{ "type": "Suspended", "status": "False" }])] {
+            let seen = seen(3, &json!({ "conditions": conditions }));
+            assert!(!seen.untouched, "the Job controller has not heard of it yet");
+        }
+        let let_run = json!([{ "type": "Suspended", "status": "False", "reason": "JobResumed" }]);
+        assert!(seen(2, &json!({ "conditions": let_run })).acknowledged);
+        assert!(
+            !seen(2, &json!({ "conditions": halted })).acknowledged,
+            "it has not seen the resume"
+        );
+    }
+
+    #[test]
+    fn a_job_that_was_let_run_once_is_seen_to_have_been_whatever_its_status_says() {
+        let halted = json!({ "conditions": [{ "type": "Suspended", "status": "True" }] });
+        assert!(!seen(1, &halted).resumed);
+        let taken_back = seen(3, &halted);
+        assert!(taken_back.resumed && taken_back.generation == 3);
+    }
+
+    #[test]
+    fn a_container_that_its_node_stopped_is_told_from_one_that_ended_by_itself() {
+        let events = |told: &[(&str, &str)]| -> Vec<Event> {
+            let event = |(reason, message): &(&str, &str)| {
+                let event =
+                    json!({ "metadata": {}, "involvedObject": {}, "reason": reason, "message": message });
+                serde_json::from_value(event).unwrap()
+            };
+            told.iter().map(event).collect()
+        };
+        let began = [
+            ("Pulled", "Container image present"),
+            ("Started", "Container started"),
+        ];
+        assert_eq!(stopped(&events(&began)), None);
+        let killing = ("Killing", "Stopping container migrate");
+        let seen = stopped(&events(&[began[0], began[1], killing]));
+        assert_eq!(seen.as_deref(), Some("Killing: Stopping container migrate"));
+        let evicted = (
+            "Evicted",
+            "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ",
+        );
+        let seen = stopped(&events(&[began[0], killing, evicted]));
+        let why = "Evicted: Pod ephemeral local storage usage exceeds the total limit of containers 2Mi.";
+        assert_eq!(
+            seen.as_deref(),
+            Some(why),
+            "the reason says more than what came of it"
+        );
+    }
+
+    #[test]
+    fn an_end_that_the_kubelet_did_not_see_is_an_interruption_and_an_exit_code_of_its_own_is_none() {
+        let reason = |word: &str| {
+            let pod: Pod = serde_json::from_value(serde_json::json!({
+                "metadata": { "labels": { "batch.kubernetes.io/controller-uid": "uid-of-a-job" } },
+                "status": { "phase": "Failed", "containerStatuses": [{
+                    "name": "migrate", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+                    "state": { "terminated": { "exitCode": 137, "reason": word } },
+                }] },
+            }))
+            .unwrap();
+            job_pod(&pod, &BTreeMap::new(), Timestamp::UNIX_EPOCH)
+                .unwrap()
+                .reason
+        };
+        for word in ["ContainerStatusUnknown", "Unknown"] {
+            assert!(reason(word).is_some_and(|why| why.contains(word)), "{word}");
+        }
+        assert_eq!(reason("Error"), None);
+        assert_eq!(reason("OOMKilled"), None);
+    }
 
     #[test]
     fn one_database_has_one_identity_however_it_is_spelt() {

@@ -36,7 +36,7 @@ impl std::fmt::Debug for HashKey {
 }
 
 impl HashKey {
-    fn new(key: &[u8]) -> Result<Self, ClusterError> {
+    pub(super) fn new(key: &[u8]) -> Result<Self, ClusterError> {
         let mac = Hmac::new_from_slice(key)
             .map_err(|error| ClusterError::Unreadable(format!("Secret {NAME}: {error}")))?;
         let id = hex(&Sha256::digest([b"slipway hash key ", key].concat()));

@@ -8,6 +8,7 @@ pub mod hash_key;
 pub mod lease;
 pub mod objects;
 pub mod observe;
+pub mod resolve;
 
 pub use connect::{Clients, ConnectError};
 pub use lease::{Ended, Leader, Leadership};

@@ -119,8 +119,13 @@ fn live(kind: Kind, mut object: DynamicObject) -> Option<(ObjectKey, LiveObject)
     ))
 }
 
+/// The version of an object that is absent. No object ever has it, since etcd's first write makes its second revision; and
+/// the API server compares it with what is there, and with nothing where nothing is there.
+const ABSENT: &str = "1";
+
 /// Applies an object. With `over` the write fails when the object changed since it was seen; without, the object was
-/// absent, and the write does not force: a stranger that came in between is not taken over.
+/// absent, and the write fails when there is one by now: neither is a stranger that came in between taken over, nor what
+/// another controller has made meanwhile turned back.
 pub async fn apply(
     client: &Client,
     id: &ReleaseId,
@@ -129,13 +134,11 @@ pub async fn apply(
     dry_run: bool,
 ) -> Result<Value, ClusterError> {
     let mut value = object.value.clone();
-    let mut params = PatchParams::apply(FIELD_MANAGER).validation_strict();
-    if let Some(over) = over {
-        params = params.force();
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.insert("resourceVersion".to_owned(), json!(over));
-        }
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), json!(over.unwrap_or(ABSENT)));
     }
+    let mut params = PatchParams::apply(FIELD_MANAGER).validation_strict();
+    params.force = over.is_some();
     params.dry_run = dry_run;
     let api = dynamic(client, &id.namespace, object.key.kind);
     let applied = within(
@@ -144,6 +147,26 @@ pub async fn apply(
     )
     .await?;
     Ok(serde_json::to_value(applied).unwrap_or_default())
+}
+
+/// Patches an object by a merge patch that says over which resourceVersion.
+pub async fn patch(
+    client: &Client,
+    id: &ReleaseId,
+    key: &ObjectKey,
+    patch: &Value,
+) -> Result<(), ClusterError> {
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let api = dynamic(client, &id.namespace, key.kind);
+    within(
+        || format!("take over {key} of {id}"),
+        api.patch(&key.name, &params, &Patch::Merge(patch)),
+    )
+    .await?;
+    Ok(())
 }
 
 /// Deletes exactly this object; gone already is fine.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::{ReleaseRevision, meta},
-    names::{Namespace, ReleaseId, RevisionNumber, Uid},
+    names::{Digest, Namespace, ReleaseId, RevisionNumber, Uid},
     plan::{
         Ledger, MigrationKey,
         ledger::{Entry, EntryState},
@@ -26,11 +26,12 @@ use crate::{
     render::ObjectKey,
 };
 
+mod operators;
 mod pods;
 mod references;
 
 pub use pods::{Asked, blocked, pods};
-pub use references::{References, generated_name, references};
+pub use references::{references, rotated};
 
 /// The revisions of a release.
 #[derive(Debug, Default)]
@@ -68,6 +69,26 @@ impl Revisions {
             .collect()
     }
 
+    /// The image of each.
+    #[must_use]
+    pub fn digests(&self) -> BTreeMap<RevisionNumber, Digest> {
+        self.all
+            .iter()
+            .map(|revision| (revision.number, revision.digest.clone()))
+            .collect()
+    }
+
+    /// The highest counter `adopt` under which objects of others were taken over.
+    #[must_use]
+    pub fn adopted(&self) -> u64 {
+        let counters = self.objects.iter().flat_map(|object| {
+            let later = object.status.as_ref().and_then(|status| status.adopted);
+            [object.spec.adopted, later]
+        });
+        let highest = counters.flatten().max().unwrap_or(0);
+        u64::try_from(highest).unwrap_or(0)
+    }
+
     /// The migrations that they have on record, each once: a success before anything else, then the newest.
     #[must_use]
     pub fn records(&self) -> Vec<(MigrationKey, Entry)> {
@@ -83,6 +104,21 @@ impl Revisions {
             }
         }
         records.into_iter().collect()
+    }
+
+    /// What looked like a secret in the image of the revision that serves. Who has the digest from an earlier revision did not
+    /// ask for it again, so all that have it count.
+    #[must_use]
+    pub fn suspicious(&self) -> Vec<String> {
+        let Some(serving) = self.live().or_else(|| self.current()) else {
+            return Vec::new();
+        };
+        let of_image = self.objects.iter().zip(&self.all);
+        let found: BTreeSet<&String> = of_image
+            .filter(|(_, revision)| revision.digest == serving.digest)
+            .flat_map(|(object, _)| &object.spec.image.suspicious)
+            .collect();
+        found.into_iter().cloned().collect()
     }
 
     /// The retained revision that already resolved this reference.

@@ -15,8 +15,12 @@ use crate::{
         error::ClusterError,
         objects::{self, found, within},
     },
-    names::{RevisionNumber, Uid},
-    plan::{Observed, Step, cause, decision::Draft, observed::Fingerprints},
+    names::{ReleaseId, RevisionNumber, Uid},
+    plan::{
+        Observed, Step, baked, cause,
+        decision::{Draft, Lost},
+        observed::{Fingerprints, Migration},
+    },
     render,
 };
 
@@ -68,6 +72,8 @@ pub async fn act(
                         .unwrap_or_default(),
                     job_uid: entry.uid.to_string(),
                     job: entry.job.clone(),
+                    attempt: i64::try_from(entry.attempt).ok(),
+                    needs: entry.needs.clone(),
                 });
             let mut status = Map::from_iter([
                 ("outcome".to_owned(), json!(outcome)),
@@ -98,6 +104,20 @@ pub async fn act(
             let status = Map::from_iter([("exposure".to_owned(), json!(text))]);
             conclude(context, observed, *revision, &status).await
         }
+        Step::Adopt { key, over } => {
+            let Some(live) = observed.objects.get(key) else {
+                return Ok(());
+            };
+            let patch = render::takeover(id, key, &live.value, over);
+            objects::patch(&context.client, id, key, &patch).await?;
+            tracing::info!(object = %key, "taken over, as the spec's adopt says");
+            Ok(())
+        }
+        Step::Adopted { revision, count } => {
+            let status = Map::from_iter([("adopted".to_owned(), json!(count))]);
+            conclude(context, observed, *revision, &status).await
+        }
+        Step::Restore(lost) => restore(context, subject, lost).await,
         Step::Generate => Ok(generate::generate(context, id, observed).await?),
         Step::Prepare { objects } | Step::Apply { objects, .. } => {
             let revision = match step {
@@ -194,6 +214,11 @@ async fn create_revision(
         .cause
         .clone()
         .unwrap_or_else(|| cause::cause(before, declared.version.as_str(), &reference, &rendered));
+    let key = draft.migration.as_ref().map(|migration| migration.key.as_str());
+    let rendered: Vec<render::Object> = rendered
+        .into_iter()
+        .map(|object| render::with_record(object, &declared.attempt_hash, key))
+        .collect();
     let objects = render::store(&rendered).map_err(|error| ActError::TooLarge(error.to_string()))?;
     let provenance = subject.provenance.as_ref();
     let spec = ReleaseRevisionSpec {
@@ -210,20 +235,79 @@ async fn create_revision(
             digest: draft.digest.to_string(),
             obtained: draft.obtained.clone(),
             platforms: draft.platforms.clone(),
+            suspicious: baked::warnings(&draft.baked),
+            harmless: baked::harmless(&draft.baked),
         },
         preset: declared.preset.clone(),
         values: observed.fingerprints.as_ref().map(recorded),
-        migration: draft
-            .migration
-            .as_ref()
-            .map(|migration| revision::RevisionMigration {
-                key: migration.key.as_str().to_owned(),
-                database: migration.database.clone(),
-                lock: migration.lock.clone(),
-            }),
+        migration: draft.migration.as_ref().map(migration_of),
+        adopted: counted(observed.adopted),
         objects,
     };
-    let mut object = ReleaseRevision::new(&draft.number.object_name(&id.name), spec);
+    let cause = spec.cause.clone();
+    create(context, id, draft.number, spec).await?;
+    tracing::info!(
+        revision = draft.number.0, version = %declared.version, digest = %draft.digest, %cause, "revision created"
+    );
+    Ok(())
+}
+
+/// As a revision holds it: nothing where nothing was ever taken over.
+fn counted(adopted: u64) -> Option<i64> {
+    i64::try_from(adopted).ok().filter(|adopted| *adopted > 0)
+}
+
+fn migration_of(migration: &Migration) -> revision::RevisionMigration {
+    revision::RevisionMigration {
+        key: migration.key.as_str().to_owned(),
+        database: migration.database.clone(),
+        lock: migration.lock.clone(),
+    }
+}
+
+/// Puts a revision on record again whose record is lost.
+async fn restore(context: &Context, subject: &Subject, lost: &Lost) -> Result<(), ActError> {
+    let id = &subject.id;
+    let declared = subject.declared();
+    let spec = ReleaseRevisionSpec {
+        release: id.name.to_string(),
+        number: i64::try_from(lost.number.0).unwrap_or(i64::MAX),
+        version: lost.version.clone(),
+        cause: lost.cause.clone(),
+        commit: lost.commit.clone(),
+        author: None,
+        source: subject.source.clone(),
+        attempt: lost.attempt.0.clone(),
+        image: revision::RevisionImage {
+            reference: lost.reference.clone(),
+            digest: lost.digest.to_string(),
+            obtained: "what runs".to_owned(),
+            platforms: lost.platforms.clone(),
+            ..revision::RevisionImage::default()
+        },
+        preset: declared
+            .map(|declared| declared.preset.clone())
+            .unwrap_or_default(),
+        values: None,
+        migration: lost.migration.as_ref().map(migration_of),
+        // With the records it is lost what was taken over; nothing is, for a counter from before.
+        adopted: declared.and_then(|declared| counted(declared.adopt)),
+        objects: render::store(&lost.objects).map_err(|error| ActError::TooLarge(error.to_string()))?,
+    };
+    create(context, id, lost.number, spec).await?;
+    tracing::info!(
+        revision = lost.number.0, version = %lost.version, digest = %lost.digest, "put on record again, as it runs"
+    );
+    Ok(())
+}
+
+async fn create(
+    context: &Context,
+    id: &ReleaseId,
+    number: RevisionNumber,
+    spec: ReleaseRevisionSpec,
+) -> Result<(), ActError> {
+    let mut object = ReleaseRevision::new(&number.object_name(&id.name), spec);
     object.metadata.namespace = Some(id.namespace.to_string());
     object.metadata.labels = Some([(meta::RELEASE.to_owned(), id.name.to_string())].into());
     let api: Api<ReleaseRevision> = Api::namespaced(context.client.clone(), id.namespace.as_str());
@@ -232,14 +316,10 @@ async fn create_revision(
         ..PostParams::default()
     };
     within(
-        || format!("create revision {} of {id}", draft.number),
+        || format!("create revision {number} of {id}"),
         api.create(&params, &object),
     )
     .await?;
-    tracing::info!(
-        revision = draft.number.0, version = %declared.version, digest = %draft.digest,
-        cause = %object.spec.cause, "revision created"
-    );
     Ok(())
 }
 

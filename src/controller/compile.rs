@@ -380,6 +380,56 @@ mod tests {
     }
 
     #[test]
+    fn each_oddity_of_a_repository_is_told_at_its_place_and_its_neighbours_are_read() {
+        let upstream = Upstream::new();
+        upstream.link("production/link.yaml", "../base/a.yaml");
+        let long = format!("production/{}.yaml", "n".repeat(300));
+        let large = "# ".repeat(40_000);
+        let lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:00\n";
+        let secret = spec("c", "{env: {API_TOKEN: hunter22}}");
+        let commit = upstream.commit(&[
+            ("base/a.yaml", &base("a")),
+            ("production/a.yaml", &spec("a", "{replicas: 3}")),
+            ("production/b.YAML", "x"),
+            ("production/c.yaml", &secret),
+            ("production/d\\e.yaml", "x"),
+            ("production/large.yaml", &large),
+            ("production/lfs.yaml", lfs),
+            (&long, "x"),
+            ("production/tab.yaml", "a:\n\tb: 1\n"),
+            ("production/typo.yaml", &spec("b", "{replcias: 3}")),
+            (".git.yaml", "x"),
+        ]);
+        let read = read(&upstream, &commit, None);
+        let told: Vec<String> = read
+            .problems
+            .iter()
+            .map(|problem| format!("{} {}", problem.place, problem.message))
+            .collect();
+        for start in [
+            "production/link.yaml:1:1 is a symbolic link, which is not followed",
+            "production/b.YAML:1:1 has an extension that only looks like .yaml",
+            "production/c.yaml:4:14 looks like a secret",
+            "production/d\\e.yaml:1:1 has a slash, a backslash or an invisible character",
+            "production/large.yaml:1:1 has 80000 bytes, at most 65536 are read: split it",
+            "production/lfs.yaml:1:1 is kept in Git LFS, which is not read",
+            "production/nnnn",
+            "production/tab.yaml:2:",
+            "production/typo.yaml:4:8 unknown field `replcias`: did you mean `replicas`?",
+        ] {
+            let found = told.iter().filter(|problem| problem.starts_with(start)).count();
+            assert_eq!(found, 1, "{start}: {told:#?}");
+        }
+        assert_eq!(told.len(), 9, "{told:#?}");
+        assert!(
+            told.iter()
+                .all(|problem| !problem.contains("hunter22") && problem.len() < 1600)
+        );
+        assert_eq!(names(&read), ["a"]);
+        assert!(!read.clean, "nothing is removed by such a commit");
+    }
+
+    #[test]
     fn a_namespace_that_the_source_may_not_write_to_is_said() {
         let upstream = Upstream::new();
         let other = base("a").replace("shop", "kube-system");

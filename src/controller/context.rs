@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kube::{
@@ -12,9 +12,9 @@ use kube::{
     runtime::events::{Recorder, Reporter},
 };
 
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
 
-use super::{Parts, fight::Truce, watched::Sources};
+use super::{Clock, Parts, fight::Truce, watched::Sources};
 use crate::{
     cluster::{
         Leader,
@@ -38,12 +38,16 @@ pub struct Context {
     pub sources: Sources,
     /// Registries.
     pub registry: Registry,
+    /// Those of them that did not answer lately.
+    pub silent: Silent,
     /// How often the tag of what runs is compared with what it was resolved to.
     pub tag_interval: Duration,
     /// Events.
     pub recorder: Recorder,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// The time of day.
+    pub clock: Clock,
     /// To be asked before a pass writes: a leader that was paused may have been replaced.
     pub leader: Leader,
     /// The key of fingerprints, read when it is first needed.
@@ -69,8 +73,10 @@ impl Context {
             own: parts.options.namespace.clone(),
             sources,
             registry: parts.registry.clone(),
+            silent: Silent::default(),
             tag_interval: parts.options.tag_interval,
             metrics: Arc::clone(&parts.metrics),
+            clock: parts.clock,
             leader: parts.leader.clone(),
             heartbeat: parts.health.heartbeat("releases", Duration::from_secs(300)),
             hash_key: OnceCell::new(),
@@ -87,6 +93,30 @@ impl Context {
             .await
     }
 }
+
+/// Registries that did not answer, by host, each since when.
+#[derive(Default)]
+pub struct Silent(Mutex<HashMap<String, Instant>>);
+
+impl Silent {
+    /// Whether one was silent within this time.
+    pub fn of(&self, host: &str, within: Duration) -> bool {
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.get(host).is_some_and(|since| since.elapsed() < within)
+    }
+
+    /// One did not answer just now.
+    pub fn note(&self, host: &str) {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Specs name them, so there may be any number: who is forgotten is asked again.
+        if hosts.len() >= MOST_SILENT {
+            hosts.clear();
+        }
+        hosts.insert(host.to_owned(), Instant::now());
+    }
+}
+
+const MOST_SILENT: usize = 1000;
 
 /// What is remembered per release between passes.
 #[derive(Default)]

@@ -1,42 +1,35 @@
-//! What a pass looks at: the API server and the registry, in the order in which absences mean something.
+//! What a pass looks at: the API server, in the order in which absences mean something.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::core::v1::Node;
 use kube::{Api, api::ListParams};
 
-use super::{act, context::Context, subject::Subject};
+use super::{
+    act,
+    ask::{Asked, moved_tag},
+    context::Context,
+    subject::Subject,
+};
 use crate::{
     api::revision::Outcome,
-    cluster::{
-        error::ClusterError,
-        objects::{found, within},
-        observe,
-    },
-    image::{DockerConfig, ResolveError},
-    names::{Digest, ReleaseId},
+    cluster::{error::ClusterError, objects::within, observe, resolve::References},
+    names::ReleaseId,
     plan::{
         Observed,
         ledger::EntryState,
-        observed::{ImageSeen, JobPodSeen, LedgerSeen, LockSeen, PodSeen, Revision},
+        observed::{JobPodSeen, LedgerSeen, LockSeen, PodSeen},
         renew::lock_name,
+        restore,
     },
     render::{self, Kind},
-    spec::{Declared, declared::ImagePick},
 };
 
 /// Observes one release.
-pub async fn look(
-    context: &Context,
-    subject: &mut Subject,
-    image: ImageSeen,
-) -> Result<Observed, ClusterError> {
+pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Result<Observed, ClusterError> {
     let (client, id) = (&context.client, subject.id.clone());
-    let now = Timestamp::now();
+    let now = (context.clock)();
     let (namespace, revisions, ledger) = tokio::try_join!(
         observe::namespace(client, &id.namespace),
         observe::revisions(client, &id),
@@ -64,7 +57,7 @@ pub async fn look(
         .collect();
     let references = match subject.declared() {
         Some(declared) => observe::references(client, &id, declared, context.hash_key().await?).await?,
-        None => observe::References::none(),
+        None => References::none(),
     };
     let fingerprints_for = context.memory.same_values(&id, references.fingerprints.as_ref());
     // What a program printed ends in status, events, ledger and revision.
@@ -87,17 +80,24 @@ pub async fn look(
         declaration: subject.declaration.clone(),
         namespace,
         highest: revisions.current().map(|revision| revision.number),
+        lost: false,
         current: revisions.current().cloned(),
         live: revisions.live().cloned(),
         retained: revisions.uids(),
-        image,
+        digests: revisions.digests(),
+        adopted: revisions.adopted(),
+        image: image.of(subject.declared(), &references),
         pin: subject
             .declared()
             .and_then(|declared| revisions.pin(&declared.image.reference())),
         tag_moved: None,
+        suspicious: revisions.suspicious(),
         architectures,
         missing: references.missing,
+        operators: references.operators,
         ungenerated: references.ungenerated,
+        rotated: references.rotated,
+        variables: references.variables,
         database: references.database,
         fingerprints: references.fingerprints,
         fingerprints_for,
@@ -107,6 +107,7 @@ pub async fn look(
             Vec::new()
         },
         ledger,
+        given: given(subject, &revisions),
         jobs,
         job_pods,
         lock: (String::new(), LockSeen::Absent),
@@ -121,12 +122,17 @@ pub async fn look(
         id,
         now,
     };
+    if observed.highest.is_none() && restore::is_spoken_of(&observed) {
+        // Asked again after what speaks of it: a revision is made before anything that does.
+        observed.lost = observe::revisions(client, &observed.id).await?.all.is_empty();
+    }
     observed.lock = lock(context, &observed).await?;
     observed.tag_moved = moved_tag(context, subject, &observed);
     Ok(observed)
 }
 
-/// The lock of the migration that has the claim, or is to have it, and its state where there is a ledger.
+/// The lock of the migration that has the claim, or is to have it, and its state where there is a ledger, or a migration that
+/// may have had one.
 async fn lock(context: &Context, observed: &Observed) -> Result<(String, LockSeen), ClusterError> {
     let claimed = observed.ledger.as_ref().and_then(|seen| seen.ledger.claimed());
     let current = || Some(observed.current.as_ref()?.migration.as_ref()?.lock.clone());
@@ -134,9 +140,10 @@ async fn lock(context: &Context, observed: &Observed) -> Result<(String, LockSee
         .map(|(_, entry)| entry.lock.clone())
         .or_else(current)
         .unwrap_or_else(|| lock_name(observed));
-    let seen = match observed.ledger {
-        Some(_) => observe::lock(&context.client, &context.own, &name).await?,
-        None => LockSeen::Absent,
+    let seen = if observed.ledger.is_some() || current().is_some() {
+        observe::lock(&context.client, &context.own, &name).await?
+    } else {
+        LockSeen::Absent
     };
     Ok((name, seen))
 }
@@ -151,16 +158,16 @@ async fn pods(
     now: Timestamp,
 ) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
     let entries = ledger.iter().flat_map(|seen| seen.ledger.entries.values());
+    let claim = ledger.and_then(|seen| seen.ledger.claimed());
     let asked = observe::Asked {
         // Logs are read for what is still to be booked or told, not on each look for as long as the pod is kept.
         of: entries
             .filter(|entry| entry.state == EntryState::Claimed || Some(entry.revision) == open)
             .map(|entry| entry.uid.clone())
             .collect(),
+        claimed: claim.map(|(_, entry)| entry.uid.clone()),
         // Of the claim, not of the spec: a commit must not change what a running migration has to show.
-        proof: ledger
-            .and_then(|seen| seen.ledger.claimed())
-            .and_then(|(_, entry)| entry.proof.as_deref()),
+        proof: claim.and_then(|(_, entry)| entry.proof.as_deref()),
     };
     loop {
         let (of_jobs, pods) = observe::pods(&context.client, id, &boots, now, &asked).await?;
@@ -209,6 +216,14 @@ fn exposure(subject: &Subject, revisions: &observe::Revisions) -> Vec<render::Ob
         .collect()
 }
 
+/// What the declared spec gives to the Job of the current revision's migration.
+fn given(subject: &Subject, revisions: &observe::Revisions) -> Option<String> {
+    let (declared, current) = (subject.declared()?, revisions.current()?);
+    let key = &current.migration.as_ref()?.key;
+    let input = subject.input(&subject.id, declared, &current.digest, &[], current.number);
+    render::migrate_job(&input, key.as_str(), 1).map(|job| render::given(&job.value))
+}
+
 /// Architectures of schedulable nodes, and the boot id of each.
 async fn nodes(context: &Context) -> Result<(Vec<String>, BTreeMap<String, String>), ClusterError> {
     let api: Api<Node> = Api::all(context.client.clone());
@@ -230,99 +245,4 @@ async fn nodes(context: &Context) -> Result<(Vec<String>, BTreeMap<String, Strin
         boots.insert(node.metadata.name.unwrap_or_default(), info.boot_id);
     }
     Ok((architectures.into_iter().collect(), boots))
-}
-
-/// Asks the registry about the declared image.
-pub async fn ask(context: &Context, id: &ReleaseId, declared: &Declared) -> ImageSeen {
-    let config = match pull_config(context, id, declared).await {
-        Ok(config) => config,
-        Err(message) => {
-            return ImageSeen::Failed {
-                reason: "PullSecretInvalid".into(),
-                message,
-            };
-        }
-    };
-    let resolved = context.registry.resolve(&declared.image, config.as_ref()).await;
-    context.metrics.resolved(
-        resolved
-            .as_ref()
-            .map_or_else(ResolveError::reason, |_| "Resolved"),
-    );
-    match resolved {
-        Ok(image) => ImageSeen::Found {
-            digest: image.digest,
-            platforms: image.platforms.iter().map(ToString::to_string).collect(),
-            obtained: "registry".to_owned(),
-        },
-        Err(ResolveError::NotFound { .. }) => ImageSeen::Missing,
-        Err(error) => ImageSeen::Failed {
-            reason: error.reason().to_owned(),
-            message: act::clip(&error.to_string(), 600),
-        },
-    }
-}
-
-async fn pull_config(
-    context: &Context,
-    id: &ReleaseId,
-    declared: &Declared,
-) -> Result<Option<DockerConfig>, String> {
-    let Some(name) = &declared.pull_secret else {
-        return Ok(None);
-    };
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let secret = found(within(|| format!("get pull Secret {name}"), api.get(name.as_str())).await)
-        .map_err(|error| error.sentence())?;
-    let Some(secret) = secret else {
-        return Err(format!(
-            "pull Secret {name} does not exist in namespace {}; it goes on by itself when it comes",
-            id.namespace
-        ));
-    };
-    let data = secret.data.unwrap_or_default();
-    let bytes = data.get(".dockerconfigjson").ok_or_else(|| {
-        format!("pull Secret {name} has no key .dockerconfigjson; it must be of type kubernetes.io/dockerconfigjson")
-    })?;
-    DockerConfig::parse(&bytes.0)
-        .map(Some)
-        .map_err(|error| format!("pull Secret {name}: {error}"))
-}
-
-/// The digest that the tag of what runs had when it was last asked, where that is another one.
-fn moved_tag(context: &Context, subject: &Subject, observed: &Observed) -> Option<Digest> {
-    let live = tagged(subject, observed)?;
-    let (_, reference, digest) = context.memory.get(&subject.id).tag?;
-    digest.filter(|digest| reference == live.reference && *digest != live.digest)
-}
-
-/// The serving revision, if it is the one whose tag is declared.
-fn tagged<'a>(subject: &Subject, observed: &'a Observed) -> Option<&'a Revision> {
-    let declared = subject.declared()?;
-    let live = observed.live.as_ref()?;
-    (matches!(declared.image.pick, ImagePick::Tag(_)) && live.reference == declared.image.reference())
-        .then_some(live)
-}
-
-/// Asks for the tag of what runs, if that is due; whether it was asked. Only when nothing else is to be done: a registry
-/// that hangs must not keep a repair waiting. No answer is no news, and is not asked for again before its time.
-pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) -> bool {
-    let (Some(live), Some(declared)) = (tagged(subject, observed), subject.declared()) else {
-        return false;
-    };
-    let asked = context.memory.get(&subject.id).tag;
-    if asked
-        .is_some_and(|(at, reference, _)| at.elapsed() < context.tag_interval && reference == live.reference)
-    {
-        return false;
-    }
-    let digest = match ask(context, &subject.id, declared).await {
-        ImageSeen::Found { digest, .. } => Some(digest),
-        _ => None,
-    };
-    let reference = live.reference.clone();
-    context.memory.update(&subject.id, |memory| {
-        memory.tag = Some((Instant::now(), reference, digest));
-    });
-    true
 }

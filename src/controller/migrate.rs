@@ -66,10 +66,15 @@ pub async fn migrate(
         }
         MigrationStep::Resume { job, uid, over } => {
             guard(context, subject, observed, job, uid).await?;
-            Ok(suspend(context, id, job, uid, over, false).await?)
+            Ok(resume(context, id, job, uid, over).await?)
         }
         MigrationStep::Withdraw { job, uid, over } => Ok(withdraw(context, id, job, uid, over).await?),
-        MigrationStep::Suspend { job, uid, over } => Ok(suspend(context, id, job, uid, over, true).await?),
+        MigrationStep::Suspend {
+            job,
+            uid,
+            over,
+            on_node,
+        } => Ok(suspend(context, id, (job, uid, over), *on_node).await?),
         MigrationStep::DeleteJob { job, uid, over } => {
             let key = ObjectKey {
                 kind: Kind::Job,
@@ -271,30 +276,30 @@ async fn free_lock(context: &Context, lock: &str, over: &str) -> Result<(), Clus
     Ok(())
 }
 
-/// `spec.suspend` of exactly the Job that was seen: any change since is a 409, and the world is looked at again.
-async fn suspend(
+async fn resume(
     context: &Context,
     id: &ReleaseId,
     job: &str,
     uid: &Uid,
     over: &str,
-    suspend: bool,
 ) -> Result<(), ClusterError> {
-    let api: Api<Job> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let patch = Patch::Merge(json!({
-        "metadata": { "uid": uid.as_str(), "resourceVersion": over },
-        "spec": { "suspend": suspend },
-    }));
-    let word = if suspend { "suspend" } else { "resume" };
-    within(
-        || format!("{word} Job {job} of {id}"),
-        api.patch(job, &PatchParams::default(), &patch),
-    )
-    .await?;
-    Ok(())
+    let spec = json!({ "suspend": false });
+    change_job(context, id, (job, uid, over), "resume", json!({}), spec).await
 }
 
-/// Marks exactly the Job that was seen, which also takes its resourceVersion from everybody who would resume it.
+/// Takes it back and marks it in one write: by the mark everybody knows afterwards that it was taken back as it was seen.
+async fn suspend(
+    context: &Context,
+    id: &ReleaseId,
+    job: (&str, &Uid, &str),
+    on_node: bool,
+) -> Result<(), ClusterError> {
+    let word = if on_node { meta::ON_NODE } else { "true" };
+    let (mark, spec) = (json!({ meta::WITHDRAWN: word }), json!({ "suspend": true }));
+    change_job(context, id, job, "suspend", mark, spec).await
+}
+
+/// Marks it, which also takes its resourceVersion from everybody who would resume it.
 async fn withdraw(
     context: &Context,
     id: &ReleaseId,
@@ -302,14 +307,26 @@ async fn withdraw(
     uid: &Uid,
     over: &str,
 ) -> Result<(), ClusterError> {
+    let mark = json!({ meta::WITHDRAWN: "true" });
+    change_job(context, id, (job, uid, over), "withdraw", mark, json!({})).await
+}
+
+/// Changes exactly the Job that was seen: any change since is a 409, and the world is looked at again.
+async fn change_job(
+    context: &Context,
+    id: &ReleaseId,
+    (job, uid, over): (&str, &Uid, &str),
+    word: &str,
+    annotations: Value,
+    spec: Value,
+) -> Result<(), ClusterError> {
     let api: Api<Job> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let patch = Patch::Merge(json!({ "metadata": {
-        "uid": uid.as_str(),
-        "resourceVersion": over,
-        "annotations": { meta::WITHDRAWN: "true" },
-    } }));
+    let patch = Patch::Merge(json!({
+        "metadata": { "uid": uid.as_str(), "resourceVersion": over, "annotations": annotations },
+        "spec": spec,
+    }));
     within(
-        || format!("withdraw Job {job} of {id}"),
+        || format!("{word} Job {job} of {id}"),
         api.patch(job, &PatchParams::default(), &patch),
     )
     .await?;

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod act;
+mod ask;
 pub mod compile;
 pub mod context;
 mod fight;
@@ -25,6 +26,7 @@ mod watched;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -93,6 +95,10 @@ pub enum RunError {
     Loops(&'static str),
 }
 
+/// The time of day, for records, pauses that outlive a process, and what Kubernetes dates. Everything else that takes time
+/// is measured by the runtime's clock, which nobody can set.
+pub type Clock = fn() -> Timestamp;
+
 /// What the loops are given.
 #[derive(Clone)]
 pub struct Parts {
@@ -104,6 +110,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Heartbeats and gates.
     pub health: Health,
+    /// The time of day.
+    pub clock: Clock,
     /// To be asked before each write.
     pub leader: Leader,
     /// What the controller is told.
@@ -154,33 +162,50 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         registry,
         metrics,
         health,
+        clock: Timestamp::now,
         leader: leadership.leader(),
         options: Arc::new(options),
     };
 
-    let ended = {
-        let loops = loops(parts, work.clone());
-        tokio::pin!(loops);
-        tokio::select! {
-            // What was lost must not be written to any more: dropping the loops stops them at their next await.
-            ended = leadership.ended() => return Err(lost(ended)),
-            ended = &mut server => return Err(RunError::Server(server_error(ended))),
-            ended = &mut loops => ended,
-            () = work.cancelled() => tokio::select! {
-                ended = leadership.ended() => return Err(lost(ended)),
-                ended = tokio::time::timeout(LOOPS_END, &mut loops) => ended.unwrap_or_else(|_| {
-                    tracing::warn!("the loops did not end in time; what they began is found again by name");
-                    Ok(())
-                }),
-            },
-        }
+    let ended = tokio::select! {
+        ended = lead(parts, &mut leadership, work) => ended,
+        ended = &mut server => return Err(RunError::Server(server_error(ended))),
     };
+    if let Err(RunError::Lost(_)) = &ended {
+        // The lease is another's by now: nothing is left to be released.
+        return ended;
+    }
     http.cancel();
     let _ = server.await;
     lease.cancel();
     leadership.ended().await;
     tracing::info!("slipway ends");
     ended
+}
+
+/// Runs the loops while the lease is held, until `work` is cancelled and what they began has ended.
+///
+/// # Errors
+/// When the lease was lost, or a loop ended by itself.
+pub async fn lead(
+    parts: Parts,
+    leadership: &mut Leadership,
+    work: CancellationToken,
+) -> Result<(), RunError> {
+    let loops = loops(parts, work.clone());
+    tokio::pin!(loops);
+    tokio::select! {
+        // What was lost must not be written to any more: dropping the loops stops them at their next await.
+        ended = leadership.ended() => Err(lost(ended)),
+        ended = &mut loops => ended,
+        () = work.cancelled() => tokio::select! {
+            ended = leadership.ended() => Err(lost(ended)),
+            ended = tokio::time::timeout(LOOPS_END, &mut loops) => ended.unwrap_or_else(|_| {
+                tracing::warn!("the loops did not end in time; what they began is found again by name");
+                Ok(())
+            }),
+        },
+    }
 }
 
 /// Waits for leadership and runs the reconcilers until `token` is cancelled.

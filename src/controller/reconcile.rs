@@ -1,19 +1,18 @@
 //! The release loop, one pass: observe (client) → decide (pure) → render (pure) → apply (client) → status (pure, one
 //! write).
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use kube::{Resource as _, runtime::controller::Action};
+use kube::{Api, Resource as _, runtime::controller::Action};
+use tokio::time::Instant;
 
 use super::{
     act::{self, ActError},
+    ask::{Asked, ask, ask_digest, ask_tag},
     context::Context,
     fight::{self, Corrections, Written},
     guard::{self, Stopped},
-    look::{ask, ask_tag, look},
+    look::look,
     releases::Meta,
     report, span,
     subject::{Subject, release_id},
@@ -22,14 +21,12 @@ use crate::{
     api::Release,
     cluster::{
         custom::{self, Custom},
-        error::{ClusterError, Intent, backoff},
+        error::{ClusterError, Intent, backoff, heeding},
+        objects::within,
     },
+    image::Depth,
     names::ReleaseId,
-    plan::{
-        Decision, Observed, Phase, Stage, Step, Wait, decide,
-        observed::{Declaration, ImageSeen},
-        rollout,
-    },
+    plan::{Decision, Observed, Phase, Stage, Step, Wait, decide, observed::Declaration, rollout},
     spec::{declared::ImagePick, strict},
 };
 
@@ -53,6 +50,9 @@ pub enum ReconcileError {
     /// Another process may lead now: nothing more is written.
     #[error("this process does not lead any more")]
     NotLeading,
+    /// What was decided is not what is declared by now.
+    #[error("the Release changed since the pass began")]
+    Changed,
     /// Panic or deadline.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -67,6 +67,7 @@ impl ReconcileError {
             Self::Act(ActError::Refused { .. }) => "dry_run_refused",
             Self::Act(ActError::TooLarge(_)) => "too_large",
             Self::NotLeading => "not_leading",
+            Self::Changed => "changed",
             Self::Stopped(_) => "stopped",
         }
     }
@@ -75,7 +76,15 @@ impl ReconcileError {
         match self {
             Self::Cluster(error) | Self::Act(ActError::Cluster(error)) => error.intent(),
             Self::Act(_) => Intent::Stall,
+            Self::Changed => Intent::LookAgain,
             Self::NotLeading | Self::Stopped(_) => Intent::Retry,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Cluster(error) | Self::Act(ActError::Cluster(error)) => error.retry_after(),
+            _ => None,
         }
     }
 
@@ -144,10 +153,10 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         // It would wait for its source, and there is none.
         subject.declaration = Declaration::SourceGone(source);
     }
-    let mut image = ImageSeen::NotAsked;
+    let mut image = Asked::nothing();
     let mut written = Written::default();
     for round in 0..LOOKS {
-        let observed = look(context, subject, image.clone()).await?; // client
+        let observed = look(context, subject, &image).await?; // client
         if round == 0 {
             span::revision(observed.current.as_ref().map(|current| current.number));
         }
@@ -164,7 +173,13 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         if decision.steps.contains(&Step::AskRegistry)
             && let Some(declared) = subject.declared()
         {
-            image = ask(context, &id, declared).await; // client
+            image = ask(context, &id, declared, Depth::Texts).await; // client
+        }
+        if ask_digest(context, subject, &decision, &mut image).await {
+            continue; // with what the registry said
+        }
+        if !decision.steps.is_empty() {
+            unchanged(context, subject).await?; // client
         }
         for step in &decision.steps {
             lead(context)?;
@@ -190,6 +205,20 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         }
     }
     Ok(Action::requeue(Duration::from_secs(1)))
+}
+
+/// What was read when the pass began must hold when something is done by it. Who was frozen since then would else bring an
+/// earlier spec about, over what another one has made of a later one. Asked after the look: what it saw of a later spec was
+/// made after that spec was written.
+async fn unchanged(context: &Context, subject: &Subject) -> Result<(), ReconcileError> {
+    let id = &subject.id;
+    let api: Api<Release> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let attempted = || format!("get the metadata of Release {id}");
+    let now = within(attempted, api.get_metadata_opt(id.name.as_str())).await?;
+    match now {
+        Some(now) if subject.is_as_read(&now.metadata) => Ok(()),
+        _ => Err(ReconcileError::Changed),
+    }
 }
 
 /// Somebody else wrote first. Where that does not end it is not tried five times a second.
@@ -298,12 +327,11 @@ pub fn error_policy(release: Arc<Meta>, error: &ReconcileError, context: Arc<Con
         memory.failures = memory.failures.saturating_add(1);
         failures = memory.failures;
     });
-    match error.intent() {
-        Intent::Stall => Action::requeue(Duration::from_secs(30)),
-        _ => {
-            Action::requeue(backoff(failures.saturating_sub(1), rand::random()).min(Duration::from_secs(20)))
-        }
+    if error.intent() == Intent::Stall {
+        return Action::requeue(Duration::from_secs(30));
     }
+    let pause = backoff(failures.saturating_sub(1), rand::random()).min(Duration::from_secs(20));
+    Action::requeue(heeding(pause, error.retry_after(), rand::random()))
 }
 
 #[cfg(test)]

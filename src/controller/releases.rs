@@ -17,10 +17,11 @@ use kube::{
     Api, Resource, ResourceExt as _,
     core::PartialObjectMeta,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt as _,
         controller::{self, Error as LoopError},
-        reflector::{ObjectRef, Store},
-        watcher,
+        reflector::{self, ObjectRef, Store},
+        utils::Backoff,
+        watcher::{self, DefaultBackoff, watcher},
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -57,36 +58,35 @@ pub async fn run(
     token: CancellationToken,
 ) {
     let client = parts.clients.watch.clone();
-    let ours = || watcher::Config::default().labels(meta::RELEASE).any_semantic();
+    let all = || watcher::Config::default().any_semantic();
+    let ours = || all().labels(meta::RELEASE);
     let gate = parts.health.gate("the first list of Releases has not come");
     // Its metadata alone: a pass reads the object anew, and what cannot be read does not end the watch.
-    let controller = Controller::new(metas::<Release>(&client), watcher::Config::default());
-    let releases = controller.store();
+    let (releases, writer) = reflector::store();
+    let own = watched::<Release>(&client, watcher::Config::default())
+        .reflect(writer)
+        .applied_objects();
     let store = releases.clone();
-    let stream = controller
+    let stream = Controller::for_stream(own, releases.clone())
+        .trigger_backoff(AtOnce)
         .with_config(
             controller::Config::default()
                 .concurrency(CONCURRENCY)
                 .debounce(Duration::from_millis(50)),
         )
-        .watches(metas::<Deployment>(&client), ours(), by_label)
-        .watches(metas::<Service>(&client), ours(), by_label)
-        .watches(metas::<ServiceAccount>(&client), ours(), by_label)
-        .watches(metas::<PodDisruptionBudget>(&client), ours(), by_label)
-        .watches(metas::<Ingress>(&client), ours(), by_label)
-        .watches(metas::<Job>(&client), ours(), by_label)
-        .watches(metas::<Pod>(&client), ours(), by_label)
-        .watches(metas::<ReleaseRevision>(&client), ours(), by_label)
-        .watches(
-            metas::<ConfigMap>(&client),
-            watcher::Config::default().any_semantic(),
+        .watches_stream(touched::<Deployment>(&client, ours()), by_label)
+        .watches_stream(touched::<Service>(&client, ours()), by_label)
+        .watches_stream(touched::<ServiceAccount>(&client, ours()), by_label)
+        .watches_stream(touched::<PodDisruptionBudget>(&client, ours()), by_label)
+        .watches_stream(touched::<Ingress>(&client, ours()), by_label)
+        .watches_stream(touched::<Job>(&client, ours()), by_label)
+        .watches_stream(touched::<Pod>(&client, ours()), by_label)
+        .watches_stream(touched::<ReleaseRevision>(&client, ours()), by_label)
+        .watches_stream(
+            touched::<ConfigMap>(&client, all()),
             in_namespace(releases.clone()),
         )
-        .watches(
-            metas::<Secret>(&client),
-            watcher::Config::default().any_semantic(),
-            in_namespace(releases.clone()),
-        )
+        .watches_stream(touched::<Secret>(&client, all()), in_namespace(releases.clone()))
         .reconcile_on(turned.flat_map(move |source| futures::stream::iter(of_source(&releases, &source))))
         .graceful_shutdown_on(token.cancelled_owned())
         .run(guarded, reconcile::error_policy, Arc::clone(&context));
@@ -142,12 +142,64 @@ fn named<K: Resource>(object: &ObjectRef<K>) -> Option<ReleaseId> {
     })
 }
 
-/// The metadata of a kind: values of Secrets and specs of pods never enter memory.
-fn metas<K>(client: &kube::Client) -> Api<PartialObjectMeta<K>>
+/// The longest pause of a watch after an error. What changes meanwhile is heard of after it.
+const WATCH_PAUSE: Duration = Duration::from_secs(20);
+
+/// The pauses of one watch: as kube makes them, none longer than [`WATCH_PAUSE`].
+#[derive(Default)]
+struct Pauses(DefaultBackoff);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|pause| pause.min(WATCH_PAUSE))
+    }
+}
+
+impl Backoff for Pauses {
+    /// Nothing: a watch says that it begins before each list, also before one that fails. Two minutes after the last error the
+    /// pauses are short again by themselves.
+    fn reset(&mut self) {}
+}
+
+/// The metadata of a kind: values of Secrets and specs of pods never enter memory. After an error it pauses by itself.
+fn watched<K>(
+    client: &kube::Client,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<watcher::Event<PartialObjectMeta<K>>>> + Send + use<K>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Debug + Clone,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Debug + Clone + Send + Sync + 'static,
 {
-    Api::all(client.clone())
+    watcher(Api::all(client.clone()), config).backoff(Pauses::default())
+}
+
+/// What came, changed or went.
+fn touched<K>(
+    client: &kube::Client,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<PartialObjectMeta<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Debug + Clone + Send + Sync + 'static,
+{
+    watched(client, config).touched_objects()
+}
+
+/// No pause for all watches after the error of one. Where an API server starts anew, every watch has errors, and a pause that
+/// is one for all grows with each of them: the last would be read again after minutes.
+#[derive(Debug)]
+struct AtOnce;
+
+impl Iterator for AtOnce {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+}
+
+impl Backoff for AtOnce {
+    fn reset(&mut self) {}
 }
 
 /// The release of an object by its label; the object need not be ours for a look.

@@ -52,10 +52,11 @@ pub async fn hindered(context: &Context, subject: &Subject, phase: Phase, messag
         live_version: old.live_version.clone(),
         declared_version: subject.declared().map(|declared| declared.version.to_string()),
         repairs: 0,
+        variables: old.variables.clone(),
         details: Vec::new(),
     };
     let generation = subject.object.metadata.generation;
-    let mut new = release_status(&subject.id, &report, &old, generation, Timestamp::now());
+    let mut new = release_status(&subject.id, &report, &old, generation, (context.clock)());
     new.current_revision.clone_from(&old.current_revision);
     new.live_revision.clone_from(&old.live_revision);
     let unseen = |before: &&Condition| new.conditions.iter().all(|now| now.type_ != before.type_);

@@ -71,6 +71,16 @@ impl Subject {
         })
     }
 
+    /// Whether the object still says what was read of it; its status is not of that.
+    #[must_use]
+    pub fn is_as_read(&self, now: &ObjectMeta) -> bool {
+        let said = |meta: &ObjectMeta| {
+            let (labels, annotations) = (meta.labels.clone(), meta.annotations.clone());
+            (meta.uid.clone(), meta.generation, labels, annotations)
+        };
+        said(&self.object.metadata) == said(now)
+    }
+
     /// The source that the release came from, where that is gone.
     pub async fn gone_source(&self, sources: &Sources) -> Result<Option<String>, ClusterError> {
         match &self.source {
@@ -160,6 +170,28 @@ mod tests {
         assert!(matches!(by_hand, Declaration::Invalid(why) if why[0].starts_with("`env.X` must be")));
         let of_source = subject(&json!({meta::SOURCE: "all"}), &odd).declaration;
         assert!(matches!(of_source, Declaration::Edited));
+    }
+
+    #[test]
+    fn a_release_is_as_it_was_read_until_its_spec_or_its_provenance_changes() {
+        let read = subject(&json!({meta::SOURCE: "all"}), &json!({"image": "x"}));
+        let same = read.object.metadata.clone();
+        let mut told = same.clone();
+        told.resource_version = Some("another status".to_owned());
+        assert!(read.is_as_read(&same) && read.is_as_read(&told));
+        let change = |change: fn(&mut ObjectMeta)| {
+            let mut now = same.clone();
+            change(&mut now);
+            now
+        };
+        for other in [
+            change(|now| now.generation = Some(2)),
+            change(|now| now.uid = Some("of another one".to_owned())),
+            change(|now| now.annotations = Some([(meta::COMMIT.to_owned(), "c2".to_owned())].into())),
+            change(|now| now.labels = None),
+        ] {
+            assert!(!read.is_as_read(&other), "{other:?}");
+        }
     }
 
     #[test]

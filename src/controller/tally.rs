@@ -1,9 +1,10 @@
 //! What is counted of releases: how revisions end, how long that took, and how many releases are in each phase.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
+use tokio::time::Instant;
 
 use super::{
     context::{Context, Memory},
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     api::{ReleaseRevision, meta, revision::Outcome},
     names::ReleaseId,
-    plan::{Phase, rotation},
+    plan::{Phase, restore, rotation},
     status,
     telemetry::Metrics,
 };
@@ -26,6 +27,10 @@ pub fn ended(
     outcome: Outcome,
     now: Timestamp,
 ) {
+    if restore::made(&revision.spec.cause) {
+        // It happened before its record was lost, and was counted then.
+        return;
+    }
     let metrics = &context.metrics;
     metrics.deployed(match outcome {
         Outcome::Live => "Live",

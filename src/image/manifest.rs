@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::baked::Texts;
 use crate::names::Digest;
 
 /// What is asked for. Anything else (schema 1, artifacts of other kinds) is answered by an error.
@@ -42,6 +44,8 @@ pub enum Manifest {
     Index {
         /// Those platforms, sorted, each once: variants such as arm/v6 and arm/v7 are one. Never empty.
         platforms: Vec<Platform>,
+        /// The manifest of each of these images, in the order of the index.
+        images: Vec<Digest>,
     },
     /// A single image.
     Image {
@@ -62,6 +66,7 @@ struct RawManifest {
 
 #[derive(Deserialize)]
 struct RawEntry {
+    digest: Option<String>,
     platform: Option<RawPlatform>,
 }
 
@@ -71,6 +76,16 @@ struct RawPlatform {
     architecture: String,
     #[serde(default)]
     os: String,
+}
+
+#[derive(Deserialize)]
+struct RawConfig {
+    #[serde(flatten)]
+    platform: RawPlatform,
+    #[serde(default)]
+    config: Value,
+    #[serde(default)]
+    history: Value,
 }
 
 #[derive(Deserialize)]
@@ -100,9 +115,8 @@ pub fn parse_manifest(body: &[u8]) -> Result<Manifest, String> {
         }
         (Some(entries), None) => {
             check_media_type(raw.media_type.as_deref(), &["image.index.v1", "manifest.list.v2"])?;
-            Ok(Manifest::Index {
-                platforms: platforms(entries)?,
-            })
+            let (platforms, images) = platforms(entries)?;
+            Ok(Manifest::Index { platforms, images })
         }
         (None, Some(config)) => {
             check_media_type(raw.media_type.as_deref(), &["image.manifest.v1", "manifest.v2"])?;
@@ -130,12 +144,16 @@ fn check_media_type(found: Option<&str>, known: &[&str]) -> Result<(), String> {
     }
 }
 
-fn platforms(entries: Vec<RawEntry>) -> Result<Vec<Platform>, String> {
-    let mut distinct = BTreeSet::new();
+fn platforms(entries: Vec<RawEntry>) -> Result<(Vec<Platform>, Vec<Digest>), String> {
+    let (mut distinct, mut images) = (BTreeSet::new(), Vec::new());
     // Attestations and other artifacts name no platform, or one that is `unknown`.
-    for platform in entries.into_iter().filter_map(|entry| entry.platform) {
+    let entries = entries
+        .into_iter()
+        .filter_map(|entry| Some((entry.platform?, entry.digest)));
+    for (platform, digest) in entries {
         if platform.os != "unknown" && platform.architecture != "unknown" {
             distinct.insert(checked_platform(platform.os, platform.architecture)?);
+            images.extend(digest.and_then(|digest| digest.parse().ok()));
         }
     }
     if distinct.is_empty() {
@@ -144,19 +162,31 @@ fn platforms(entries: Vec<RawEntry>) -> Result<Vec<Platform>, String> {
     if distinct.len() > MAX_PLATFORMS {
         return Err(format!("its index lists more than {MAX_PLATFORMS} platforms"));
     }
-    Ok(distinct.into_iter().collect())
+    Ok((distinct.into_iter().collect(), images))
 }
 
-/// The platform of an image config. The error is half a sentence that follows "is not usable:".
-pub fn parse_config(body: &[u8]) -> Result<Platform, String> {
-    let raw: RawPlatform = serde_json::from_slice(body).map_err(|e| {
+/// What an image says of itself.
+#[derive(Debug)]
+pub struct Config {
+    /// What it runs on.
+    pub platform: Platform,
+    /// What else it says, among which secrets may be.
+    pub texts: Texts,
+}
+
+/// Reads an image config. The error is half a sentence that follows "is not usable:".
+pub fn parse_config(body: &[u8]) -> Result<Config, String> {
+    let raw: RawConfig = serde_json::from_slice(body).map_err(|e| {
         format!(
             "its config is not valid JSON (line {}, column {})",
             e.line(),
             e.column()
         )
     })?;
-    checked_platform(raw.os, raw.architecture)
+    Ok(Config {
+        platform: checked_platform(raw.platform.os, raw.platform.architecture)?,
+        texts: Texts::of(&raw.config, &raw.history),
+    })
 }
 
 fn checked_platform(os: String, architecture: String) -> Result<Platform, String> {
@@ -196,9 +226,11 @@ mod tests {
             digest('e'),
             digest('f'),
         );
-        let Manifest::Index { platforms } = parse_manifest(body.as_bytes()).unwrap() else {
+        let Manifest::Index { platforms, images } = parse_manifest(body.as_bytes()).unwrap() else {
             unreachable!("an index")
         };
+        let images: Vec<String> = images.iter().map(ToString::to_string).collect();
+        assert_eq!(images, ['a', 'b', 'c', 'd'].map(digest));
         let names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["linux/amd64", "linux/arm", "linux/arm64"]);
     }
@@ -235,6 +267,17 @@ mod tests {
                 r#"{"schemaVersion":2,"config":{"digest":"md5:1"}}"#.into(),
                 "sha256",
             ),
+            // An index of indexes, perhaps of itself: nothing below it is asked for.
+            (
+                format!(
+                    r#"{{"schemaVersion":2,"manifests":[{{"digest":"{d}","mediaType":"application/vnd.oci.image.index.v1+json"}}]}}"#
+                ),
+                "no image",
+            ),
+            (
+                format!(r#"{{"schemaVersion":{}"#, "[".repeat(100_000)),
+                "not valid JSON",
+            ),
         ] {
             let error = parse_manifest(body.as_bytes()).unwrap_err();
             assert!(error.contains(why), "{body}: {error}");
@@ -242,10 +285,31 @@ mod tests {
     }
 
     #[test]
+    fn an_index_of_ten_thousand_entries_has_as_many_platforms_as_a_revision_can_hold_or_is_refused() {
+        let index = |architecture: &dyn Fn(usize) -> String| {
+            let entry = |n| {
+                format!(
+                    r#"{{"platform":{{"os":"linux","architecture":"{}"}}}}"#,
+                    architecture(n)
+                )
+            };
+            let entries: Vec<String> = (0..10_000).map(entry).collect();
+            format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","))
+        };
+        let error = parse_manifest(index(&|n| format!("a{n}")).as_bytes()).unwrap_err();
+        assert!(error.contains("more than 64 platforms"), "{error}");
+        let few = parse_manifest(index(&|n| format!("a{}", n % 64)).as_bytes()).unwrap();
+        let Manifest::Index { platforms, .. } = few else {
+            unreachable!("an index")
+        };
+        assert_eq!(platforms.len(), 64);
+    }
+
+    #[test]
     fn a_config_says_its_platform() {
         let config =
             br#"{"os":"linux","architecture":"amd64","config":{"User":"65532:65532","Labels":null}}"#;
-        assert_eq!(parse_config(config).unwrap().to_string(), "linux/amd64");
+        assert_eq!(parse_config(config).unwrap().platform.to_string(), "linux/amd64");
     }
 
     #[test]

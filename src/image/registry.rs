@@ -1,17 +1,19 @@
-//! Asks a registry what an image is: tag → digest and platforms.
+//! Asks a registry what an image is: tag → digest, platforms, and what the image says of itself.
 //!
 //! There is no state between two questions, so that one namespace's credential or token never answers for
 //! another; every question ends within a deadline. How one question is put is [`super::session`]'s.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use reqwest::{Certificate, Client, redirect};
 
 use super::{
+    address::{LookUp, OWN, names_own},
+    baked::Texts,
     credentials::{DockerConfig, Found},
     error::ResolveError,
     manifest::{self, Manifest, Platform},
-    session::{Failure, Session},
+    session::{Failure, Session, authority},
 };
 use crate::{
     names::Digest,
@@ -27,13 +29,28 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Registry → storage, at most through one more host.
 const MAX_REDIRECTS: usize = 3;
 
+/// Of so many images of an index it is asked what they say of themselves: registries count the questions, and what
+/// differs between platforms is hardly what they say.
+const MAX_IMAGES: usize = 4;
+
 /// What a registry said about an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ResolvedImage {
     /// The digest of the tag: that of the index where there is one.
     pub digest: Digest,
     /// The platforms that it runs on, sorted, each once; never empty.
     pub platforms: Vec<Platform>,
+    /// What the image says of itself, for each platform; empty where that was not asked.
+    pub texts: Vec<Texts>,
+}
+
+/// How much is asked of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Its digest and its platforms: as few questions as can be.
+    Digest,
+    /// What it says of itself, too.
+    Texts,
 }
 
 /// Why there is no [`Registry`].
@@ -69,12 +86,17 @@ impl Registry {
         if ca_bundle.is_some() && certificates.is_empty() {
             return Err(RegistryError::CaBundle(None));
         }
+        let plain_http: BTreeSet<String> = plain_http.into_iter().collect();
         let client = |https_only: bool| {
+            let listed = plain_http.clone();
             Client::builder()
                 .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT)
                 .read_timeout(READ_TIMEOUT)
-                .redirect(redirect::Policy::limited(MAX_REDIRECTS))
+                .redirect(redirect::Policy::custom(move |attempt| {
+                    redirected(attempt, &listed)
+                }))
+                .dns_resolver(Arc::new(LookUp))
                 .referer(false)
                 .https_only(https_only)
                 .tls_certs_merge(certificates.clone())
@@ -84,7 +106,7 @@ impl Registry {
         Ok(Self {
             secure: client(true)?,
             plain: client(false)?,
-            plain_http: plain_http.into_iter().collect(),
+            plain_http,
             deadline: DEADLINE,
         })
     }
@@ -100,9 +122,10 @@ impl Registry {
         &self,
         request: &ImageRequest,
         credentials: Option<&DockerConfig>,
+        depth: Depth,
     ) -> Result<ResolvedImage, ResolveError> {
         let found = credentials.and_then(|config| config.credentials_for(&request.repository));
-        let failure = match tokio::time::timeout(self.deadline, self.ask(request, found)).await {
+        let failure = match tokio::time::timeout(self.deadline, self.ask(request, found, depth)).await {
             Ok(Ok(image)) => return Ok(image),
             Ok(Err(failure)) => failure,
             Err(_) => Failure::TimedOut,
@@ -123,22 +146,50 @@ impl Registry {
         })
     }
 
-    async fn ask(&self, request: &ImageRequest, found: Option<Found<'_>>) -> Result<ResolvedImage, Failure> {
+    async fn ask(
+        &self,
+        request: &ImageRequest,
+        found: Option<Found<'_>>,
+        depth: Depth,
+    ) -> Result<ResolvedImage, Failure> {
         let mut session = Session::new(self, request, found.map(|found| found.credential))?;
         let (pick, expected) = match &request.pick {
             ImagePick::Tag(tag) => (tag.as_str(), None),
             ImagePick::Digest(digest) => (digest.as_str(), Some(digest)),
         };
         let top = session.manifest(pick, expected).await?;
-        let platforms = match manifest::parse_manifest(&top.body).map_err(Failure::Invalid)? {
-            Manifest::Image { config } => vec![session.platform(&config).await?],
-            // Nothing below it is asked for: each question may count against a limit of the registry.
-            Manifest::Index { platforms } => platforms,
+        let (platforms, texts) = match manifest::parse_manifest(&top.body).map_err(Failure::Invalid)? {
+            Manifest::Image { config } => {
+                let config = session.config(&config).await?;
+                (vec![config.platform], vec![config.texts])
+            }
+            // Nothing below it is asked for unless it must be: each question may count against a limit of the registry.
+            Manifest::Index { platforms, images } => {
+                let below = if depth == Depth::Texts { images } else { Vec::new() };
+                let mut texts = Vec::new();
+                for image in below.iter().take(MAX_IMAGES) {
+                    texts.extend(session.config_of(image).await?.map(|config| config.texts));
+                }
+                (platforms, texts)
+            }
         };
         Ok(ResolvedImage {
             digest: top.digest,
             platforms,
+            texts,
         })
+    }
+}
+
+/// Where a registry sends is followed a few times, and never to this machine or its cloud. Where no TLS is wanted, whoever
+/// installed Slipway has named the host.
+fn redirected(attempt: redirect::Attempt<'_>, plain_http: &BTreeSet<String>) -> redirect::Action {
+    if attempt.previous().len() > MAX_REDIRECTS {
+        attempt.error(format!("it sends elsewhere more than {MAX_REDIRECTS} times"))
+    } else if names_own(attempt.url()) && !plain_http.contains(&authority(attempt.url())) {
+        attempt.error(OWN)
+    } else {
+        attempt.follow()
     }
 }
 

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    address::{OWN, names_own},
     challenge::{self, Challenge},
     credentials::Credential,
-    manifest::{self, Platform},
+    manifest::{self, Config, Manifest},
     registry::Registry,
 };
 use crate::{
@@ -108,15 +109,36 @@ impl<'a> Session<'a> {
         self.get(&url, manifest::ACCEPT, MAX_MANIFEST, expected).await
     }
 
-    /// The platform that an image's config names.
-    pub async fn platform(&mut self, digest: &Digest) -> Result<Platform, Failure> {
-        let url = format!("{}/{}/blobs/{digest}", self.base, self.path);
-        let blob = match self.get(&url, "*/*", MAX_CONFIG, Some(digest)).await {
+    /// What an image's config says.
+    pub async fn config(&mut self, digest: &Digest) -> Result<Config, Failure> {
+        match self.blob(digest).await {
             // The tag is there, so this is not "no such tag".
             Err(Failure::NotFound) => Err(Failure::Unreachable("it does not hold the image's config".into())),
             answer => answer,
-        }?;
+        }
+    }
+
+    async fn blob(&mut self, digest: &Digest) -> Result<Config, Failure> {
+        let url = format!("{}/{}/blobs/{digest}", self.base, self.path);
+        let blob = self.get(&url, "*/*", MAX_CONFIG, Some(digest)).await?;
         manifest::parse_config(&blob.body).map_err(Failure::Invalid)
+    }
+
+    /// What the config of one of an index's images says; `None` where the registry has no such image, as in a copy of some
+    /// platforms alone, or none that could run.
+    pub async fn config_of(&mut self, image: &Digest) -> Result<Option<Config>, Failure> {
+        let config = match self.manifest(image.as_str(), Some(image)).await {
+            Ok(answer) => match manifest::parse_manifest(&answer.body) {
+                Ok(Manifest::Image { config }) => self.blob(&config).await,
+                Ok(Manifest::Index { .. }) | Err(_) => return Ok(None),
+            },
+            Err(failure) => Err(failure),
+        };
+        match config {
+            Ok(config) => Ok(Some(config)),
+            Err(Failure::NotFound | Failure::Invalid(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// One GET, repeated once with what the registry asked for.
@@ -237,13 +259,13 @@ impl<'a> Session<'a> {
     /// Plain http only to what was listed, and only where the registry itself is: a registry behind TLS
     /// cannot have a credential sent in the clear.
     fn client_for(&self, url: &Url) -> Result<&'a Client, Failure> {
-        let authority = match (url.host_str(), url.port()) {
-            (Some(host), Some(port)) => format!("{host}:{port}"),
-            (host, _) => host.unwrap_or_default().to_owned(),
-        };
+        let listed = self.registry.plain_http.contains(&authority(url));
         match url.scheme() {
+            "https" if names_own(url) && !listed => Err(Failure::Invalid(format!(
+                "the registry cannot be asked for a token: {OWN}; it gets no credential"
+            ))),
             "https" => Ok(&self.registry.secure),
-            "http" if self.plain && self.registry.plain_http.contains(&authority) => Ok(&self.registry.plain),
+            "http" if self.plain && listed => Ok(&self.registry.plain),
             _ => Err(Failure::Invalid(
                 "the registry names a token server without TLS; it gets no credential".into(),
             )),
@@ -257,10 +279,23 @@ async fn send(request: RequestBuilder) -> Result<Response, Failure> {
     request.send().await.map_err(transport)
 }
 
+/// `host`, or `host:port` where the URL has one that is not its scheme's.
+pub fn authority(url: &Url) -> String {
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (host, _) => host.unwrap_or_default().to_owned(),
+    }
+}
+
 /// The URL is taken away: after a redirect it may hold a signature.
 fn transport(error: reqwest::Error) -> Failure {
     if error.is_timeout() {
         Failure::Unreachable("it did not answer in time".into())
+    } else if error.is_redirect() {
+        Failure::Invalid(format!(
+            "the registry's answer was given up: {}",
+            chain(&error.without_url())
+        ))
     } else {
         Failure::Unreachable(chain(&error.without_url()))
     }

@@ -3,21 +3,22 @@
 use std::time::Duration;
 
 use super::{
-    back::{booked_entry, schema_ahead},
-    decide::{POLL, facts, idle, key_now, missing_sentence},
+    adopt::{self, Answered},
+    back::booked_entry,
+    decide::{POLL, facts, holds_lock, idle, key_now, waiting_for_missing},
     decision::{Decision, MigrationStep, Phase, Stage, Step, Wait},
     history,
     keep::{steady, steady_after_failure},
-    ledger::{Entry, EntryState},
+    ledger::{Entry, EntryState, MigrationKey},
     migration::{self, Migrated, Next},
-    observed::{Observed, Revision},
+    observed::{LockSeen, Observed, Revision},
     rollout::{self, Progress},
     rotation, serve,
 };
 use crate::{
     api::revision::Outcome,
     names::{RevisionNumber, Uid},
-    render::{Kind, Object},
+    render::{Kind, Object, run_of},
     spec::Declared,
 };
 
@@ -28,7 +29,12 @@ pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) ->
     let facts = facts(o, declared, revision, now.as_ref(), false);
     // A migration that was let run is watched and booked, whatever is missing by now: its evidence does not wait.
     let begun = !revision.was_live && migration::has_begun(&facts);
-    if !begun && let Some(decision) = name_taken(o, &wanted) {
+    let answered = if revision.was_live {
+        Answered::Now
+    } else {
+        Answered::Later
+    };
+    if !begun && let Some(decision) = adopt::in_the_way(o, declared, &wanted, answered) {
         return decision;
     }
     if revision.was_live {
@@ -60,34 +66,25 @@ pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) ->
             decision.wait = Wait::Again;
             decision
         }
-        Next::Wait { reason, message } => {
-            let phase = match reason {
-                "Running" | "Starting" | "Suspending" | "JobDeleting" => Phase::Migrating,
-                reason => Phase::Waiting(reason.to_owned()),
-            };
-            steady(o, Some(declared)).saying(phase, message).after(POLL)
-        }
+        Next::Wait { reason, message } => steady(o, Some(declared))
+            .saying(waiting(reason), message)
+            .after(POLL),
         Next::Failed { entry, message } => not_migrated(o, declared, revision, entry.as_deref(), message),
     }
 }
 
-/// Nothing is written while one of the names that are wanted belongs to somebody else; `None` where none does.
-pub(super) fn name_taken(o: &Observed, wanted: &[Object]) -> Option<Decision> {
-    let (key, manager) = serve::foreign(o, wanted)?;
-    let message = format!(
-        "{key} in namespace {} was made by {manager}, not by Slipway, and is left alone; rename the release, or remove it",
-        o.id.namespace
-    );
-    // A stranger's object carries no label of ours, so nothing tells when it goes.
-    Some(idle(o, Phase::Waiting("NameTaken".into()), message).after(POLL))
+/// The phase of a migration that waits: it is under way, or something from outside is missing.
+pub(super) fn waiting(reason: &str) -> Phase {
+    match reason {
+        "Running" | "Starting" | "Suspending" | "JobDeleting" => Phase::Migrating,
+        reason => Phase::Waiting(reason.to_owned()),
+    }
 }
 
 /// Identity, references and generated values; `None` when all is there.
 fn prepare(o: &Observed, declared: &Declared, revision: &Revision, wanted: &[Object]) -> Option<Decision> {
     if !o.missing.is_empty() {
-        return Some(
-            steady(o, Some(declared)).saying(Phase::Waiting("SecretMissing".into()), missing_sentence(o)),
-        );
+        return Some(waiting_for_missing(o, steady(o, Some(declared))));
     }
     let message = format!("{} ({}) is being prepared", revision.version, revision.number);
     let mut decision = idle(o, Phase::Preparing, message);
@@ -154,7 +151,8 @@ pub(super) fn roll_out(
     let message = format!("{} ({}) is being rolled out", revision.version, revision.number);
     let mut decision = idle(o, Phase::RollingOut, message);
     decision.report.stage = stage;
-    let objects = serve::differing(o, wanted);
+    let (first, taken_over) = adopt::put_off(o, wanted);
+    let objects = serve::differing(o, &first);
     if let Some(step) = serve::gated(gate, objects) {
         decision.steps.push(step);
         decision.steps.extend(leftovers(o, declared, revision));
@@ -200,6 +198,11 @@ pub(super) fn roll_out(
             }
             decision.report.message = format!("{}: {how}", decision.report.message);
             decision.after(POLL)
+        }
+        Progress::Complete if !taken_over.is_empty() => {
+            decision.steps = taken_over;
+            decision.wait = Wait::Again;
+            decision
         }
         Progress::Complete => {
             let stage = Stage::Verifying(revision.number);
@@ -254,6 +257,7 @@ fn settled(
     match rollout::standing(&serve::deployments(o, wanted), &o.pods, revision.number) {
         Progress::Complete => {
             decision.steps = tidy(o, declared, revision, wanted);
+            decision.steps.extend(adopt::used_up(o, declared));
         }
         Progress::Moving(how) | Progress::Broken(how) => {
             // What git no longer exposes goes at once, however the pods are.
@@ -281,7 +285,6 @@ pub(super) fn as_live(o: &Observed, revision: &Revision) -> Decision {
     );
     decision.report.live = Some(revision.number);
     decision.report.live_version = Some(revision.version.clone());
-    decision.report.details.extend(schema_ahead(o, revision));
     decision
 }
 
@@ -290,7 +293,7 @@ pub(super) fn hold(o: &Observed, declared: &Declared, revision: &Revision) -> De
     let mut decision = idle(o, Phase::Failed("RollingOut"), String::new());
     if let Some(gate) = migration::booked(revision, o.ledger.as_ref()) {
         let wanted = serve::wanted(o, revision, Some(declared));
-        if let Some(taken) = name_taken(o, &wanted) {
+        if let Some(taken) = adopt::in_the_way(o, declared, &wanted, Answered::Now) {
             return taken;
         }
         decision.steps.extend(serve::keep_exposure(revision, &wanted));
@@ -323,12 +326,64 @@ fn forgotten(o: &Observed, revision: &Revision) -> bool {
 pub(super) fn rebuild_all(o: &Observed) -> Decision {
     let message = "the record of migrations is gone, and is made anew from the revisions";
     let mut decision = idle(o, Phase::Preparing, message.into());
-    let entries = o.records.clone();
+    let mut entries = o.records.clone();
+    entries.extend(running_unbooked(o));
     decision
         .steps
         .push(Step::Migrate(MigrationStep::Rebuild { entries }));
     decision.wait = Wait::Again;
     decision
+}
+
+/// What the revisions cannot tell: that the migration of the current one has the lock, so that it may have begun. Its Job may
+/// be gone with the ledger, and it must not run again as one that never was.
+fn running_unbooked(o: &Observed) -> Option<(MigrationKey, Entry)> {
+    let current = o.current.as_ref().filter(|current| current.outcome.is_none())?;
+    let migration = current.migration.as_ref()?;
+    let LockSeen::Held { by, holder, .. } = &o.lock.1 else {
+        return None;
+    };
+    let known = o.records.iter().any(|(key, _)| *key == migration.key);
+    if known || !holds_lock(o, current) {
+        return None;
+    }
+    let (_, job) = holder.split_once('/')?;
+    let entry = Entry {
+        state: EntryState::Unknown,
+        job: job.to_owned(),
+        uid: by.clone(),
+        run: run_of(job)?,
+        lock: migration.lock.clone(),
+        note: "LedgerMissing: the record of migrations was lost while it ran, so nobody can say how it ended"
+            .into(),
+        ..blank_entry(o, current)
+    };
+    Some((migration.key.clone(), entry))
+}
+
+/// An entry of a revision that says nothing yet.
+fn blank_entry(o: &Observed, revision: &Revision) -> Entry {
+    Entry {
+        state: EntryState::Succeeded,
+        job: String::new(),
+        uid: Uid::none(),
+        run: 0,
+        attempt: 0,
+        revision: revision.number.0,
+        digest: revision.digest.to_string(),
+        lock: String::new(),
+        tries: 0,
+        database: None,
+        proof: None,
+        needs: None,
+        moved: false,
+        generation: None,
+        timeout: None,
+        at: o.now,
+        started: None,
+        exit_code: None,
+        note: String::new(),
+    }
 }
 
 /// The ledger is gone, and a revision that was Live proves that its migration had been booked.
@@ -337,22 +392,9 @@ pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
     let mut decision = idle(o, Phase::Preparing, message);
     if let Some(migration) = live.migration.as_ref().filter(|_| forgotten(o, live)) {
         let entry = Entry {
-            state: EntryState::Succeeded,
-            job: String::new(),
-            uid: Uid::none(),
-            run: 0,
-            attempt: 0,
-            revision: live.number.0,
-            digest: live.digest.to_string(),
             lock: migration.lock.clone(),
-            tries: 0,
-            database: None,
-            proof: None,
-            timeout: None,
-            at: o.now,
-            started: None,
-            exit_code: None,
             note: format!("rebuilt from {}, which was live", live.number),
+            ..blank_entry(o, live)
         };
         let step = MigrationStep::Write {
             key: migration.key.clone(),

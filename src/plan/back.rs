@@ -1,15 +1,17 @@
 //! Going back: git declares what was Live again, or what it declares has failed.
 
 use super::{
+    adopt::{self, Answered},
     attempt,
     decide::{POLL, report},
     decision::{Decision, Phase, Stage, Step, Wait},
-    ledger::{Entry, EntryState, MigrationKey},
+    keep::meanwhile,
+    ledger::{Entry, MigrationKey},
     migration,
     observed::{Observed, Revision},
     renew::{supersede, wait_for_running},
     rollout::{self, Progress},
-    rotation, serve,
+    rotation, schema, serve,
 };
 use crate::{api::release::OnFailure, spec::Declared};
 
@@ -26,6 +28,9 @@ pub(super) fn back_to(
         if let Some(decision) = wait_for_running(o, declared, current) {
             return decision;
         }
+        if let Some(barrier) = schema::barrier(o, &live.digest) {
+            return schema::refused(o, declared, &barrier, meanwhile(o, declared));
+        }
         if current.outcome.is_none()
             && let Some(step) = supersede(o, live.number)
         {
@@ -41,7 +46,7 @@ pub(super) fn back_to(
             };
         }
     }
-    attempt::advance(o, declared, live)
+    schema::follow(o, declared, live).unwrap_or_else(|| attempt::advance(o, declared, live))
 }
 
 /// The attempt that git declares has failed; the last Live revision runs, unless it shall be held.
@@ -58,6 +63,12 @@ fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision 
         .live
         .as_ref()
         .filter(|_| declared.on_failure == OnFailure::Rollback);
+    if let Some(live) = back
+        && let Some(barrier) = schema::bars(o, live)
+    {
+        let message = schema::held(current, live, &barrier);
+        return attempt::hold(o, declared, current).saying(Phase::Failed("RollingOut"), message);
+    }
     let Some(live) = back else {
         let earlier = if o.live.is_none() {
             ", no earlier version"
@@ -75,7 +86,7 @@ fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision 
         return attempt::rebuild_ledger(o, live);
     };
     let wanted = serve::wanted_after(o, current, live, declared);
-    if let Some(taken) = attempt::name_taken(o, &wanted) {
+    if let Some(taken) = adopt::in_the_way(o, declared, &wanted, Answered::Now) {
         return taken;
     }
     let mut steps: Vec<Step> = serve::keep_exposure(live, &wanted).into_iter().collect();
@@ -95,7 +106,6 @@ fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision 
         report: report(o, Phase::RolledBack, sentence),
         wait: Wait::ForChange,
     };
-    decision.report.details.extend(schema_ahead(o, live));
     if !decision.steps.is_empty() {
         decision.report.stage = Stage::RollingBack(live.number);
         decision.wait = Wait::Again;
@@ -124,38 +134,6 @@ fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision 
             decision.saying(Phase::RolledBack, message).after(POLL)
         }
     }
-}
-
-/// A migration that was booked after the one of the revision that serves.
-pub(super) fn schema_ahead(o: &Observed, serving: &Revision) -> Option<(&'static str, String)> {
-    let ledger = &o.ledger.as_ref()?.ledger;
-    let own = serving
-        .migration
-        .as_ref()
-        .and_then(|migration| ledger.get(&migration.key));
-    // A version that is declared again is a new revision with an old migration.
-    let since = own.map_or(serving.number.0, |own| own.revision);
-    let elsewhere = |entry: &Entry| {
-        let database = own.and_then(|own| own.database.as_ref());
-        database.is_some() && entry.database.is_some() && entry.database.as_ref() != database
-    };
-    let ahead: Vec<String> = ledger
-        .entries
-        .iter()
-        .filter(|(_, entry)| entry.revision > since && !elsewhere(entry))
-        .filter(|(_, entry)| matches!(entry.state, EntryState::Succeeded | EntryState::Accepted))
-        .map(|(key, entry)| format!("{key} of v{}", entry.revision))
-        .collect();
-    (!ahead.is_empty()).then(|| {
-        (
-            "SchemaAhead",
-            format!(
-                "the database was migrated further than {} knows: {}",
-                serving.version,
-                ahead.join(", ")
-            ),
-        )
-    })
 }
 
 /// The ledger's entry of a revision's migration, for the revision's own record.

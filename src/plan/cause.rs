@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::observed::Revision;
-use crate::render::{Kind, Object};
+use crate::render::{FILES, Kind, Object};
 
 /// `version 1.0.0 → 1.1.0`, `env GREETING changed`, … against the revision before; never a value.
 #[must_use]
@@ -19,7 +19,7 @@ pub fn cause(before: Option<&Revision>, version: &str, reference: &str, objects:
     } else if before.reference != reference {
         causes.push(format!("image {} → {reference}", before.reference));
     }
-    let (old, new) = (containers(&before.objects), containers(objects));
+    let (old, new) = (pods(&before.objects), pods(objects));
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for name in names {
         match (old.get(name), new.get(name)) {
@@ -40,53 +40,26 @@ pub fn cause(before: Option<&Revision>, version: &str, reference: &str, objects:
     text
 }
 
-/// Per Deployment its container.
-fn containers(objects: &[Object]) -> BTreeMap<String, &Value> {
+/// Per Deployment the spec of its pods.
+fn pods(objects: &[Object]) -> BTreeMap<String, &Value> {
     objects
         .iter()
         .filter(|object| object.key.kind == Kind::Deployment)
         .filter_map(|object| {
             Some((
                 object.key.name.clone(),
-                object.value.pointer("/spec/template/spec/containers/0")?,
+                object.value.pointer("/spec/template/spec")?,
             ))
         })
         .collect()
 }
 
 fn differences(old: &Value, new: &Value) -> Vec<String> {
-    let env = |container: &Value| -> BTreeMap<String, Value> {
-        container
-            .get("env")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Some((entry.get("name")?.as_str()?.to_owned(), entry.clone())))
-            .collect()
-    };
-    let (before, after) = (env(old), env(new));
-    let mut causes: Vec<String> = before
-        .keys()
-        .chain(after.keys())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .filter_map(|name| match (before.get(name), after.get(name)) {
-            (Some(a), Some(b)) if a == b => None,
-            (Some(_), Some(_)) => Some(format!("env {name} changed")),
-            (None, _) => Some(format!("env {name} added")),
-            _ => Some(format!("env {name} removed")),
-        })
-        .collect();
-    let fields = |container: &Value| -> BTreeMap<String, Value> {
-        container
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(name, _)| *name != "env" && *name != "image")
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
-    };
-    let (before, after) = (fields(old), fields(new));
+    let container = |pod: &Value| pod.pointer("/containers/0").cloned().unwrap_or_default();
+    let (before, after) = (container(old), container(new));
+    let mut causes = changed("env ", &variables(&before), &variables(&after));
+    causes.extend(changed("file ", &files(old, &before), &files(new, &after)));
+    let (before, after) = (fields(&before), fields(&after));
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     causes.extend(
         names
@@ -95,4 +68,122 @@ fn differences(old: &Value, new: &Value) -> Vec<String> {
             .map(|name| format!("{name} changed")),
     );
     causes
+}
+
+/// What came, went, or is another.
+fn changed(what: &str, before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names
+        .into_iter()
+        .filter_map(|name| match (before.get(name), after.get(name)) {
+            (Some(a), Some(b)) if a == b => None,
+            (Some(_), Some(_)) => Some(format!("{what}{name} changed")),
+            (None, _) => Some(format!("{what}{name} added")),
+            _ => Some(format!("{what}{name} removed")),
+        })
+        .collect()
+}
+
+fn variables(container: &Value) -> BTreeMap<String, Value> {
+    items(container, "env")
+        .filter_map(|entry| Some((entry.get("name")?.as_str()?.to_owned(), entry.clone())))
+        .collect()
+}
+
+/// Per path of a file the object and the key that its content is in.
+fn files(pod: &Value, container: &Value) -> BTreeMap<String, Value> {
+    let volume = items(pod, "volumes").find(|volume| of_files(volume));
+    let sources = volume.and_then(|volume| volume.get("projected"));
+    let sources: Vec<(&Value, &Value)> = sources
+        .into_iter()
+        .flat_map(|projected| items(projected, "sources"))
+        .filter_map(|source| source.as_object()?.values().next())
+        .flat_map(|object| items(object, "items").map(move |item| (object, item)))
+        .collect();
+    items(container, "volumeMounts")
+        .filter(|mount| of_files(mount))
+        .filter_map(|mount| {
+            let path = mount.get("mountPath")?.as_str()?.to_owned();
+            let of = |(_, item): &&(&Value, &Value)| item.get("path") == mount.get("subPath");
+            let (object, item) = sources.iter().find(of)?;
+            Some((path, json!([object.get("name"), item.get("key")])))
+        })
+        .collect()
+}
+
+/// Everything else of a container.
+fn fields(container: &Value) -> BTreeMap<String, Value> {
+    let mut fields: BTreeMap<String, Value> = container
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !["env", "image"].contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if let Some(Value::Array(mounts)) = fields.get_mut("volumeMounts") {
+        mounts.retain(|mount| !of_files(mount));
+        if mounts.is_empty() {
+            fields.remove("volumeMounts");
+        }
+    }
+    fields
+}
+
+/// Whether a volume or a mount is that of files.
+fn of_files(value: &Value) -> bool {
+    value.get("name").and_then(Value::as_str) == Some(FILES)
+}
+
+fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(field).and_then(Value::as_array).into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        names::RevisionNumber,
+        plan::fixtures,
+        render::{self, Input},
+        spec::declared::{Declared, FileSource, Holder},
+    };
+
+    fn rendered(declared: &Declared) -> Vec<Object> {
+        render::render(&Input {
+            id: &fixtures::id(),
+            declared,
+            digest: &fixtures::digest(1),
+            architectures: &[],
+            revision: RevisionNumber(1),
+            provenance: None,
+            owner: None,
+        })
+    }
+
+    #[test]
+    fn a_file_that_comes_goes_or_is_another_key_is_the_cause_by_its_path() {
+        let mut spec = fixtures::declared(1);
+        let before = |declared: &Declared| {
+            let mut revision = fixtures::live(declared.clone()).live.unwrap();
+            revision.objects = rendered(declared);
+            revision.reference = "a".into();
+            revision
+        };
+        let said = |old: &Declared, new: &Declared| {
+            cause(Some(&before(old)), new.version.as_str(), "a", &rendered(new))
+        };
+        let mut file = |key: &str| {
+            let file = FileSource {
+                holder: Holder::Secret,
+                key: key.parse().unwrap(),
+            };
+            spec.files.insert("/run/key".into(), file);
+            spec.clone()
+        };
+        let (none, one, other) = (fixtures::declared(1), file("app/a"), file("app/b"));
+        assert_eq!(said(&none, &one), "file /run/key added");
+        assert_eq!(said(&one, &other), "file /run/key changed");
+        assert_eq!(said(&other, &none), "file /run/key removed");
+        assert_eq!(said(&one, &one), "declared again");
+    }
 }

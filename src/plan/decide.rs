@@ -5,22 +5,27 @@ use std::time::Duration;
 use super::{
     attempt,
     back::{back_to, failed},
+    baked,
     decision::{Decision, MigrationStep, Phase, Report, Stage, Step, Wait},
     keep::{paused, steady, under_way},
     ledger::{KeyParts, MigrationKey},
     migration::{self, Facts, Next},
-    observed::{DatabaseSeen, Declaration, NamespaceSeen, Observed, Revision},
+    observed::{DatabaseSeen, Declaration, LockSeen, NamespaceSeen, Observed, Revision},
     renew::{lock_name, renew, wait_for_running},
-    serve,
+    restore, rotation, schema, serve,
 };
 use crate::{
     api::revision::Outcome,
     names::{Digest, RevisionNumber},
+    render::{job_name, run_of},
     spec::{Declared, declared::Suspension},
 };
 
 /// How long until a registry or a lock is asked again.
 pub const POLL: Duration = Duration::from_secs(10);
+
+/// How long until an operator is asked again why a Secret is not there.
+const OPERATORS: Duration = Duration::from_secs(60);
 
 /// Decides one pass. Total: every snapshot has an answer.
 #[must_use]
@@ -68,6 +73,16 @@ pub fn decide(o: &Observed) -> Decision {
             "somebody changed this object; it waits for its source to put it back, and nothing is done about it".into(),
         ),
     };
+    let ahead = schema::ahead(o, &decision.report.phase);
+    decision.report.details.extend(ahead);
+    if !o.missing.is_empty() && decision.report.phase != Phase::Waiting("SecretMissing".into()) {
+        let sentence = format!(
+            "{} does not exist; what runs keeps what it was started with, and a pod that starts anew waits for it",
+            o.missing.join(" and ")
+        );
+        decision.report.details.push(("SecretsMissing", sentence));
+    }
+    decision.report.details.extend(baked::told(o));
     if let Some(digest) = &o.tag_moved {
         let sentence = format!("the tag now has the digest {digest}; what runs stays as it was resolved");
         decision.report.details.push(("TagMoved", sentence));
@@ -103,15 +118,23 @@ fn valid(o: &Observed, declared: &Declared) -> Decision {
         // Before anything rests on it: a key that is on record must not run again for want of a ledger.
         return attempt::rebuild_all(o);
     }
+    if let Some(decision) = restore::records(o, declared) {
+        return decision;
+    }
     if let Some(suspension) = &declared.suspend
         && suspension.until.is_none_or(|until| o.now < until)
     {
         return suspended(o, declared, suspension);
     }
+    if let Some(decision) = rotation::renew_generated(o, declared) {
+        return decision;
+    }
     let matches = |revision: &Revision| matches(o, declared, revision);
     match (&o.current, &o.live) {
         (Some(current), _) if matches(current) && current.outcome != Some(Outcome::Superseded) => {
-            if current.outcome == Some(Outcome::RolloutFailed) {
+            if let Some(decision) = schema::follow(o, declared, current) {
+                decision
+            } else if current.outcome == Some(Outcome::RolloutFailed) {
                 failed(o, declared, current)
             } else {
                 attempt::advance(o, declared, current)
@@ -195,6 +218,12 @@ pub(super) fn facts<'a>(
             .migrate
             .as_ref()
             .and_then(|migrate| migrate.accept.as_deref()),
+        compatible: (
+            declared.migrate.as_ref().and_then(|migrate| migrate.compatible),
+            declared.version.as_str(),
+        ),
+        // Of a newer commit's Job there is nothing to compare.
+        given: o.given.as_deref().filter(|_| !superseded),
         key_now: if superseded { None } else { key_now },
         database: (&o.database, lock_name(o)),
         timeout: declared
@@ -223,6 +252,8 @@ pub(super) fn facts_of_removed<'a>(o: &'a Observed, revision: &'a Revision) -> F
         revision,
         attempt: 0,
         accept: None,
+        compatible: (None, ""),
+        given: None,
         key_now: None,
         database: (&DatabaseSeen::NotNeeded, String::new()),
         // Of entries that do not say their own.
@@ -240,17 +271,30 @@ pub(super) fn facts_of_removed<'a>(o: &'a Observed, revision: &'a Revision) -> F
 }
 
 /// Whether something shows that a migration was booked once: a revision that was Live with one, one whose migration
-/// failed, or pods of a revision that is no more.
+/// failed or holds the lock of its database, or pods of a revision that is no more.
 fn had_ledger(o: &Observed) -> bool {
     let migrated = |revision: &Revision| revision.migration.is_some();
     o.live.as_ref().is_some_and(migrated)
-        || o.current
-            .as_ref()
-            .is_some_and(|current| current.outcome == Some(Outcome::MigrationFailed))
+        || o.current.as_ref().is_some_and(|current| {
+            current.outcome == Some(Outcome::MigrationFailed) || holds_lock(o, current)
+        })
         || (o.live.is_none()
             && serve::running_revisions(o)
                 .values()
                 .any(|number| unexplained(o, *number)))
+}
+
+/// Whether a Job of this migration holds the lock, which nobody takes before the claim is in the ledger.
+pub(super) fn holds_lock(o: &Observed, revision: &Revision) -> bool {
+    let (LockSeen::Held { holder, .. }, Some(migration)) = (&o.lock.1, &revision.migration) else {
+        return false;
+    };
+    let job = holder
+        .strip_prefix(o.id.namespace.as_str())
+        .and_then(|rest| rest.strip_prefix('/'));
+    job.is_some_and(|job| {
+        run_of(job).is_some_and(|run| job_name(&o.id.name, migration.key.as_str(), run) == job)
+    })
 }
 
 /// Whether pods of a revision run of which no record is left, or one that must have been migrated for.
@@ -260,11 +304,17 @@ fn unexplained(o: &Observed, number: u64) -> bool {
     !o.retained.contains_key(&number) || current.is_some_and(|current| current.migration.is_some())
 }
 
-pub(super) fn missing_sentence(o: &Observed) -> String {
-    format!(
-        "{} does not exist; it goes on by itself when it does",
-        o.missing.join(" and ")
-    )
+/// What is missing is waited for, and what its operator says of it is repeated.
+pub(super) fn waiting_for_missing(o: &Observed, decision: Decision) -> Decision {
+    let mut words = vec![format!("{} does not exist", o.missing.join(" and "))];
+    words.extend(o.operators.iter().cloned());
+    words.push("it goes on by itself when it does".into());
+    let decision = decision.saying(Phase::Waiting("SecretMissing".into()), words.join("; "));
+    if o.operators.is_empty() {
+        return decision;
+    }
+    // Nobody tells when the words of an operator change.
+    decision.after(OPERATORS)
 }
 
 pub(super) fn idle(o: &Observed, phase: Phase, message: String) -> Decision {
@@ -288,6 +338,7 @@ pub(super) fn report(o: &Observed, phase: Phase, message: String) -> Report {
             _ => None,
         },
         repairs: 0,
+        variables: o.variables.clone(),
         details: Vec::new(),
     }
 }

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     ledger::{Entry, MigrationKey},
     migration::Migrated,
-    observed::{Fingerprints, Migration},
+    observed::{Baked, Fingerprints, Migration},
 };
 use crate::{
     api::revision::Outcome,
     names::{Digest, RevisionNumber, Uid},
     render::{Object, ObjectKey},
+    spec::declared::AttemptHash,
 };
 
 /// What to do now, what to say, and when to look again.
@@ -58,7 +59,24 @@ pub enum Step {
         /// What exposes it from now on.
         objects: Vec<Object>,
     },
-    /// Make the generated values that do not exist yet.
+    /// Make an object of somebody else ours, since a commit asks for it. Nothing that runs changes by that: what its maker
+    /// set is from then on what we have set, and is put right like that.
+    Adopt {
+        /// Which.
+        key: ObjectKey,
+        /// Only as it was seen.
+        over: String,
+    },
+    /// Record that a counter `adopt` has done its work: nothing more is taken over under it.
+    Adopted {
+        /// Beside which revision.
+        revision: RevisionNumber,
+        /// The counter.
+        count: u64,
+    },
+    /// Put a revision on record again whose record is lost, while what it made runs.
+    Restore(Box<Lost>),
+    /// Make the generated values that do not exist yet, and all of them anew where `rotate` was raised.
     Generate,
     /// Apply objects that need no gate: nothing in them runs.
     Prepare {
@@ -152,7 +170,7 @@ pub enum MigrationStep {
         /// The Job that the decision saw.
         over: String,
     },
-    /// Take the right to run back from a Job whose container never started.
+    /// Take the right to run back from a Job whose container has not started, as far as anybody saw, and mark it.
     Suspend {
         /// Its name.
         job: String,
@@ -160,6 +178,8 @@ pub enum MigrationStep {
         uid: Uid,
         /// The Job that the decision saw.
         over: String,
+        /// Whether a node had its pod already, and might have started a container before it heard of this.
+        on_node: bool,
     },
     /// Delete a Job.
     DeleteJob {
@@ -211,8 +231,35 @@ pub struct Draft {
     pub obtained: String,
     /// The platforms of the image.
     pub platforms: Vec<String>,
+    /// What looks like a secret in it, or is one that does no harm.
+    pub baked: Vec<Baked>,
     /// The migration.
     pub migration: Option<Migration>,
+}
+
+/// A revision whose record is lost, as what runs tells of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lost {
+    /// Its number.
+    pub number: RevisionNumber,
+    /// Its attempt.
+    pub attempt: AttemptHash,
+    /// Its version, by the image's tag where nothing else tells.
+    pub version: String,
+    /// Why it is made anew.
+    pub cause: String,
+    /// The commit that declared it.
+    pub commit: Option<String>,
+    /// What was asked for.
+    pub reference: String,
+    /// What runs.
+    pub digest: Digest,
+    /// The platforms that its pods are bound to.
+    pub platforms: Vec<String>,
+    /// Its migration.
+    pub migration: Option<Migration>,
+    /// What is there of it, as it was applied.
+    pub objects: Vec<Object>,
 }
 
 /// Where a release is; a summary for people, and the clock that deadlines count on.
@@ -278,6 +325,8 @@ pub struct Report {
     pub declared_version: Option<String>,
     /// How many objects these steps put back.
     pub repairs: usize,
+    /// The names of the variables that pods have by `envFrom`.
+    pub variables: Vec<String>,
     /// Detail conditions that are true: type and sentence.
     pub details: Vec<(&'static str, String)>,
 }

@@ -15,7 +15,7 @@ use crate::{
     names::{ReleaseName, RevisionNumber},
     plan::Stage,
     render::{self, Input},
-    spec::{self, Declared},
+    spec::{self, Declared, declared::Holder},
 };
 
 /// With everything in it that others need to have an effect.
@@ -23,7 +23,9 @@ const BASE: &str = "version: 1.0.0
 image: ghcr.io/acme/app@sha256:1111111111111111111111111111111111111111111111111111111111111111
 port: 8080
 health: {path: /health}
-env: {A: plain}
+env: {A: plain, G: {generate: hex/32}}
+envFrom: [{config: shared}]
+files: {/run/key: {config: app/key}}
 host: app.example.com
 processes: {jobs: {command: [/jobs]}}
 migrate: {args: [/migrate], env: {B: plain}}
@@ -57,6 +59,16 @@ const ROWS: &[(&str, &str)] = &[
         "env.*.public",
         "env: {API_TOKEN: {value: not-a-secret-token, public: true}}",
     ),
+    ("envFrom.*.secret", "envFrom: [{secret: app}]"),
+    ("envFrom.*.config", "envFrom: [{config: app}]"),
+    ("envFrom.*.prefix", "envFrom: [{config: shared, prefix: X_}]"),
+    (
+        "files.*.secret",
+        "files: {/run/key: {secret: app/key, config: null}}",
+    ),
+    ("files.*.config", "files: {/run/key: {config: app/other}}"),
+    ("requires", "requires: [A]"),
+    ("rotate", "rotate: 1"),
     ("writable.*", "writable: {/data: 1Gi}"),
     ("security.runAsUser", "security: {runAsUser: 1234}"),
     ("security.readOnlyRoot", "security: {readOnlyRoot: false}"),
@@ -84,6 +96,15 @@ const ROWS: &[(&str, &str)] = &[
     ("migrate.env.*", "migrate: {env: {B: other}}"),
     ("migrate.timeout", "migrate: {timeout: 5m}"),
     ("migrate.retries", "migrate: {retries: 3}"),
+    (
+        "migrate.resources.requests.*",
+        "migrate: {resources: {requests: {cpu: 300m}}}",
+    ),
+    (
+        "migrate.resources.limits.*",
+        "migrate: {resources: {limits: {memory: 1Gi}}}",
+    ),
+    ("migrate.compatible", "migrate: {compatible: false}"),
     ("migrate.lock", "migrate: {lock: shared}"),
     ("migrate.serviceAccount", "migrate: {serviceAccount: migrator}"),
     ("migrate.database", "migrate: {database: B}"),
@@ -108,6 +129,7 @@ const ROWS: &[(&str, &str)] = &[
     ("retain.revisions", "retain: {revisions: 2}"),
     ("retain.failedJobs", "retain: {failedJobs: 1}"),
     ("attempt", "attempt: 1"),
+    ("adopt", "adopt: 1"),
 ];
 
 fn name() -> ReleaseName {
@@ -157,7 +179,13 @@ fn behaviour(declared: &Declared) -> Vec<String> {
         .map(|object| object.value.to_string())
         .collect();
     // What is not there is waited for, whatever the process.
-    seen.push(format!("{:?} {:?}", declared.secret_keys(), declared.generated()));
+    let keys = (
+        declared.objects(Holder::Secret),
+        declared.env_keys(Holder::Secret),
+    );
+    seen.push(format!("{keys:?} {:?}", declared.generated()));
+    // `cluster::resolve` waits for their values.
+    seen.push(format!("{:?}", declared.requires));
     if let Some(migrate) = &declared.migrate {
         // `cluster::observe` reads the database from it.
         seen.push(migrate.database.to_string());
@@ -262,6 +290,7 @@ fn rotated(declared: &Declared) -> Observed {
         values: [("Secret a/b".to_owned(), value.to_owned())].into(),
     };
     let mut o = served(declared);
+    o.rotated = Some(0);
     o.live.as_mut().unwrap().fingerprints = Some(prints("old"));
     o.current.as_mut().unwrap().fingerprints = Some(prints("old"));
     o.fingerprints = Some(prints("new"));

@@ -6,7 +6,7 @@ use super::{
     decision::{Decision, Phase, Wait},
     migration,
     observed::{Observed, Revision},
-    serve,
+    schema, serve,
 };
 use crate::{api::release::OnFailure, spec::Declared};
 
@@ -60,12 +60,14 @@ fn serving<'a>(o: &'a Observed, declared: Option<&Declared>) -> Option<&'a Revis
     let shown = |revision: &&Revision| running.values().any(|number| *number == revision.number.0);
     let whole = |revision: &Revision| running.values().all(|number| *number == revision.number.0);
     let holds = declared.is_none_or(|declared| declared.on_failure == OnFailure::Hold);
+    // Where code from before cannot run on the database, nothing is gone back to.
+    let live = o.live.as_ref().filter(|live| schema::bars(o, live).is_none());
     o.current
         .as_ref()
         .filter(shown)
         // One that failed is gone back from; or it is held, where it is whole.
-        .filter(|current| current.outcome.is_none() || o.live.is_none() || (holds && whole(current)))
-        .or(o.live.as_ref())
+        .filter(|current| current.outcome.is_none() || live.is_none() || (holds && whole(current)))
+        .or(live)
 }
 
 fn kept(o: &Observed, serving: Option<&Revision>, followed: Option<&Declared>) -> Decision {

@@ -119,6 +119,14 @@ pub enum EntryState {
     Accepted,
 }
 
+impl EntryState {
+    /// Whether what it does stands in the database: booked by its evidence, or said by a commit.
+    #[must_use]
+    pub const fn is_done(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Accepted)
+    }
+}
+
 /// One migration of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,6 +159,17 @@ pub struct Entry {
     /// A text that must be in its log, from `migrate.proof` at the time of the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
+    /// The oldest version that can run on the schema that it leaves, where `migrate.compatible: false` says that none from
+    /// before can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<String>,
+    /// Whether the release named another database at a time when it may have run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
+    /// The generation of its Job when that was taken back after it had been let run, and before any container started: a
+    /// higher one means that somebody resumed it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
     /// When this entry was last written.
     pub at: Timestamp,
     /// Where the container was first seen running: a reboot between then and the end shows in the boot id.
@@ -179,15 +198,18 @@ pub struct Started {
 pub struct Ledger {
     /// Per key its entry.
     pub entries: BTreeMap<MigrationKey, Entry>,
-    /// Those of them that are kept in short form: key, state and revision.
+    /// Those of them that are kept in short form: key, state, revision and image.
     pub short: BTreeSet<MigrationKey>,
 }
 
-/// Under which name of the `ConfigMap`'s data short forms stand, one on each line: key, state and revision.
+/// Under which name of the `ConfigMap`'s data short forms stand, one on each line: key, state, revision and image. The image
+/// tells which code was there before a migration that no earlier code can live with.
 const SHORT: &str = "compacted";
 /// How many migrations that are done keep their whole entry. A `ConfigMap` holds 1 MiB: about 1,500 whole entries, and
-/// 14,000 short ones.
+/// 7,000 short ones.
 const WHOLE: usize = 64;
+/// How digests begin; short forms leave it out.
+const SHA256: &str = "sha256:";
 /// So many more are waited for, so that a compaction is not a part of each migration.
 const BATCH: usize = 32;
 
@@ -212,7 +234,7 @@ impl Ledger {
         let mut ledger = Self::default();
         for line in data.get(SHORT).into_iter().flat_map(|text| text.lines()) {
             let (key, entry) = short_form(line)
-                .ok_or_else(|| unreadable(SHORT, "a line is not key, state and revision".into()))?;
+                .ok_or_else(|| unreadable(SHORT, "a line is not key, state, revision and image".into()))?;
             ledger.short.insert(key.clone());
             ledger.entries.insert(key, entry);
         }
@@ -245,7 +267,11 @@ impl Ledger {
                 EntryState::Accepted => "accepted",
                 _ => "succeeded",
             };
-            Some(format!("{} {state} {}\n", key.as_str(), entry.revision))
+            let digest = match entry.digest.strip_prefix(SHA256) {
+                Some(digits) => format!(" {digits}"),
+                None => String::new(),
+            };
+            Some(format!("{} {state} {}{digest}\n", key.as_str(), entry.revision))
         });
         lines.collect()
     }
@@ -258,8 +284,8 @@ impl Ledger {
             .entries
             .iter()
             .filter(|(key, entry)| {
-                matches!(entry.state, EntryState::Succeeded | EntryState::Accepted)
-                    && !self.short.contains(key)
+                // Those that keep earlier code away say so in their whole entry, and are few.
+                entry.state.is_done() && entry.needs.is_none() && !self.short.contains(key)
             })
             .map(|(key, entry)| (entry.revision, key))
             .collect();
@@ -294,7 +320,7 @@ impl Ledger {
     }
 }
 
-/// `<key> <state> <revision>`.
+/// `<key> <state> <revision> <digits of the digest>`, the last where it is known.
 fn short_form(line: &str) -> Option<(MigrationKey, Entry)> {
     let mut words = line.split(' ');
     let key = MigrationKey::parse(words.next()?)?;
@@ -304,6 +330,10 @@ fn short_form(line: &str) -> Option<(MigrationKey, Entry)> {
         _ => return None,
     };
     let revision = words.next()?.parse().ok()?;
+    let digest = match words.next() {
+        None => String::new(),
+        Some(digits) => format!("{SHA256}{digits}").parse::<Digest>().ok()?.to_string(),
+    };
     if words.next().is_some() {
         return None;
     }
@@ -316,10 +346,13 @@ fn short_form(line: &str) -> Option<(MigrationKey, Entry)> {
         attempt: 0,
         tries: 0,
         revision,
-        digest: String::new(),
+        digest,
         lock: String::new(),
         database: None,
         proof: None,
+        needs: None,
+        moved: false,
+        generation: None,
         at: Timestamp::UNIX_EPOCH,
         started: None,
         exit_code: None,
@@ -403,6 +436,9 @@ mod tests {
             tries: 1,
             database: Some("db".into()),
             proof: None,
+            needs: Some("1.2.0".into()),
+            moved: true,
+            generation: Some(3),
             timeout: None,
             at: Timestamp::UNIX_EPOCH,
             started: Some(Started {
@@ -441,7 +477,16 @@ mod tests {
             };
             let (_, entry) = short_form(&format!("{} succeeded {number}", key.as_str())).unwrap();
             let job = format!("job-{number}");
-            ledger.entries.insert(key, Entry { state, job, ..entry });
+            let digest = digest('c').to_string();
+            let needs = (number == 4).then(|| "1.0.0".to_owned());
+            let entry = Entry {
+                state,
+                job,
+                digest,
+                needs,
+                ..entry
+            };
+            ledger.entries.insert(key, entry);
         }
         let mut data = ledger.to_data();
         for (key, value) in ledger.compaction().unwrap() {
@@ -452,15 +497,18 @@ mod tests {
         }
         assert_eq!(
             data.len(),
-            64 + 2 + 1,
-            "the newest, those that are not done, and the short ones"
+            64 + 3 + 1,
+            "the newest, those that are not done or keep earlier code away, and the short ones"
         );
         let after = Ledger::parse(&data).unwrap();
         assert_eq!(after.to_data(), data);
         assert_eq!(after.compaction(), None);
         for (key, entry) in &ledger.entries {
             let kept = after.get(key).unwrap();
-            assert_eq!((kept.state, kept.revision), (entry.state, entry.revision));
+            assert_eq!(
+                (kept.state, kept.revision, &kept.digest),
+                (entry.state, entry.revision, &entry.digest)
+            );
             assert!(after.short.contains(key) || kept == entry);
         }
     }
@@ -470,6 +518,7 @@ mod tests {
         for line in [
             "x succeeded 1",
             &format!("{} maybe 1", "a".repeat(64)),
+            &format!("{} succeeded 1 abc", "a".repeat(64)),
             &"a".repeat(64),
         ] {
             let data = [("compacted".to_owned(), line.to_owned())].into();

@@ -56,6 +56,10 @@ pub struct Facts<'a> {
     pub attempt: u64,
     /// The spec's `migrate.accept`.
     pub accept: Option<&'a str>,
+    /// What the spec says of `migrate.compatible`, and its version.
+    pub compatible: (Option<bool>, &'a str),
+    /// What the spec gives to the Job by now, where that is known.
+    pub given: Option<&'a str>,
     /// The key as it would be made now; `None` while the database cannot be read.
     pub key_now: Option<&'a MigrationKey>,
     /// The database that the spec names now, and the lock that it would have.
@@ -115,7 +119,7 @@ pub fn booked(revision: &Revision, ledger: Option<&LedgerSeen>) -> Option<Migrat
         return Some(proof);
     };
     let entry = ledger?.ledger.get(&migration.key)?;
-    matches!(entry.state, EntryState::Succeeded | EntryState::Accepted).then_some(proof)
+    entry.state.is_done().then_some(proof)
 }
 
 /// The next move towards the gate of `facts.revision`.
@@ -153,6 +157,10 @@ pub fn gate(facts: &Facts<'_>) -> Next {
             EntryState::Succeeded | EntryState::Accepted => Next::Open(Migrated {
                 revision: facts.revision.number,
             }),
+            #[cfg(test)]
+            EntryState::Failed if mutant::is(Mutant::FailureRetried) => {
+                start(facts, migration, entry.run.saturating_add(1), 1)
+            }
             EntryState::Failed if facts.attempt > entry.attempt => {
                 start(facts, migration, entry.run.saturating_add(1), 1)
             }
@@ -253,7 +261,7 @@ fn abandoned<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a JobSeen> {
                 None => ledger.is_some() && job.suspended && !job.resumed,
                 Some(entry) => match entry.state {
                     EntryState::Unknown => true,
-                    EntryState::Withdrawn => job.suspended && !job.resumed,
+                    EntryState::Withdrawn => stayed_back(job, entry),
                     _ => false,
                 },
             }
@@ -287,11 +295,21 @@ fn again(facts: &Facts<'_>, migration: &Migration, entry: &Entry) -> Next {
     )
 }
 
+/// Whether a Job that was taken back is as it was then. One that had been let run is told by its generation: it may have
+/// been counted as failed since, for a pod that never started.
+fn stayed_back(job: &JobSeen, entry: &Entry) -> bool {
+    match entry.generation {
+        // Whatever is deleted gets another generation by that.
+        Some(generation) => job.generation == generation + i64::from(job.deleting),
+        None => job.suspended && !job.resumed && job.finished.is_none(),
+    }
+}
+
 /// It was taken back before it ran. Another Job of it is made once the one that was taken back is gone.
 fn anew(facts: &Facts<'_>, migration: &Migration, entry: &Entry) -> Next {
     match facts.jobs.iter().find(|job| job.uid == entry.uid) {
         None => start(facts, migration, entry.run.saturating_add(1), entry.tries.max(1)),
-        Some(job) if job.resumed || !job.suspended || job.finished.is_some() => {
+        Some(job) if !stayed_back(job, entry) => {
             let note = format!("Job {} was taken back, and then resumed by hand", job.name);
             write(
                 facts,
@@ -348,6 +366,7 @@ fn start(facts: &Facts<'_>, migration: &Migration, run: u32, tries: u32) -> Next
                 run,
                 tries,
                 proof: facts.proof.map(str::to_owned),
+                needs: (facts.compatible.0 == Some(false)).then(|| facts.compatible.1.to_owned()),
                 timeout: Some(facts.timeout.as_secs()),
                 job: name.clone(),
                 uid: job.uid.clone(),
@@ -406,6 +425,9 @@ fn blank(facts: &Facts<'_>, migration: &Migration) -> Entry {
             DatabaseSeen::NotNeeded | DatabaseSeen::Unreadable => None,
         },
         proof: None,
+        needs: None,
+        moved: false,
+        generation: None,
         timeout: None,
         attempt: facts.attempt,
         revision: facts.revision.number.0,

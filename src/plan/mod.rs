@@ -9,23 +9,33 @@
 //!   keeps what runs meanwhile
 //! - [`attempt`] one revision on its way: prepare → migrate → roll out → verify
 //! - [`migration`] the claim protocol and the gate, [`ledger`] what it believes
+//! - [`schema`] whose code can run on the database as it is by now
 //! - [`rollout`] whether Deployments are done, on their way or failed
 //! - [`serve`] which objects of a revision must be in the cluster, [`cause`] why a revision was made
-//! - [`history`] what is kept
+//! - [`baked`] images that have secrets in them
+//! - [`adopt`] names that others have taken, [`restore`] what runs and has no record any more
+//! - [`history`] what is kept, [`prune`] which releases go since git declares them no longer, [`lineage`] which of their
+//!   objects may be moved to a commit
 
+pub mod adopt;
 pub mod attempt;
 pub mod back;
+pub mod baked;
 pub mod cause;
 pub mod decide;
 pub mod decision;
 pub mod history;
 pub mod keep;
 pub mod ledger;
+pub mod lineage;
 pub mod migration;
 pub mod observed;
+pub mod prune;
 pub mod renew;
+pub mod restore;
 pub mod rollout;
 pub mod rotation;
+pub mod schema;
 pub mod serve;
 
 #[cfg(test)]

@@ -36,24 +36,39 @@ pub struct Observed {
     pub namespace: NamespaceSeen,
     /// The highest revision number ever seen.
     pub highest: Option<RevisionNumber>,
+    /// Whether there is none although one was made: no revision was there after the ledger and the objects had been read,
+    /// which speak of one.
+    pub lost: bool,
     /// The revision of that number.
     pub current: Option<Revision>,
     /// The newest revision that was Live once; may be `current`.
     pub live: Option<Revision>,
     /// All retained revisions with their UIDs.
     pub retained: BTreeMap<RevisionNumber, Uid>,
+    /// The image of each of them.
+    pub digests: BTreeMap<RevisionNumber, Digest>,
+    /// The highest counter `adopt` under which objects of others were taken over.
+    pub adopted: u64,
     /// What the registry said about the declared image in this pass.
     pub image: ImageSeen,
     /// The digest that the declared reference already has in a retained revision, and in which.
     pub pin: Option<(Digest, RevisionNumber, Vec<String>)>,
     /// The digest that the tag of the serving revision has now, where it was asked and differs.
     pub tag_moved: Option<Digest>,
+    /// What looked like a secret in the image of the serving revision when it was resolved, in words.
+    pub suspicious: Vec<String>,
     /// Architectures of the schedulable nodes (`amd64`); empty when not known.
     pub architectures: Vec<String>,
     /// References of the spec that do not resolve, as words: `Secret billing-db, key url`.
     pub missing: Vec<String>,
+    /// What operators say who are to make Secrets that are missing.
+    pub operators: Vec<String>,
     /// Generated values that do not exist yet.
     pub ungenerated: Vec<EnvName>,
+    /// The counter `rotate` that the generated values were made under; `None` where there are none yet.
+    pub rotated: Option<u64>,
+    /// The names of the variables that pods have by `envFrom`.
+    pub variables: Vec<String>,
     /// The database, where there is a migration.
     pub database: DatabaseSeen,
     /// Fingerprints of the values that processes refer to, as they are now; `None` where nothing is declared.
@@ -68,6 +83,8 @@ pub struct Observed {
     pub jobs: Vec<JobSeen>,
     /// Pods of those Jobs.
     pub job_pods: Vec<JobPodSeen>,
+    /// What the declared spec gives to the Job of `current`'s migration by now, as a hash; `None` where there is none.
+    pub given: Option<String>,
     /// The lock of the claimed migration, else that of `current`'s: its name and what is known of it.
     pub lock: (String, LockSeen),
     /// Objects of the cluster by key: all that `current` and `live` want, and all of ours found by label.
@@ -152,7 +169,8 @@ pub struct Revision {
 pub struct Fingerprints {
     /// Which key they were made with.
     pub key_id: String,
-    /// `Secret app-db/url` → hash.
+    /// `Secret app-db/url` → hash; `Secret app/*` stands for all keys of a whole Secret, so that it differs where a key came or
+    /// went.
     pub values: BTreeMap<String, String>,
 }
 
@@ -180,6 +198,8 @@ pub enum ImageSeen {
         platforms: Vec<String>,
         /// How it was found: `registry`, `declared`.
         obtained: String,
+        /// The secrets in it, as far as it tells, the gravest first.
+        baked: Vec<Baked>,
     },
     /// There is no such tag or digest.
     Missing,
@@ -190,6 +210,26 @@ pub enum ImageSeen {
         /// One sentence.
         message: String,
     },
+}
+
+/// A secret in an image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Baked {
+    /// How sure that is.
+    pub weight: Weight,
+    /// Where, and by which rule: `the variable A holds an AWS access key`. Never the value.
+    pub words: String,
+}
+
+/// How sure it is that something is a secret, and one that counts; the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// It is one: such an image is not run.
+    Refused,
+    /// It looks like one.
+    Warned,
+    /// It is one that is expected there, or that pods are given another one for.
+    Told,
 }
 
 /// The database that a migration would change.
@@ -233,8 +273,20 @@ pub struct JobSeen {
     pub suspended: bool,
     /// Whether it has ever been resumed (`status.startTime`, or pods were counted).
     pub resumed: bool,
-    /// Whether it was taken back while it was suspended; such a Job is never resumed.
+    /// How often its spec was changed, from 1: it is created suspended, let run by the second, taken back by the third.
+    pub generation: i64,
+    /// Whether Kubernetes has taken up that it may run.
+    pub acknowledged: bool,
+    /// Whether Kubernetes has taken up that it is suspended, and counts no pod of it, not one that is over either.
+    pub untouched: bool,
+    /// Whether Kubernetes still counts pods of it that run or are on their way out.
+    pub counting: bool,
+    /// What it gives to its pod that a commit may change without a new attempt, as a hash.
+    pub given: Option<String>,
+    /// Whether Slipway took it back, by a mark that it bears from then on; such a Job is never resumed.
     pub withdrawn: bool,
+    /// Whether that mark says that a node had its pod then.
+    pub on_node: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Its terminal condition.
@@ -273,7 +325,7 @@ pub struct JobPodSeen {
     pub deleting: bool,
     /// Condition `DisruptionTarget`.
     pub disrupted: bool,
-    /// `status.reason`, such as `Evicted` or `NodeLost`.
+    /// `status.reason`, such as `Evicted` or `NodeLost`; else, of the claim, what its node told of ending it.
     pub reason: Option<String>,
     /// Why it has not started: `ImagePull: …`, `Unschedulable: …`.
     pub stuck: Option<String>,

@@ -1,19 +1,26 @@
 //! A new attempt: from what is declared to the next revision, and what it has to wait for.
 
+#[cfg(test)]
+use super::mutant::{self, Mutant};
 use super::{
     attempt,
     back::booked_entry,
-    decide::{POLL, facts, key_now, missing_sentence, report},
+    baked,
+    decide::{POLL, facts, key_now, report, waiting_for_missing},
     decision::{Decision, Draft, Phase, Step, Wait},
     keep::{meanwhile, steady},
     migration::{self, Next},
-    observed::{DatabaseSeen, Declaration, ImageSeen, Migration, Observed, Revision},
+    observed::{Baked, DatabaseSeen, Declaration, ImageSeen, Migration, Observed, Revision},
+    restore, schema,
 };
 use crate::{
     api::revision::Outcome,
     names::{Digest, RevisionNumber},
     spec::{Declared, declared::ImagePick},
 };
+
+/// How an image was obtained that only its digest is known of.
+pub const DECLARED: &str = "declared";
 
 pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
     if let (Some(current), Some(live)) = (&o.current, &o.live)
@@ -29,18 +36,30 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
     {
         return decision;
     }
-    let (digest, platforms, obtained) = match image(o, declared) {
+    let Found {
+        digest,
+        platforms,
+        obtained,
+        baked,
+    } = match image(o, declared) {
         Ok(found) => found,
         Err(decision) => return *decision,
     };
+    if let Some(decision) = baked::refused(o, declared, &baked) {
+        return decision;
+    }
+    if let Some(barrier) = schema::barrier(o, &digest) {
+        return schema::refused(o, declared, &barrier, meanwhile(o, declared));
+    }
     if let Some(message) = platform_mismatch(o, &platforms) {
         return meanwhile(o, declared)
             .saying(Phase::Waiting("PlatformMismatch".into()), message)
             .after(POLL);
     }
-    if o.database == DatabaseSeen::Unreadable || (declared.migrate.is_some() && !o.missing.is_empty()) {
-        // The key of the migration names the database, so the revision waits for the reference to resolve.
-        return meanwhile(o, declared).saying(Phase::Waiting("SecretMissing".into()), missing_sentence(o));
+    if o.database == DatabaseSeen::Unreadable || !o.missing.is_empty() {
+        // The key of the migration names the database, and the image is compared with every value that pods are given: so
+        // the revision waits for what is referred to.
+        return waiting_for_missing(o, meanwhile(o, declared));
     }
     let migration = key_now(o, declared, &digest).map(|key| Migration {
         key,
@@ -55,16 +74,21 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
             && before.attempt == declared.attempt_hash
             && before.migration.as_ref().map(|m| &m.key) != migration.as_ref().map(|m| &m.key)
     });
-    let number = o.highest.map_or(RevisionNumber(1), RevisionNumber::next);
-    let mut steps: Vec<Step> = supersede(o, number).into_iter().collect();
-    steps.push(Step::CreateRevision(Box::new(Draft {
+    let number = restore::next_number(o);
+    let draft = Draft {
         number,
         cause: moved.then(|| "database moved".to_owned()),
         digest,
         obtained,
         platforms,
+        baked,
         migration,
-    })));
+    };
+    if let Some(decision) = restore::what_failed(o, declared, &draft) {
+        return decision;
+    }
+    let mut steps: Vec<Step> = supersede(o, number).into_iter().collect();
+    steps.push(Step::CreateRevision(Box::new(draft)));
     let report = report(
         o,
         Phase::Resolving,
@@ -77,11 +101,28 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
     }
 }
 
+/// An image that is known.
+struct Found {
+    digest: Digest,
+    platforms: Vec<String>,
+    obtained: String,
+    baked: Vec<Baked>,
+}
+
 /// The image of the declared reference: pinned by a retained revision, declared by digest, or asked for.
-fn image(o: &Observed, declared: &Declared) -> Result<(Digest, Vec<String>, String), Box<Decision>> {
-    if let Some((digest, revision, platforms)) = &o.pin {
+fn image(o: &Observed, declared: &Declared) -> Result<Found, Box<Decision>> {
+    let found = |digest: &Digest, platforms: &[String], obtained: String, baked: &[Baked]| Found {
+        digest: digest.clone(),
+        platforms: platforms.to_vec(),
+        obtained,
+        baked: baked.to_vec(),
+    };
+    let pin = o.pin.as_ref();
+    #[cfg(test)]
+    let pin = pin.filter(|_| !mutant::is(Mutant::TagAskedAgain));
+    if let Some((digest, revision, platforms)) = pin {
         // One version never gets a second digest while its revision is kept.
-        return Ok((digest.clone(), platforms.clone(), format!("revision {revision}")));
+        return Ok(found(digest, platforms, format!("revision {revision}"), &[]));
     }
     let reference = declared.image.reference();
     match (&o.image, &declared.image.pick) {
@@ -90,10 +131,12 @@ fn image(o: &Observed, declared: &Declared) -> Result<(Digest, Vec<String>, Stri
                 digest,
                 platforms,
                 obtained,
+                baked,
             },
             _,
-        ) => Ok((digest.clone(), platforms.clone(), obtained.clone())),
-        (_, ImagePick::Digest(digest)) => Ok((digest.clone(), Vec::new(), "declared".to_owned())),
+        ) => Ok(found(digest, platforms, obtained.clone(), baked)),
+        // It needs no registry. Whoever looks at the world asks one all the same, since it may tell more.
+        (_, ImagePick::Digest(digest)) => Ok(found(digest, &[], DECLARED.to_owned(), &[])),
         (ImageSeen::NotAsked, ImagePick::Tag(_)) => {
             let mut decision =
                 meanwhile(o, declared).saying(Phase::Resolving, format!("looking for {reference}"));
@@ -188,10 +231,10 @@ pub(super) fn wait_for_running(o: &Observed, declared: &Declared, current: &Revi
             decision.steps.push(Step::Migrate(step));
             decision.wait = Wait::Again;
         }
-        Next::Wait { message, .. } => {
+        Next::Wait { reason, message } => {
             return Some(
                 decision
-                    .saying(Phase::Migrating, format!("{sentence}: {message}"))
+                    .saying(attempt::waiting(reason), format!("{sentence}: {message}"))
                     .after(POLL),
             );
         }

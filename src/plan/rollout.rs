@@ -24,6 +24,8 @@ const HOPELESS: [&str; 4] = [
     "CreateContainerConfigError",
     "RunContainerError",
 ];
+/// How the sentence begins about pods that the API server does not let come to be.
+pub const REFUSED: &str = "its pods are refused: ";
 /// New pods may restart twice (a database that is a moment late); the third time is a crash loop.
 const CRASH_RESTARTS: u32 = 3;
 
@@ -43,8 +45,10 @@ pub fn judge(deployments: &[&LiveObject], pods: &[PodSeen], revision: RevisionNu
     match unfinished {
         None => Progress::Complete,
         Some(sentence) => {
-            let hint = of_revision()
-                .find_map(hint)
+            let hint = deployments
+                .iter()
+                .find_map(|deployment| refused(&deployment.value))
+                .or_else(|| of_revision().find_map(hint))
                 .map_or_else(String::new, |hint| format!("; {hint}"));
             Progress::Moving(format!("{sentence}{hint}"))
         }
@@ -94,6 +98,18 @@ fn moving(deployment: &Value) -> Option<String> {
         ));
     }
     (all > updated).then(|| format!("Deployment {name}: {} old pods are still going", all - updated))
+}
+
+/// Why no pod of a Deployment can be made, in the words of the API server: a quota, Pod Security, a policy.
+#[must_use]
+pub fn refused(deployment: &Value) -> Option<String> {
+    let conditions = deployment.pointer("/status/conditions")?.as_array()?;
+    let says =
+        |condition: &Value, key: &str, word: &str| condition.get(key).and_then(Value::as_str) == Some(word);
+    let failure = conditions
+        .iter()
+        .find(|condition| says(condition, "type", "ReplicaFailure") && says(condition, "status", "True"))?;
+    Some(format!("{REFUSED}{}", clip(failure.get("message")?.as_str()?)))
 }
 
 /// Why a pod will never become ready.
@@ -183,6 +199,21 @@ mod tests {
             judge(&[&stale], &[], RevisionNumber(2)),
             Progress::Moving(_)
         ));
+    }
+
+    #[test]
+    fn pods_that_the_api_server_refuses_are_told_in_its_words() {
+        let mut stuck = deployment(2, 2, [2, 2, 0, 2]);
+        let words = r#"pods "shop-1" is forbidden: violates PodSecurity "restricted:latest""#;
+        let condition =
+            |status: &str| json!([{"type": "ReplicaFailure", "status": status, "message": words}]);
+        stuck.value["status"]["conditions"] = condition("True");
+        let Progress::Moving(how) = judge(&[&stuck], &[], RevisionNumber(2)) else {
+            panic!("it may be let come to be")
+        };
+        assert!(how.ends_with(&format!("; {REFUSED}{words}")), "{how}");
+        stuck.value["status"]["conditions"] = condition("False");
+        assert!(!format!("{:?}", judge(&[&stuck], &[], RevisionNumber(2))).contains(REFUSED));
     }
 
     #[test]

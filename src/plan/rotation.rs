@@ -7,15 +7,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    attempt,
-    decision::{Decision, Draft, Step, Wait},
+    attempt, decide,
+    decision::{Decision, Draft, Phase, Step, Wait},
     observed::{Fingerprints, Observed, Revision},
 };
-use crate::{
-    api::release::{EnvValue, OnSecretChange},
-    names::RevisionNumber,
-    spec::Declared,
-};
+use crate::{api::release::OnSecretChange, names::RevisionNumber, spec::Declared};
 
 /// How long values must have been the same before pods are rolled: a rotation writes several keys one after the other.
 const DEBOUNCE: Duration = Duration::from_secs(30);
@@ -73,6 +69,27 @@ pub(super) fn follow(o: &Observed, declared: &Declared, revision: &Revision) -> 
         }
         Change::Changed(references) => Some(roll(o, declared, revision, &references)),
     }
+}
+
+/// Generated values are made anew before anything else where a commit raised `rotate`: what follows from that is what
+/// follows from every value that changed. Not while pods start with them, and not while the roll-out would have to wait.
+pub(super) fn renew_generated(o: &Observed, declared: &Declared) -> Option<Decision> {
+    let before = o.rotated?;
+    if declared.rotate <= before || !o.missing.is_empty() || declared.generated().is_empty() {
+        return None;
+    }
+    let starts = |current: &Revision| current.outcome.is_none() && decide::matches(o, declared, current);
+    if o.current.as_ref().is_some_and(starts) {
+        return None;
+    }
+    let message = format!(
+        "generated values are made anew, since rotate was raised to {}",
+        declared.rotate
+    );
+    let mut decision = decide::idle(o, Phase::Preparing, message);
+    decision.steps.push(Step::Generate);
+    decision.wait = Wait::Again;
+    Some(decision)
 }
 
 /// Records the values of references that did not resolve when the revision was made: what is not known is not followed.
@@ -139,7 +156,7 @@ pub(super) fn soon_anew(
     let message = format!(
         "{}; {}: it is tried anew when they have been the same for {} s",
         decision.report.message,
-        cause(declared, &references),
+        cause(o, declared, &references),
         DEBOUNCE.as_secs()
     );
     let phase = decision.report.phase.clone();
@@ -170,7 +187,7 @@ pub fn made(cause: &str) -> bool {
 const CAUSE: &str = "values changed: ";
 
 fn roll(o: &Observed, declared: &Declared, revision: &Revision, references: &BTreeSet<String>) -> Decision {
-    let cause = cause(declared, references);
+    let cause = cause(o, declared, references);
     let mut decision = attempt::as_live(o, revision);
     if o.fingerprints_for < DEBOUNCE {
         let left = DEBOUNCE.checked_sub(o.fingerprints_for).unwrap_or_default();
@@ -194,6 +211,7 @@ fn roll(o: &Observed, declared: &Declared, revision: &Revision, references: &BTr
             .filter(|(digest, ..)| *digest == revision.digest)
             .map(|(_, _, platforms)| platforms.clone())
             .unwrap_or_default(),
+        baked: Vec::new(),
         migration: revision.migration.clone(),
     })));
     decision.wait = Wait::Again;
@@ -201,28 +219,22 @@ fn roll(o: &Observed, declared: &Declared, revision: &Revision, references: &BTr
 }
 
 /// `values changed: DATABASE_URL (Secret app-db/url)`; names, never a value.
-fn cause(declared: &Declared, references: &BTreeSet<String>) -> String {
+fn cause(o: &Observed, declared: &Declared, references: &BTreeSet<String>) -> String {
+    let known = declared.process_keys(&o.id.name.generated());
     let words: Vec<String> = references
         .iter()
         .map(|reference| {
-            let names: BTreeSet<&str> = declared
-                .processes
-                .values()
-                .flat_map(|process| process.env.iter())
-                .filter(|(_, value)| match value {
-                    EnvValue::Secret(key) => *reference == format!("Secret {}/{}", key.name, key.key),
-                    EnvValue::Config(key) => *reference == format!("ConfigMap {}/{}", key.name, key.key),
-                    _ => false,
-                })
-                .map(|(name, _)| name.as_str())
-                .collect();
+            let mut names = known.get(reference).cloned().unwrap_or_default();
+            names.extend(declared.env_from.iter().filter_map(|source| {
+                let key = reference.strip_prefix(&format!("{} {}/", source.holder, source.name))?;
+                // The name of the whole says it by itself.
+                (key != "*").then(|| format!("{}{key}", source.prefix))
+            }));
             if names.is_empty() {
                 reference.clone()
             } else {
-                format!(
-                    "{} ({reference})",
-                    names.into_iter().collect::<Vec<_>>().join(", ")
-                )
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                format!("{} ({reference})", names.join(", "))
             }
         })
         .collect();

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+#[cfg(test)]
+use super::mutant::{self, Mutant};
 use super::{
     decision::Step,
     migration::Migrated,
@@ -185,6 +187,10 @@ pub fn differing(o: &Observed, wanted: &[Object]) -> Vec<Write> {
         .iter()
         .filter_map(|object| match o.objects.get(&object.key) {
             None => Some((object.clone(), None)),
+            #[cfg(test)]
+            Some(live) if mutant::is(Mutant::Restless) => {
+                Some((object.clone(), Some(live.resource_version.clone())))
+            }
             Some(live) if drift(&object.value, &live.value).is_empty() && !stray_owner(object, live) => None,
             Some(live) => Some((object.clone(), Some(live.resource_version.clone()))),
         })
@@ -195,6 +201,10 @@ pub fn differing(o: &Observed, wanted: &[Object]) -> Vec<Write> {
 #[must_use]
 pub fn foreign(o: &Observed, wanted: &[Object]) -> Option<(ObjectKey, String)> {
     wanted.iter().find_map(|object| {
+        #[cfg(test)]
+        if mutant::is(Mutant::StrangerIsOurs) {
+            return None;
+        }
         let live = o.objects.get(&object.key)?;
         match ours(&o.id, &object.key, &live.value) {
             Ownership::Ours => None,

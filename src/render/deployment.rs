@@ -240,6 +240,7 @@ mod tests {
         fixture.architectures = vec!["amd64".into()];
         fixture.expose("billing.acme.com");
         fixture.owned("8f1c");
+        fixture.given_more();
         exactly::<Deployment>(&web(&fixture));
         exactly::<Deployment>(&web(&Fixture::worker()));
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     api::release::EnvValue,
     names::{EnvName, ReleaseName},
+    spec::declared::{EnvSource, Holder},
 };
 
 /// The list `env` of a container, sorted by name.
@@ -16,6 +17,23 @@ pub fn env(release: &ReleaseName, variables: &BTreeMap<EnvName, EnvValue>) -> Ve
     variables
         .iter()
         .map(|(name, value)| variable(release, name, value))
+        .collect()
+}
+
+/// The list `envFrom` of a container: whole Secrets and `ConfigMaps`, in the order in which a later one wins.
+#[must_use]
+pub fn env_from(sources: &[EnvSource]) -> Vec<Value> {
+    sources
+        .iter()
+        .map(|EnvSource { holder, name, prefix }| {
+            let field = match holder {
+                Holder::Secret => "secretRef",
+                Holder::ConfigMap => "configMapRef",
+            };
+            // An empty one is what the API server stores for none.
+            let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());
+            json!({ "prefix": prefix, (field): { "name": name } })
+        })
         .collect()
 }
 
@@ -29,7 +47,7 @@ fn variable(release: &ReleaseName, name: &EnvName, value: &EnvValue) -> Value {
         EnvValue::Secret(key) => json!({ "secretKeyRef": { "name": key.name, "key": key.key } }),
         EnvValue::Config(key) => json!({ "configMapKeyRef": { "name": key.name, "key": key.key } }),
         EnvValue::Generate(_) => {
-            json!({ "secretKeyRef": { "name": format!("{release}-generated"), "key": name } })
+            json!({ "secretKeyRef": { "name": release.generated(), "key": name } })
         }
         EnvValue::Field(path) => json!({ "fieldRef": { "fieldPath": path } }),
     };

@@ -11,8 +11,8 @@ use crate::{
     },
     names::{Digest, ProcessName, ReleaseId, RevisionNumber},
     spec::declared::{
-        AttemptHash, Declared, Exposure, Identity, ImagePick, ImageRequest, MigrateSpec, Probe, ProcessSpec,
-        RolloutSpec,
+        AttemptHash, Declared, EnvSource, Exposure, FileSource, Holder, Identity, ImagePick, ImageRequest,
+        MigrateSpec, Probe, ProcessSpec, RolloutSpec,
     },
 };
 
@@ -44,6 +44,10 @@ impl Fixture {
                 processes: [(ProcessName::web(), process(2))].into(),
                 port: Some(4000),
                 exposure: None,
+                env_from: vec![],
+                files: [].into(),
+                requires: vec![],
+                rotate: 0,
                 writable: [("/tmp".to_owned(), "64Mi".to_owned())].into(),
                 security: Identity {
                     run_as_user: Some(65534),
@@ -65,10 +69,12 @@ impl Fixture {
                     .unwrap(),
                     timeout: Duration::from_secs(1800),
                     retries: 0,
+                    resources: process(2).resources,
                     lock: None,
                     service_account: None,
                     proof: None,
                     database: "DATABASE_URL".parse().unwrap(),
+                    compatible: None,
                     rerun: 0,
                     accept: None,
                 }),
@@ -88,6 +94,7 @@ impl Fixture {
                 retain_revisions: 5,
                 retain_failed_jobs: 5,
                 attempt: 0,
+                adopt: 0,
                 attempt_hash: AttemptHash("0".repeat(64)),
             },
             digest: format!("sha256:{}", "d".repeat(64)).parse().unwrap(),
@@ -117,6 +124,21 @@ impl Fixture {
             class: None,
             annotations: [].into(),
         });
+    }
+
+    /// A file and a whole Secret.
+    pub fn given_more(&mut self) {
+        let key = "billing-tls/tls.key".parse().unwrap();
+        let file = FileSource {
+            holder: Holder::Secret,
+            key,
+        };
+        self.declared.files = [("/etc/billing/tls.key".to_owned(), file)].into();
+        self.declared.env_from = vec![EnvSource {
+            holder: Holder::Secret,
+            name: "billing-env".parse().unwrap(),
+            prefix: "BILLING_".into(),
+        }];
     }
 
     pub fn owned(&mut self, uid: &str) {

@@ -16,10 +16,7 @@ use super::{
     metadata::{self, Metadata},
     pod::{self, Container, Space},
 };
-use crate::{
-    api::{meta, release::Resources},
-    names::ReleaseName,
-};
+use crate::{api::meta, names::ReleaseName};
 
 const TASK: &str = "migrate";
 
@@ -45,7 +42,7 @@ pub fn migrate_job(input: &Input<'_>, key: &str, run: u32) -> Option<Object> {
         command: migrate.command.as_deref(),
         args: migrate.args.as_deref(),
         env: &migrate.env,
-        resources: resources(input),
+        resources: pod::resources(&migrate.resources),
     };
     let mut extra = json!({ "restartPolicy": "Never" });
     if let (Some(account), Some(fields)) = (&migrate.service_account, extra.as_object_mut()) {
@@ -72,13 +69,13 @@ pub fn migrate_job(input: &Input<'_>, key: &str, run: u32) -> Option<Object> {
             "spec": pod::spec(input, container, json!({}), Space::Unlimited, extra),
         },
     } });
-    Some(object(
-        input,
-        Kind::Job,
-        job_name(&input.id.name, key, run),
-        key,
-        body,
-    ))
+    let mut job = object(input, Kind::Job, job_name(&input.id.name, key, run), key, body);
+    let given = given(&job.value);
+    let annotations = job.value.pointer_mut("/metadata/annotations");
+    if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
+        annotations.insert(meta::GIVEN.to_owned(), given.into());
+    }
+    Some(job)
 }
 
 /// The budget that refuses every eviction of the migration's pod. Made before the Job is resumed, deleted when it
@@ -106,14 +103,15 @@ fn task() -> BTreeMap<String, String> {
     BTreeMap::from([(meta::TASK.to_owned(), TASK.to_owned())])
 }
 
-/// Those of the process that the migration belongs to, without a bound on disk: exceeding it means eviction.
-fn resources(input: &Input<'_>) -> Value {
-    let Some((_, process)) = input.primary() else {
-        return Value::Null;
-    };
-    let Resources { requests, mut limits } = process.resources.clone();
-    limits.remove("ephemeral-storage");
-    pod::resources(&Resources { requests, limits })
+/// A hash of what a rendered Job gives to its pod that a commit may change without a new attempt. The Job carries it, since
+/// what is read of one also holds what the API server filled in; one whose pod never started is made anew when it differs.
+#[must_use]
+pub fn given(job: &Value) -> String {
+    let pod = |path: &str| job.pointer(&format!("/spec/template/spec{path}"));
+    metadata::short_hash(&json!([
+        pod("/serviceAccountName"),
+        pod("/containers/0/resources")
+    ]))
 }
 
 #[cfg(test)]
@@ -132,7 +130,9 @@ mod tests {
 
     #[test]
     fn job_and_guard_are_nothing_but_fields_of_kubernetes() {
-        exactly::<Job>(&job());
+        let mut fixture = Fixture::web();
+        fixture.given_more();
+        exactly::<Job>(&migrate_job(&fixture.input(), KEY, 2).unwrap().value);
         exactly::<PodDisruptionBudget>(&migrate_guard(&Fixture::web().input(), KEY).value);
     }
 
@@ -196,16 +196,20 @@ mod tests {
 
     #[test]
     fn it_runs_as_web_does_with_its_own_environment() {
-        let fixture = Fixture::web();
+        let mut fixture = Fixture::web();
+        fixture.given_more();
         let objects = render(&fixture.input());
         let web = &objects
             .iter()
             .find(|o| o.key.kind == Kind::Deployment)
             .unwrap()
             .value;
-        let (web, job) = (
-            &web["spec"]["template"]["spec"],
-            &job()["spec"]["template"]["spec"],
+        let job = migrate_job(&fixture.input(), KEY, 1).unwrap().value;
+        let (web, job) = (&web["spec"]["template"]["spec"], &job["spec"]["template"]["spec"]);
+        assert_eq!(
+            web["volumes"].as_array().unwrap().last(),
+            job["volumes"].as_array().unwrap().last(),
+            "files"
         );
         for field in [
             "securityContext",
@@ -216,7 +220,8 @@ mod tests {
             assert_eq!(web.get(field), job.get(field), "{field}");
         }
         let (web, job) = (&web["containers"][0], &job["containers"][0]);
-        for field in ["securityContext", "image", "volumeMounts"] {
+        for field in ["securityContext", "image", "volumeMounts", "envFrom"] {
+            assert!(job.get(field).is_some(), "{field}");
             assert_eq!(web.get(field), job.get(field), "{field}");
         }
         let names: Vec<_> = job["env"]
@@ -230,18 +235,70 @@ mod tests {
 
     #[test]
     fn nothing_that_it_writes_can_get_it_evicted() {
+        let spec = "{preset: phoenix, image: ghcr.io/a/b, version: 1.0.0, env: {DATABASE_URL: {secret: db/url}}, \
+                    resources: {requests: {cpu: 100m}, limits: {memory: 1Gi, ephemeral-storage: 1Gi}}}";
         let mut fixture = Fixture::web();
-        let web = fixture.declared.processes.values_mut().next().unwrap();
-        web.resources =
-            serde_yaml::from_str("{requests: {cpu: 100m}, limits: {memory: 1Gi, ephemeral-storage: 1Gi}}")
-                .unwrap();
+        fixture.declared = crate::spec::declare(&fixture.id.name, &serde_yaml::from_str(spec).unwrap())
+            .unwrap()
+            .unwrap();
         let job = migrate_job(&fixture.input(), KEY, 1).unwrap().value;
         let pod = &job["spec"]["template"]["spec"];
         assert_eq!(pod["volumes"], json!([{ "name": "tmp", "emptyDir": {} }]));
-        assert_eq!(
-            pod["containers"][0]["resources"],
-            json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "1Gi" } })
-        );
+        let limits = &pod["containers"][0]["resources"]["limits"];
+        assert_eq!(*limits, json!({ "memory": "1Gi" }));
+    }
+
+    #[test]
+    fn it_may_have_resources_of_its_own_over_those_of_the_process() {
+        let spec = "{preset: phoenix, image: ghcr.io/a/b, version: 1.0.0, env: {DATABASE_URL: {secret: db/url}}, \
+                    resources: {requests: {cpu: 100m, memory: 128Mi}}, migrate: {resources: {requests: {memory: 1Gi}}}}";
+        let mut fixture = Fixture::web();
+        fixture.declared = crate::spec::declare(&fixture.id.name, &serde_yaml::from_str(spec).unwrap())
+            .unwrap()
+            .unwrap();
+        let requests = |object: &Value| {
+            object["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"].clone()
+        };
+        let job = migrate_job(&fixture.input(), KEY, 1).unwrap().value;
+        assert_eq!(requests(&job), json!({ "cpu": "100m", "memory": "1Gi" }));
+        for object in render(&fixture.input()) {
+            assert_ne!(requests(&object.value)["memory"], "1Gi");
+        }
+    }
+
+    #[test]
+    fn it_carries_what_it_gives_to_its_pod_and_a_commit_may_change_as_a_hash() {
+        let of = |change: fn(&mut crate::spec::declared::MigrateSpec)| {
+            let mut fixture = Fixture::web();
+            change(fixture.declared.migrate.as_mut().unwrap());
+            migrate_job(&fixture.input(), KEY, 1).unwrap().value
+        };
+        let job = of(|_| {});
+        assert_eq!(job["metadata"]["annotations"]["slipway.dev/given"], given(&job));
+        assert_eq!(given(&of(|migrate| migrate.retries = 3)), given(&job));
+        for other in [
+            of(|migrate| migrate.service_account = Some("migrator".parse().unwrap())),
+            of(|migrate| migrate.resources = crate::api::release::Resources::default()),
+        ] {
+            assert_ne!(given(&other), given(&job));
+        }
+    }
+
+    #[test]
+    fn nothing_has_a_finalizer_that_could_keep_it_from_going() {
+        let fixture = Fixture::web();
+        let mut objects = render(&fixture.input());
+        objects.extend(migrate_job(&fixture.input(), KEY, 1));
+        objects.push(migrate_guard(&fixture.input(), KEY));
+        for object in objects {
+            let metadata = [
+                &object.value["metadata"],
+                &object.value["spec"]["template"]["metadata"],
+            ];
+            for metadata in metadata {
+                assert_eq!(metadata.get("finalizers"), None, "{}", object.key);
+            }
+        }
     }
 
     #[test]

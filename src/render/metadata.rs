@@ -89,16 +89,21 @@ pub fn owner_references(owner: &OwnerRef) -> Value {
 /// The annotation by which a field that is no longer wanted is noticed: only fields that are wanted are compared, and
 /// an object that differs is applied, upon which server-side apply takes away what its manager no longer names.
 fn with_hash(mut value: Value) -> Value {
-    let hash = Sha256::digest(value.to_string().as_bytes());
-    let start = hash.first_chunk::<8>().copied().unwrap_or_default();
+    let short = short_hash(&value);
     if let Some(annotations) = value
         .pointer_mut("/metadata/annotations")
         .and_then(Value::as_object_mut)
     {
-        let short = format!("{:016x}", u64::from_be_bytes(start));
         annotations.insert(meta::RENDERED.to_owned(), short.into());
     }
     value
+}
+
+/// The first 16 digits of a hash.
+pub(super) fn short_hash(value: &Value) -> String {
+    let hash = Sha256::digest(value.to_string().as_bytes());
+    let start = hash.first_chunk::<8>().copied().unwrap_or_default();
+    format!("{:016x}", u64::from_be_bytes(start))
 }
 
 /// Labels of every object and every pod; none of them changes while the release lives.

@@ -6,6 +6,7 @@
 //! Input ─render→ [ServiceAccount, Service, PodDisruptionBudget…, Deployment…, Ingress]   in order of application
 //!       ─migrate_job→ Job (suspended)      ─migrate_guard→ PodDisruptionBudget
 //! [Object] ─store→ text of a revision ─restore→ [Object]      drift(desired, live) → paths      ours(…, live)
+//! live ─owned→ Object, as it was applied      live ─takeover→ patch that makes it ours
 //! ```
 //!
 //! Two rules hold for everything here. **Equal input, equal bytes**: an object is the full intent of the field
@@ -28,20 +29,25 @@ mod fixtures;
 mod job;
 mod metadata;
 pub mod object;
+mod owned;
 mod ownership;
 mod pod;
 mod quantity;
 mod stored;
 mod surroundings;
+mod takeover;
 
 pub use compare::drift;
 pub use deployment::POLICY;
-pub use env::env;
-pub use job::{job_name, migrate_guard, migrate_job, run_of};
+pub use env::{env, env_from};
+pub use job::{given, job_name, migrate_guard, migrate_job, run_of};
 pub use metadata::owner_references;
 pub use object::{Kind, Object, ObjectKey};
+pub use owned::owned;
 pub use ownership::{Ownership, object_annotation, ours};
-pub use stored::{NotStored, TooLarge, restore, store, with_policy, with_replicas};
+pub use pod::FILES;
+pub use stored::{NotStored, TooLarge, restore, store, with_policy, with_record, with_replicas};
+pub use takeover::{takeover, unadoptable};
 
 /// Everything that the objects of a release depend on.
 #[derive(Debug, Clone, Copy)]

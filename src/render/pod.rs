@@ -6,10 +6,16 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Input, env, metadata::merged, quantity};
+use super::{
+    Input,
+    env::{env, env_from},
+    metadata::merged,
+    quantity,
+};
 use crate::{
     api::release::{EnvValue, Resources},
-    names::EnvName,
+    names::{EnvName, ObjectName},
+    spec::declared::{FileSource, Holder},
 };
 
 /// The command of a container and its surroundings.
@@ -85,10 +91,11 @@ fn container(input: &Input<'_>, container: Container<'_>) -> Value {
         "command": words(command),
         "args": words(args),
         "env": some(env(&input.id.name, variables)),
+        "envFrom": some(env_from(&input.declared.env_from)),
         "resources": resources,
         "volumeMounts": mounts(input),
-        // The reason of a crash, in the pod's status, without a right to read logs.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
+        // No terminationMessagePolicy: the end of a log may hold what a program was given, and the status of its pod, where
+        // FallbackToLogsOnError would put it, is read by more people than its log.
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": { "drop": ["ALL"] },
@@ -123,23 +130,53 @@ fn architectures(input: &Input<'_>) -> Value {
 }
 
 fn volumes(input: &Input<'_>, space: Space) -> Option<Vec<Value>> {
-    some(
-        input
-            .declared
-            .writable
-            .iter()
-            .map(|(path, limit)| {
-                let limit =
-                    (space == Space::Limited && !limit.is_empty()).then(|| quantity::canonical(limit));
-                json!({ "name": volume_name(path), "emptyDir": { "sizeLimit": limit } })
-            })
-            .collect(),
-    )
+    let writable = input.declared.writable.iter().map(|(path, limit)| {
+        let limit = (space == Space::Limited && !limit.is_empty()).then(|| quantity::canonical(limit));
+        json!({ "name": volume_name(path), "emptyDir": { "sizeLimit": limit } })
+    });
+    some(writable.chain(files(input)).collect())
 }
 
+/// The volume of all files; no path makes a volume of this name, since its last word is no hash.
+pub const FILES: &str = "slipway-files";
+
+/// Every file of the spec in one volume, each under a name that its path makes.
+fn files(input: &Input<'_>) -> Option<Value> {
+    let mut objects: BTreeMap<(Holder, &ObjectName), Vec<Value>> = BTreeMap::new();
+    for (path, FileSource { holder, key }) in &input.declared.files {
+        let items = objects.entry((*holder, &key.name)).or_default();
+        items.push(json!({ "key": key.key, "path": volume_name(path) }));
+    }
+    let source = |((holder, name), items): ((Holder, &ObjectName), Vec<Value>)| {
+        let field = match holder {
+            Holder::Secret => "secret",
+            Holder::ConfigMap => "configMap",
+        };
+        json!({ (field): { "name": name, "items": items } })
+    };
+    let sources = some(objects.into_iter().map(source).collect())?;
+    // Its group is that of the user, where one is known. Without one nobody but root could read what is not for all; and
+    // programs such as psql refuse a key that all may read, so it is for all only then.
+    let mode = if input.declared.security.run_as_user.is_some() {
+        0o440
+    } else {
+        0o444
+    };
+    Some(json!({ "name": FILES, "projected": { "sources": sources, "defaultMode": mode } }))
+}
+
+/// Each file is mounted by itself: a directory would hide what the image has beside it. So a file is what it was when its
+/// container started, as a variable is, and a value that changes comes with new pods.
 fn mounts(input: &Input<'_>) -> Option<Vec<Value>> {
-    let mount = |path: &String| json!({ "name": volume_name(path), "mountPath": path });
-    some(input.declared.writable.keys().map(mount).collect())
+    let declared = input.declared;
+    let writable = declared
+        .writable
+        .keys()
+        .map(|path| json!({ "name": volume_name(path), "mountPath": path }));
+    let files = declared.files.keys().map(
+        |path| json!({ "name": FILES, "mountPath": path, "subPath": volume_name(path), "readOnly": true }),
+    );
+    some(writable.chain(files).collect())
 }
 
 /// The volume of a path: `/tmp` → `tmp`, `/app/.next/cache` → `app-next-cache-fc3c6b3f`. It depends on the path
@@ -239,6 +276,67 @@ mod tests {
         assert_eq!(
             pod["volumes"][0],
             json!({ "name": "tmp", "emptyDir": { "sizeLimit": "2Mi" } })
+        );
+    }
+
+    #[test]
+    fn a_file_hides_nothing_beside_it_and_is_no_more_open_than_its_reader_needs() {
+        let mut fixture = Fixture::web();
+        let file = |holder, key: &str| FileSource {
+            holder,
+            key: key.parse().unwrap(),
+        };
+        fixture.declared.files = [
+            (
+                "/etc/app/tls.key".to_owned(),
+                file(Holder::Secret, "app-tls/tls.key"),
+            ),
+            (
+                "/etc/app/tls.crt".to_owned(),
+                file(Holder::Secret, "app-tls/tls.crt"),
+            ),
+            (
+                "/app/settings".to_owned(),
+                file(Holder::ConfigMap, "app/settings"),
+            ),
+        ]
+        .into();
+        let with_user = pod(&fixture);
+        let volume = &with_user["volumes"][1];
+        assert_eq!(volume["name"], "slipway-files");
+        assert_eq!(volume["projected"]["defaultMode"], 0o440);
+        let sources = volume["projected"]["sources"].as_array().unwrap();
+        assert_eq!(sources.len(), 2);
+        assert_eq!(sources[0]["secret"]["items"].as_array().unwrap().len(), 2);
+        let mounts = with_user["containers"][0]["volumeMounts"].as_array().unwrap();
+        for mount in mounts.iter().filter(|mount| mount["name"] == "slipway-files") {
+            let (item, read_only) = (&mount["subPath"], &mount["readOnly"]);
+            assert!(item.is_string() && *read_only == true, "{mount}");
+            let all = sources.iter().flat_map(|source| {
+                let source = source.get("secret").or(source.get("configMap")).unwrap();
+                source["items"].as_array().unwrap()
+            });
+            assert_eq!(all.filter(|one| one["path"] == *item).count(), 1, "{item}");
+        }
+        fixture.declared.security.run_as_user = None;
+        assert_eq!(pod(&fixture)["volumes"][1]["projected"]["defaultMode"], 0o444);
+    }
+
+    #[test]
+    fn whole_secrets_keep_their_order_since_the_last_one_wins() {
+        let mut fixture = Fixture::web();
+        let source = |holder, name: &str, prefix: &str| crate::spec::declared::EnvSource {
+            holder,
+            name: name.parse().unwrap(),
+            prefix: prefix.into(),
+        };
+        fixture.declared.env_from = vec![
+            source(Holder::Secret, "z", "X_"),
+            source(Holder::ConfigMap, "a", ""),
+        ];
+        assert_eq!(
+            pod(&fixture)["containers"][0]["envFrom"],
+            json!([{ "prefix": "X_", "secretRef": { "name": "z" } }, { "configMapRef": { "name": "a" } }])
         );
     }
 

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Kind, Object, ObjectKey, deployment};
-use crate::spec::declared::RolloutSpec;
+use crate::{
+    api::meta,
+    spec::declared::{AttemptHash, RolloutSpec},
+};
 
 /// As much as a revision's field `objects` holds.
 const MAX_BYTES: usize = 262_144;
@@ -82,6 +85,20 @@ pub fn with_policy(mut object: Object, rollout: &RolloutSpec) -> Object {
     object
 }
 
+/// The object with what tells of its revision when the record of that is lost: a Deployment outlives it.
+#[must_use]
+pub fn with_record(mut object: Object, attempt: &AttemptHash, migration: Option<&str>) -> Object {
+    if object.key.kind == Kind::Deployment
+        && let Some(Value::Object(annotations)) = object.value.pointer_mut("/metadata/annotations")
+    {
+        annotations.insert(meta::ATTEMPT.to_owned(), json!(attempt));
+        if let Some(key) = migration {
+            annotations.insert(meta::MIGRATION_KEY.to_owned(), json!(key));
+        }
+    }
+    object
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +144,21 @@ mod tests {
                 assert_eq!(scaled.value["spec"]["replicas"], 7);
             } else {
                 assert_eq!(scaled, object);
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_stands_on_deployments_and_outside_of_their_pods() {
+        let attempt = AttemptHash("a".repeat(64));
+        for object in render(&Fixture::web().input()) {
+            let noted = with_record(object.clone(), &attempt, Some("key"));
+            let paths = super::super::drift(&noted.value, &object.value);
+            if object.key.kind == Kind::Deployment {
+                let place = |name: &str| format!("metadata.annotations[{name}]");
+                assert_eq!(paths, [place(meta::ATTEMPT), place(meta::MIGRATION_KEY)]);
+            } else {
+                assert_eq!(noted, object);
             }
         }
     }

@@ -44,6 +44,14 @@ pub struct Step {
     pub at: i64,
 }
 
+/// Something that a file may say.
+pub struct Saying<'a> {
+    /// The file, from the root of the repository.
+    pub path: &'a str,
+    /// Whether this content says it; `None` where it cannot be read.
+    pub holds: &'a dyn Fn(&[u8]) -> Option<bool>,
+}
+
 fn words(error: &git2::Error) -> String {
     presentable(error.message(), &Credentials::anonymous())
 }
@@ -118,42 +126,58 @@ impl Reader {
         Ok(steps)
     }
 
-    /// The newest commit from which on `holds` is true of a file's content without a break, as seen from `head`: who said
-    /// it first. A change of something else in the file is not taken for it.
+    /// The newest commit from which on all sayings hold without a break, as seen from `head`, where they do: who said it
+    /// first. A change of something else in a file is not taken for it, and a commit in which a file cannot be read is
+    /// looked through.
     pub fn first_with(
         &self,
         head: &CommitId,
-        path: &str,
-        holds: &dyn Fn(&[u8]) -> bool,
+        sayings: &[Saying<'_>],
     ) -> Result<Option<Provenance>, ReadError> {
-        let file = [path.to_owned()];
+        let files: Vec<String> = sayings.iter().map(|saying| saying.path.to_owned()).collect();
         let mut from = head.clone();
         let mut found = None;
         // Each turn goes back by at least one commit.
-        while let Some(change) = self.last_change(&from, &file, None)? {
+        while let Some(change) = self.last_change(&from, &files, None)? {
             let commit = self.commit(&change.commit)?;
-            found = Some(change);
-            let mut before = None;
+            if self.said(&change.commit, sayings)? == Some(true) {
+                found = Some(change);
+            }
+            let (mut before, mut unreadable) = (None, None);
             for parent in commit.parent_ids() {
                 let Ok(parent) = parent.to_string().parse::<CommitId>() else {
                     continue;
                 };
-                let content = match self.file(&parent, path) {
-                    // Cut off here.
-                    Err(ReadError::CommitMissing(_)) => None,
-                    other => other?,
-                };
-                if content.is_some_and(|bytes| holds(&bytes)) {
-                    before = Some(parent);
-                    break;
+                match self.said(&parent, sayings)? {
+                    Some(true) if before.is_none() => before = Some(parent),
+                    None if unreadable.is_none() => unreadable = Some(parent),
+                    _ => {}
                 }
             }
-            match before {
+            match before.or(unreadable) {
                 Some(parent) => from = parent,
                 None => break,
             }
         }
         Ok(found)
+    }
+
+    /// Whether a commit says all of it; `None` where that cannot be read.
+    fn said(&self, commit: &CommitId, sayings: &[Saying<'_>]) -> Result<Option<bool>, ReadError> {
+        let mut all = Some(true);
+        for saying in sayings {
+            let content = match self.file(commit, saying.path) {
+                // Cut off here.
+                Err(ReadError::CommitMissing(_)) => None,
+                other => other?,
+            };
+            match content.map_or(Some(false), |bytes| (saying.holds)(&bytes)) {
+                Some(true) => {}
+                Some(false) => return Ok(Some(false)),
+                None => all = None,
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -170,10 +194,62 @@ mod tests {
         upstream.commit(&[("p/b.yaml", "x: 1\n")]);
         let head = upstream.commit(&[("p/a.yaml", "version: 2\nreplicas: 3\n")]);
         let reader = Reader::open_clone(upstream.path()).unwrap();
-        let two = |bytes: &[u8]| bytes.starts_with(b"version: 2\n");
-        let found = reader.first_with(&head, "p/a.yaml", &two).unwrap().unwrap();
-        assert_eq!(found.commit, second);
-        assert_eq!(reader.first_with(&head, "p/none.yaml", &two).unwrap(), None);
+        let two = |bytes: &[u8]| Some(bytes.starts_with(b"version: 2\n"));
+        let saying = |path| Saying { path, holds: &two };
+        let first = |path| reader.first_with(&head, &[saying(path)]).unwrap();
+        assert_eq!(first("p/a.yaml").unwrap().commit, second);
+        assert_eq!(first("p/none.yaml"), None);
+    }
+
+    #[test]
+    fn of_what_two_files_say_the_later_of_both_is_who_said_it() {
+        let upstream = Upstream::new();
+        upstream.commit(&[("base.yaml", "image: a"), ("top.yaml", "version: 2")]);
+        let moved = upstream.commit(&[("base.yaml", "image: b")]);
+        let head = upstream.commit(&[("top.yaml", "version: 2 # now")]);
+        let reader = Reader::open_clone(upstream.path()).unwrap();
+        let image = |bytes: &[u8]| Some(bytes == b"image: b");
+        let version = |bytes: &[u8]| Some(bytes.starts_with(b"version: 2"));
+        let sayings = [
+            Saying {
+                path: "base.yaml",
+                holds: &image,
+            },
+            Saying {
+                path: "top.yaml",
+                holds: &version,
+            },
+        ];
+        let found = reader.first_with(&head, &sayings).unwrap().unwrap();
+        assert_eq!(found.commit, moved);
+    }
+
+    #[test]
+    fn who_mended_a_file_did_not_say_what_it_said_before_it_broke() {
+        let upstream = Upstream::new();
+        upstream.commit(&[("a.yaml", "version: 1")]);
+        let second = upstream.commit(&[("a.yaml", "version: 2")]);
+        upstream.commit(&[("a.yaml", "version: [")]);
+        upstream.commit(&[("a.yaml", "version: {")]);
+        let mended = upstream.commit(&[("a.yaml", "version: 2\n")]);
+        upstream.commit(&[("a.yaml", "version: [")]);
+        let third = upstream.commit(&[("a.yaml", "version: 3")]);
+        let reader = Reader::open_clone(upstream.path()).unwrap();
+        let first = |head: &CommitId, word: &'static [u8]| {
+            let holds = |bytes: &[u8]| {
+                let broken = bytes.ends_with(b"[") || bytes.ends_with(b"{");
+                (!broken).then(|| bytes.starts_with(word))
+            };
+            let path = "a.yaml";
+            let found = reader.first_with(head, &[Saying { path, holds: &holds }]);
+            found.unwrap().unwrap().commit
+        };
+        assert_eq!(first(&mended, b"version: 2"), second);
+        assert_eq!(
+            first(&third, b"version: 3"),
+            third,
+            "what it said before was another version"
+        );
     }
 
     #[test]

@@ -217,3 +217,36 @@ fn the_author_is_shown_without_control_characters_and_short() {
     assert_eq!(provenance.author.chars().count(), 200);
     assert_eq!(provenance.subject, "subject\\u{202e} here");
 }
+
+#[test]
+fn a_commit_that_was_never_made_by_git_is_read_or_refused_and_harms_nobody() {
+    for (author, time) in [
+        ("E\u{1b}ve <e@acme.com>", "9223372036854775807 +0000"),
+        ("Eve <e@acme.com>", "292277026596 -9999"),
+        ("Eve <e@acme.com>", "-1 -1200"),
+        ("Eve <>", "0 +0000"),
+    ] {
+        let upstream = Upstream::new();
+        let first = upstream.commit(&[("a.yaml", "1")]);
+        let tree = upstream.repository.find_commit(oid(&first)).unwrap().tree_id();
+        let raw = format!(
+            "tree {tree}\nparent {first}\nauthor {author} {time}\ncommitter {author} {time}\n\n{}",
+            "m".repeat(1 << 20)
+        );
+        let odb = upstream.repository.odb().unwrap();
+        let odd = odb.write(git2::ObjectType::Commit, raw.as_bytes()).unwrap();
+        upstream
+            .repository
+            .reference("refs/heads/main", odd, true, "")
+            .unwrap();
+        let (reader, _root) = reader(&upstream);
+        if let Ok(provenance) = reader.provenance(&crate::source::test_support::id(odd)) {
+            let words = format!("{} {}", provenance.author, provenance.subject);
+            assert!(
+                !words.contains('\u{1b}') && words.chars().count() < 600,
+                "{words}"
+            );
+        }
+        assert!(reader.provenance(&first).is_ok(), "{author} {time}");
+    }
+}

@@ -5,7 +5,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
-    sync::{Mutex, atomic::AtomicUsize, atomic::Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use super::*;
@@ -88,6 +91,27 @@ fn a_tag_means_its_commit_and_other_tags_are_not_pulled() {
         .fetch(&GitRef::tag("file").unwrap(), &nobody(), limits(120))
         .unwrap_err();
     assert_eq!(error.reason(), "RefNotFound");
+}
+
+#[test]
+fn a_tag_and_a_branch_of_one_name_are_told_apart() {
+    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+    let tagged = upstream.commit(&[("a.yaml", "1")]);
+    let object = upstream.repository.find_object(oid(&tagged), None).unwrap();
+    upstream
+        .repository
+        .tag_lightweight("main", &object, false)
+        .unwrap();
+    let head = upstream.commit(&[("a.yaml", "2")]);
+    let mirror = Mirror::open_local(root.path(), upstream.path()).unwrap();
+    for (reference, commit) in [
+        (branch(), &head),
+        (GitRef::tag("main").unwrap(), &tagged),
+        (branch(), &head),
+    ] {
+        let fetched = mirror.fetch(&reference, &nobody(), limits(120)).unwrap();
+        assert_eq!(fetched.commit, *commit, "{reference}");
+    }
 }
 
 #[test]
@@ -225,6 +249,61 @@ fn reply(stream: &mut TcpStream, status: &str, headers: &str) {
     let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n{headers}\r\n");
 }
 
+/// What git's own backend answers.
+struct Reply {
+    status: String,
+    head: String,
+    body: Vec<u8>,
+}
+
+fn backend(project: &Path, request: &Request) -> Reply {
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let mut backend = Command::new("git")
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", project.parent().unwrap())
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("PATH_INFO", path)
+        .env("QUERY_STRING", query)
+        .env("REQUEST_METHOD", &request.method)
+        .env(
+            "CONTENT_TYPE",
+            request.headers.get("content-type").cloned().unwrap_or_default(),
+        )
+        .env("CONTENT_LENGTH", request.body.len().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    backend.stdin.take().unwrap().write_all(&request.body).unwrap();
+    let output = backend.wait_with_output().unwrap().stdout;
+    let end = output
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap();
+    let head = String::from_utf8_lossy(&output[..end]).into_owned();
+    let status = head
+        .lines()
+        .find_map(|line| line.strip_prefix("Status: "))
+        .unwrap_or("200 OK")
+        .to_owned();
+    Reply {
+        status,
+        head,
+        body: output[end + 4..].to_vec(),
+    }
+}
+
+/// The head of a reply whose body has so many bytes.
+fn begin(stream: &mut TcpStream, reply: &Reply) {
+    let Reply { status, head, body } = reply;
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+}
+
 /// A server for http that runs git's own backend, and asks for `password` when there is one.
 fn serve_git(upstream: &Upstream, password: Option<&'static str>) -> u16 {
     let project = upstream.path().to_owned();
@@ -247,43 +326,30 @@ fn serve_git(upstream: &Upstream, password: Option<&'static str>) -> u16 {
                 );
                 continue;
             }
-            let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
-            let mut backend = Command::new("git")
-                .arg("http-backend")
-                .env("GIT_PROJECT_ROOT", project.parent().unwrap())
-                .env("GIT_HTTP_EXPORT_ALL", "1")
-                .env("PATH_INFO", path)
-                .env("QUERY_STRING", query)
-                .env("REQUEST_METHOD", &request.method)
-                .env(
-                    "CONTENT_TYPE",
-                    request.headers.get("content-type").cloned().unwrap_or_default(),
-                )
-                .env("CONTENT_LENGTH", request.body.len().to_string())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            backend.stdin.take().unwrap().write_all(&request.body).unwrap();
-            let output = backend.wait_with_output().unwrap().stdout;
-            let end = output
-                .windows(4)
-                .position(|window| window == b"\r\n\r\n")
-                .unwrap();
-            let head = String::from_utf8_lossy(&output[..end]).into_owned();
-            let body = &output[end + 4..];
-            let status = head
-                .lines()
-                .find_map(|line| line.strip_prefix("Status: "))
-                .unwrap_or("200 OK")
-                .to_owned();
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {}\r\n\r\n",
-                body.len()
-            );
-            let _ = stream.write_all(body);
+            let answer = backend(&project, &request);
+            begin(&mut stream, &answer);
+            let _ = stream.write_all(&answer.body);
+        }
+    })
+}
+
+/// The same, but while it is ill `answer` sends what git's own backend said, or something else.
+fn serve_git_but(
+    upstream: &Upstream,
+    ill: &Arc<AtomicBool>,
+    answer: impl Fn(&mut TcpStream, &Request, Reply) + Send + Sync + 'static,
+) -> u16 {
+    let (project, ill) = (upstream.path().to_owned(), Arc::clone(ill));
+    serve(move |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(request) = read_request(&mut reader) {
+            let said = backend(&project, &request);
+            if ill.load(Ordering::SeqCst) {
+                answer(&mut stream, &request, said);
+            } else {
+                begin(&mut stream, &said);
+                let _ = stream.write_all(&said.body);
+            }
         }
     })
 }
@@ -349,16 +415,21 @@ fn a_pinned_commit_is_found_where_the_server_gives_none_by_id() {
     );
 }
 
-#[test]
-fn a_pack_that_is_too_large_is_cut_off() {
-    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
-    // Hashes of hashes do not compress.
+/// Hashes of hashes do not compress.
+fn noise(length: usize) -> Vec<u8> {
     let mut noise = Vec::new();
     let mut block = Sha256::digest("start");
-    while noise.len() < 4 << 20 {
+    while noise.len() < length {
         noise.extend_from_slice(&block);
         block = Sha256::digest(block);
     }
+    noise
+}
+
+#[test]
+fn a_pack_that_is_too_large_is_cut_off() {
+    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+    let noise = noise(4 << 20);
     upstream.put("a.bin", &noise, git2::FileMode::Blob);
     upstream.commit_staged("large");
     let mirror = open_http(&root, serve_git(&upstream, None), &name(&upstream));
@@ -407,6 +478,9 @@ fn a_redirect_to_another_host_or_port_gets_no_credentials() {
     for target in [
         format!("http://localhost:{thief}"),
         format!("http://127.0.0.1:{thief}"),
+        "http://169.254.169.254/latest".to_owned(),
+        "file:///etc/passwd".to_owned(),
+        "ssh://git@localhost/r".to_owned(),
     ] {
         let port = serve(move |mut stream| {
             let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -530,4 +604,416 @@ fn a_server_that_sends_damaged_objects_does_not_cost_the_mirror() {
     std::fs::write(&object, "damaged").unwrap();
     assert!(mirror.fetch(&branch(), &nobody(), limits(120)).is_err());
     assert!(mirror.reader().unwrap().is_ancestor(&head, &head).unwrap());
+}
+
+#[test]
+fn what_a_server_says_of_itself_moves_no_cursor_and_ends_no_line() {
+    let root = tempfile::tempdir().unwrap();
+    let packet = |text: &str| format!("{:04x}{text}", text.len() + 4);
+    let port = serve(move |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while read_request(&mut reader).is_some() {
+            let body = format!(
+                "{}0000{}",
+                packet("# service=git-upload-pack\n"),
+                packet("ERR \u{1b}[2J\u{202e}go away\nsource ok\n")
+            );
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    let error = open_http(&root, port, "r.git")
+        .fetch(&branch(), &nobody(), limits(120))
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains(['\u{1b}', '\u{202e}', '\n']), "{error:?}");
+}
+
+#[test]
+fn a_branch_is_found_among_thousands_and_the_others_are_not_pulled() {
+    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+    let head = upstream.commit(&[("a.yaml", "1")]);
+    let mut refs = String::new();
+    for number in 0..5000 {
+        use std::fmt::Write as _;
+        let _ = writeln!(refs, "{head} refs/heads/b{number:05}");
+    }
+    std::fs::write(upstream.path().join("packed-refs"), refs).unwrap();
+    let mirror = open_http(&root, serve_git(&upstream, None), &name(&upstream));
+    let fetched = mirror.fetch(&branch(), &nobody(), limits(120)).unwrap();
+    assert_eq!(fetched.commit, head);
+    let known = mirror.reader().unwrap().repository.references().unwrap().count();
+    assert!(known < 10, "{known}");
+}
+
+// === servers that mean harm
+
+/// Whether the mirror holds what a fetch that was given up may leave behind.
+fn leftovers(root: &tempfile::TempDir) -> Vec<String> {
+    let mirror = std::fs::read_dir(root.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let packs = std::fs::read_dir(mirror.join("objects/pack")).unwrap();
+    let names = packs.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name.starts_with("tmp_") || name.contains("_git2_"))
+        .collect()
+}
+
+#[test]
+fn a_pack_that_stalls_or_drips_costs_the_deadline_and_the_next_whole_one_is_taken() {
+    for drips in [false, true] {
+        let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+        let before = upstream.commit(&[("a.yaml", "1")]);
+        let ill = Arc::new(AtomicBool::new(false));
+        let still = Arc::clone(&ill);
+        let port = serve_git_but(&upstream, &ill, move |stream, request, said| {
+            begin(stream, &said);
+            let half = if request.method == "POST" {
+                said.body.len() / 2
+            } else {
+                said.body.len()
+            };
+            let (first, rest) = said.body.split_at(half);
+            let _ = stream.write_all(first);
+            for byte in rest {
+                thread::sleep(Duration::from_millis(20));
+                // A fetch that was given up holds the mirror for as long as bytes come: libgit2 asks nobody between them.
+                if !still.load(Ordering::SeqCst) {
+                    let _ = stream.shutdown(std::net::Shutdown::Both);
+                    return;
+                }
+                if drips && stream.write_all(&[*byte]).is_err() {
+                    return;
+                }
+            }
+        });
+        let mirror = open_http(&root, port, &name(&upstream));
+        mirror.fetch(&branch(), &nobody(), limits(120)).unwrap();
+        upstream.put("a.bin", &noise(256 << 10), git2::FileMode::Blob);
+        let head = upstream.commit_staged("large");
+        ill.store(true, Ordering::SeqCst);
+        let error = mirror.fetch(&branch(), &nobody(), limits(2)).unwrap_err();
+        assert_eq!(
+            (error.reason(), error.intent()),
+            ("TimedOut", Intent::Retry),
+            "{error}"
+        );
+        let reader = mirror.reader().unwrap();
+        assert!(reader.is_ancestor(&before, &before).unwrap(), "what was there is");
+        ill.store(false, Ordering::SeqCst);
+        let fetched = mirror.fetch(&branch(), &nobody(), limits(120)).unwrap();
+        assert_eq!(fetched.commit, head);
+        assert_eq!(leftovers(&root), Vec::<String>::new(), "drips: {drips}");
+    }
+}
+
+#[test]
+fn a_pack_with_a_flipped_byte_is_refused_and_the_next_whole_one_is_taken() {
+    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+    let before = upstream.commit(&[("a.yaml", "1")]);
+    let ill = Arc::new(AtomicBool::new(false));
+    let port = serve_git_but(&upstream, &ill, |stream, request, mut said| {
+        begin(stream, &said);
+        if request.method == "POST" {
+            let middle = said.body.len() / 2;
+            said.body[middle] ^= 0xff;
+        }
+        let _ = stream.write_all(&said.body);
+    });
+    let mirror = open_http(&root, port, &name(&upstream));
+    mirror.fetch(&branch(), &nobody(), limits(120)).unwrap();
+    upstream.put("a.bin", &noise(16 << 10), git2::FileMode::Blob);
+    let head = upstream.commit_staged("noise");
+    ill.store(true, Ordering::SeqCst);
+    let error = mirror.fetch(&branch(), &nobody(), limits(120)).unwrap_err();
+    assert_eq!(
+        (error.reason(), error.intent()),
+        ("Corrupt", Intent::Retry),
+        "{error}"
+    );
+    let reader = mirror.reader().unwrap();
+    assert!(reader.is_ancestor(&before, &before).unwrap(), "what was there is");
+    drop(reader);
+    ill.store(false, Ordering::SeqCst);
+    let fetched = mirror.fetch(&branch(), &nobody(), limits(120)).unwrap();
+    assert_eq!(fetched.commit, head);
+}
+
+#[test]
+fn a_branch_that_moves_while_it_is_fetched_gives_the_commit_that_it_had_and_then_the_next() {
+    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+    let first = upstream.commit(&[("a.yaml", "1")]);
+    let second = upstream.commit(&[("a.yaml", "2")]);
+    upstream.set_main(&first);
+    let ill = Arc::new(AtomicBool::new(true));
+    let (path, to) = (upstream.path().to_owned(), second.to_string());
+    let port = serve_git_but(&upstream, &ill, move |stream, request, said| {
+        begin(stream, &said);
+        let _ = stream.write_all(&said.body);
+        if request.method == "GET" {
+            let moved = Command::new("git")
+                .args(["update-ref", "refs/heads/main", &to])
+                .current_dir(&path)
+                .status();
+            assert!(moved.unwrap().success());
+        }
+    });
+    let mirror = open_http(&root, port, &name(&upstream));
+    let fetched = mirror.fetch(&branch(), &nobody(), limits(120)).unwrap();
+    assert_eq!(fetched.commit, first);
+    let file = |commit: &CommitId| mirror.reader().unwrap().file(commit, "a.yaml").unwrap().unwrap();
+    assert_eq!(file(&first), b"1");
+    let fetched = mirror.fetch(&branch(), &nobody(), limits(120)).unwrap();
+    assert_eq!(
+        (fetched.commit.clone(), file(&fetched.commit)),
+        (second, b"2".to_vec())
+    );
+}
+
+fn packet(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:04x}", bytes.len() + 4).as_bytes(), bytes].concat()
+}
+
+const SOME_COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// What a server says that has one branch, and these abilities.
+fn advertisement(abilities: &str) -> Vec<u8> {
+    [
+        packet(b"# service=git-upload-pack\n"),
+        b"0000".to_vec(),
+        packet(format!("{SOME_COMMIT} refs/heads/main\0{abilities}\n").as_bytes()),
+        b"0000".to_vec(),
+    ]
+    .concat()
+}
+
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// A server that says what has no end: first `begins`, then `goes_on` again and again, to a request of this method. To the
+/// others it says `advertisement`. Until `well` it goes on, or until nobody listens.
+fn serve_without_end(
+    method: &'static str,
+    abilities: &'static str,
+    begins: Vec<u8>,
+    goes_on: Vec<u8>,
+    well: &Arc<AtomicBool>,
+) -> u16 {
+    let well = Arc::clone(well);
+    serve(move |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(request) = read_request(&mut reader) {
+            let kind = if request.method == "GET" {
+                "advertisement"
+            } else {
+                "result"
+            };
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-{kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+            );
+            if request.method != method {
+                let _ = stream.write_all(&[chunk(&advertisement(abilities)), chunk(b"")].concat());
+                continue;
+            }
+            let mut sent = stream.write_all(&chunk(&begins));
+            while sent.is_ok() && !well.load(Ordering::SeqCst) {
+                // A fast network is no part of what is claimed.
+                thread::sleep(Duration::from_millis(2));
+                sent = stream.write_all(&chunk(&goes_on));
+            }
+            return;
+        }
+    })
+}
+
+/// The beginning of a pack with one file of a tebibyte, and a piece of that file, which is packed in no way.
+fn endless_pack() -> (Vec<u8>, Vec<u8>) {
+    let mut begins = packet(b"NAK\n");
+    begins.extend(b"PACK\0\0\0\x02\0\0\0\x01");
+    // A file; its size in groups of seven bits, after the first of four.
+    begins.push(0b1011_0000);
+    let mut size = (1_u64 << 40) >> 4;
+    while size >= 0x80 {
+        begins.push(u8::try_from(size & 0x7f).unwrap() | 0x80);
+        size >>= 7;
+    }
+    begins.push(u8::try_from(size).unwrap());
+    begins.extend([0x78, 0x01]);
+    let mut piece = vec![0x00, 0xff, 0xff, 0x00, 0x00];
+    piece.extend(noise(0xffff).into_iter().take(0xffff));
+    (begins, piece)
+}
+
+#[test]
+fn a_pack_without_end_and_words_beside_it_without_end_are_cut_off_at_the_limit() {
+    let (pack, piece) = endless_pack();
+    let chatter = packet(&[b"\x02".to_vec(), vec![b'.'; 60_000]].concat());
+    for (abilities, begins, goes_on) in [("", pack, piece), ("side-band-64k", packet(b"NAK\n"), chatter)] {
+        let root = tempfile::tempdir().unwrap();
+        let well = Arc::default();
+        let port = serve_without_end("POST", abilities, begins, goes_on, &well);
+        let small = FetchLimits {
+            bytes: 1 << 20,
+            ..limits(120)
+        };
+        let error = open_http(&root, port, "r.git")
+            .fetch(&branch(), &nobody(), small)
+            .unwrap_err();
+        assert_eq!(
+            (error.reason(), error.intent()),
+            ("TooLarge", Intent::Stall),
+            "{abilities}: {error}"
+        );
+        assert!(error.to_string().len() < 300, "{error}");
+    }
+}
+
+#[test]
+fn a_list_of_branches_without_end_costs_the_deadline_and_keeps_no_later_fetch() {
+    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+    let head = upstream.commit(&[("a.yaml", "1")]);
+    let well = Arc::new(AtomicBool::new(false));
+    let begins = [packet(b"# service=git-upload-pack\n"), b"0000".to_vec()].concat();
+    let more: Vec<u8> = (0..100)
+        .flat_map(|n| packet(format!("{SOME_COMMIT} refs/heads/b{n:05}\n").as_bytes()))
+        .collect();
+    let endless = serve_without_end("GET", "", begins, more, &well);
+    let mirror = open_http(&root, endless, "r.git");
+    let error = mirror.fetch(&branch(), &nobody(), limits(2)).unwrap_err();
+    assert_eq!(
+        (error.reason(), error.intent()),
+        ("TimedOut", Intent::Retry),
+        "{error}"
+    );
+    let other = open_http(&root, serve_git(&upstream, None), &name(&upstream));
+    let fetched = other.fetch(&branch(), &nobody(), limits(120)).unwrap();
+    assert_eq!(fetched.commit, head, "another source goes on meanwhile");
+    well.store(true, Ordering::SeqCst);
+    // The one that was left behind ends with its server, and then this one comes to its turn.
+    let error = mirror.fetch(&branch(), &nobody(), limits(120)).unwrap_err();
+    assert_ne!(error.reason(), "TimedOut", "{error}");
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_unreachable() {
+    super::super::init::init_for_tests();
+    let root = tempfile::tempdir().unwrap();
+    // Of RFC 6761: no server of names knows it.
+    let url = GitUrl::parse("http://git.nowhere.invalid/r.git", true).unwrap();
+    let error = Mirror::open(root.path(), &url)
+        .unwrap()
+        .fetch(&branch(), &nobody(), limits(120))
+        .unwrap_err();
+    assert_eq!(
+        (error.reason(), error.intent()),
+        ("Unreachable", Intent::Retry),
+        "{error}"
+    );
+    assert!(error.to_string().contains("git.nowhere.invalid"), "{error}");
+}
+
+/// A server that answers GET and POST with these bytes.
+fn serve_bytes(get: Vec<u8>, post: Vec<u8>) -> u16 {
+    serve(move |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(request) = read_request(&mut reader) {
+            let (kind, body) = if request.method == "GET" {
+                ("advertisement", &get)
+            } else {
+                ("result", &post)
+            };
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-{kind}\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(body);
+        }
+    })
+}
+
+#[test]
+fn a_server_that_lies_about_what_it_has_and_can_is_an_error_that_may_pass_and_is_shown_as_plain_text() {
+    let listed = |name: &[u8]| {
+        let line = [SOME_COMMIT.as_bytes(), b" ", name, b"\0side-band-64k\n"].concat();
+        [
+            packet(b"# service=git-upload-pack\n"),
+            b"0000".to_vec(),
+            packet(&line),
+            b"0000".to_vec(),
+        ]
+        .concat()
+    };
+    let all = "multi_ack_detailed side-band-64k thin-pack ofs-delta shallow allow-tip-sha1-in-want";
+    let pack = |version: u8, objects: [u8; 4]| {
+        [
+            packet(b"NAK\n"),
+            b"PACK\0\0\0".to_vec(),
+            vec![version],
+            objects.to_vec(),
+            vec![0; 20],
+        ]
+        .concat()
+    };
+    for (what, get, post) in [
+        ("words in place of packets", b"hello".to_vec(), vec![]),
+        (
+            "a page for people",
+            b"<html>\x1b[2Jsign in</html>".to_vec(),
+            vec![],
+        ),
+        ("a length without its bytes", b"ffff".to_vec(), vec![]),
+        ("a length that cannot be", b"0003".to_vec(), vec![]),
+        ("nothing", vec![], vec![]),
+        ("another service", packet(b"# service=git-receive-pack\n"), vec![]),
+        ("another branch", listed(b"refs/heads/\x1b[31mmain"), vec![]),
+        ("a branch outside", listed(b"refs/heads/../../config"), vec![]),
+        ("no answer", advertisement(all), vec![]),
+        ("words in place of a pack", advertisement(all), b"hello".to_vec()),
+        ("a pack of nothing", advertisement(""), pack(2, [0, 0, 0, 0])),
+        (
+            "a pack of another version",
+            advertisement(""),
+            pack(9, [0, 0, 0, 1]),
+        ),
+        (
+            "a pack of four billion",
+            advertisement(""),
+            pack(2, [255, 255, 255, 255]),
+        ),
+        (
+            "a pack in a band that is none",
+            advertisement(all),
+            [packet(b"NAK\n"), packet(b"\x09PACK")].concat(),
+        ),
+        (
+            "an error with signs",
+            advertisement(all),
+            packet(b"ERR \x1b[2J\xe2\x80\xaego\n"),
+        ),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let mirror = open_http(&root, serve_bytes(get, post), "r.git");
+        let error = mirror.fetch(&branch(), &nobody(), limits(60)).unwrap_err();
+        let passes = ["Unreachable", "Corrupt", "StorageFailed"].contains(&error.reason());
+        // Of a branch that is not listed it is said that there is none.
+        let none = error.reason() == "RefNotFound" && what.contains("branch");
+        assert!(passes || none, "{what}: {} {error}", error.reason());
+        let text = error.to_string();
+        assert!(
+            !text.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{what}: {text:?}"
+        );
+        println!("{what}: {}: {text}", error.reason());
+    }
 }

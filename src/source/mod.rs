@@ -6,7 +6,6 @@
 //! Mirror::open(root, url) ─fetch(ref, credentials, limits)→ Fetched{commit}       the only network
 //! Mirror::reader() → Reader ─is_ancestor · tree_ids · read_layers · last_changes→ values
 //! Reader::open_clone(path) ─resolve · trunk · file→ the same of a repository that others keep
-//! plan_prune(existing, declared, facts) → Prune{remove, held}                     pure
 //! ```
 //!
 //! Everything here blocks: call it from threads that may wait. Values carry files as bytes and ids as text;
@@ -21,7 +20,6 @@ pub mod init;
 pub mod known_hosts;
 pub mod mirror;
 pub mod paths;
-pub mod prune;
 pub mod reference;
 mod sha1;
 mod store;
@@ -31,14 +29,13 @@ pub mod tree;
 pub mod url;
 pub mod walk;
 
-pub use clone::{CloneError, Step};
+pub use clone::{CloneError, Saying, Step};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{FetchError, Intent};
 pub use history::{MAX_COMMITS, Provenance};
 pub use init::init;
 pub use mirror::{FetchLimits, Fetched, Mirror};
 pub use paths::{check_paths, is_below};
-pub use prune::{MaxDeletions, Prune, PruneFacts, Standing, plan_prune};
 pub use reference::{GitRef, RefError, RefName};
 pub use tree::{ObjectId, ReadError, Reader};
 pub use url::{GitUrl, Scheme, UrlError};

@@ -168,6 +168,15 @@ mod tests {
             "x.LOCK/y",
             "refs/../x",
             "refs/heads/main",
+            "refs/tags/v1",
+            "-oProxyCommand=x",
+            "main@{upstream}",
+            "main@{-1}",
+            ":/fix",
+            "a\u{7f}b",
+            "a\u{1b}[31mb",
+            "a.lock/b",
+            "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             "a//b",
             "/a",
             "a/",
@@ -195,7 +204,15 @@ mod tests {
 
     #[test]
     fn commits_are_full_ids_only() {
-        for bad in ["main", "0123456", "", "0123456789ABCDEF0123456789abcdef01234567"] {
+        for bad in [
+            "main",
+            "0123456",
+            "",
+            "0123456789ABCDEF0123456789abcdef01234567",
+            "v1",
+            "HEAD",
+            "0123456789abcdef0123456789abcdef0123456g",
+        ] {
             assert!(GitRef::commit(bad).is_err(), "{bad:?}");
         }
     }

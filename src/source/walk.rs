@@ -39,6 +39,9 @@ impl Default for ReadLimits {
     }
 }
 
+/// In bytes: the path of a file is kept on every object that it leads to.
+const LONGEST: usize = 1024;
+
 /// The files of the directories that were asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layers {
@@ -193,6 +196,13 @@ impl Walk<'_> {
         self.spent.files += 1;
         if self.spent.files > self.limits.files {
             return Err(too_large(&path, format!("{} files", self.limits.files)));
+        }
+        if path.len() > LONGEST {
+            self.problem(
+                &path,
+                &format!("has a path of more than {LONGEST} bytes: shorten it"),
+            );
+            return Ok(());
         }
         // The header alone: a small pack can hold a file that unpacks to gigabytes.
         let (size, kind) = self

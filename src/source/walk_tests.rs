@@ -134,6 +134,28 @@ fn links_and_submodules_are_reported_and_never_followed() {
 }
 
 #[test]
+fn what_a_repository_says_of_its_files_to_git_changes_no_byte_and_runs_nothing() {
+    let fixture = Fixture::new();
+    let text = "$Id$\nx: 1\n";
+    fixture.upstream.commit(&[
+        (
+            ".gitattributes",
+            "*.yaml text eol=crlf ident filter=touch working-tree-encoding=UTF-16LE\n",
+        ),
+        (
+            ".gitmodules",
+            "[submodule \"r/a\"]\n\tpath = r/a\n\turl = ext::touch ran\n",
+        ),
+        (".gitconfig", "[filter \"touch\"]\n\tsmudge = touch ran\n"),
+        ("r/.gitattributes", "* filter=touch\n"),
+        ("r/a.yaml", text),
+    ]);
+    let read = fixture.read(&["r"]).unwrap();
+    assert_eq!(read.layers[0].files[0].bytes.as_deref(), Some(text.as_bytes()));
+    assert_eq!((names(&read), read.problems.len()), (vec![vec!["r/a.yaml"]], 0));
+}
+
+#[test]
 fn names_that_git_forbids_are_reported_not_read() {
     let fixture = Fixture::new();
     let repository = &fixture.upstream.repository;
@@ -196,6 +218,60 @@ fn a_file_that_is_too_long_is_its_own_problem_and_the_others_are_read() {
         .map(|problem| problem.path.as_str())
         .collect();
     assert_eq!(problems, ["r/big.yaml", "r/lfs.yaml"]);
+}
+
+#[test]
+fn thousands_of_directories_below_each_other_end_at_the_limit_and_not_on_the_stack() {
+    let fixture = Fixture::new();
+    let repository = &fixture.upstream.repository;
+    let mut id = repository.blob(b"x").unwrap();
+    let mut mode = FileMode::Blob;
+    for name in std::iter::once("a.yaml").chain(std::iter::repeat_n("d", 2000)) {
+        let mut builder = repository.treebuilder(None).unwrap();
+        builder.insert(name, id, mode.into()).unwrap();
+        id = builder.write().unwrap();
+        mode = FileMode::Tree;
+    }
+    fixture.upstream.put_id("r", id, FileMode::Tree);
+    fixture.upstream.commit_staged("x");
+    let result = fixture.read(&["r"]);
+    assert!(matches!(result, Err(ReadError::TooLarge { .. })), "{result:?}");
+}
+
+#[test]
+fn names_and_paths_that_are_too_long_are_their_own_problem_and_are_not_shown_whole() {
+    let fixture = Fixture::new();
+    let name = format!("r/{}.yaml", "n".repeat(4096));
+    let path = format!("r/{}a.yaml", format!("{}/", "d".repeat(200)).repeat(6));
+    fixture
+        .upstream
+        .commit(&[(&name, "x"), (&path, "x"), ("r/a.yaml", "a")]);
+    let read = fixture.read(&["r"]).unwrap();
+    assert_eq!(names(&read), [["r/a.yaml"]]);
+    let problems = &read.problems;
+    assert!(problems.iter().all(|problem| problem.path.chars().count() <= 513));
+    for why in ["255", "1024"] {
+        assert!(
+            problems.iter().any(|problem| problem.message.contains(why)),
+            "{problems:?}"
+        );
+    }
+    assert_eq!(problems.len(), 2);
+}
+
+#[test]
+fn other_spellings_of_the_directory_of_git_are_plain_names_that_are_not_there() {
+    let fixture = Fixture::new();
+    fixture.upstream.commit(&[("r/a.yaml", "a")]);
+    for path in ["git~1", ".git ", ".git.", ".g\u{200c}it", "R"] {
+        assert!(
+            matches!(
+                fixture.read(&[path]),
+                Err(ReadError::DirectoryMissing(_) | ReadError::InvalidPath { .. })
+            ),
+            "{path:?}"
+        );
+    }
 }
 
 #[test]

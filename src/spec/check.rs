@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
-use super::{declare::Rejection, document::join};
+use super::{
+    declare::Rejection,
+    declared::{EnvSource, Holder},
+    document::join,
+};
 use crate::{
     api::release::{EnvValue, Resources},
-    names::EnvName,
+    names::{EnvName, ObjectName},
 };
 
 /// Everything that is wrong so far.
@@ -94,12 +98,8 @@ pub fn variables(
             continue;
         }
         if let EnvValue::Secret(key) = value
-            && key.name.as_str().starts_with("slipway-")
+            && let Err(message) = of_applications(&key.name)
         {
-            let message = format!(
-                "Secret {} belongs to Slipway and is not for applications",
-                key.name
-            );
             problems.add(at, message);
             continue;
         }
@@ -114,6 +114,29 @@ pub fn variables(
         }
     }
     checked
+}
+
+/// Whether a Secret of this name may be given to an application.
+pub fn of_applications(name: &ObjectName) -> Result<(), String> {
+    if name.as_str().starts_with("slipway-") {
+        return Err(format!(
+            "Secret {name} belongs to Slipway and is not for applications"
+        ));
+    }
+    Ok(())
+}
+
+/// What stands before the keys of a whole Secret: with any key it must make the name of a variable that may be set.
+pub fn prefix(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    text.parse::<EnvName>().map_err(|error| error.to_string())?;
+    let taken = ["KUBERNETES_", "SLIPWAY_", "LD_"];
+    match taken.into_iter().find(|taken| text.starts_with(taken)) {
+        Some(taken) => Err(format!("variables that begin with {taken} cannot be set")),
+        None => Ok(()),
+    }
 }
 
 /// Fields of a pod that a variable may have (Kubernetes downward API).
@@ -132,14 +155,20 @@ const FIELDS: [&str; 8] = [
 pub fn words(
     pointer: &str,
     words: Option<&[String]>,
-    env: &BTreeMap<EnvName, EnvValue>,
+    (env, sources): (&BTreeMap<EnvName, EnvValue>, &[EnvSource]),
     problems: &mut Problems,
 ) {
     let Some(words) = words else { return };
+    let in_whole = |name: &EnvName| {
+        let mut secrets = sources.iter().filter(|source| source.holder == Holder::Secret);
+        secrets.any(|source| source.key_of(name).is_some())
+    };
     for (index, word) in words.iter().enumerate() {
         let secret = |name: &&str| {
-            let value = name.parse::<EnvName>().ok().and_then(|name| env.get(&name));
-            matches!(value, Some(EnvValue::Secret(_) | EnvValue::Generate(_)))
+            name.parse::<EnvName>().is_ok_and(|name| match env.get(&name) {
+                Some(value) => matches!(value, EnvValue::Secret(_) | EnvValue::Generate(_)),
+                None => in_whole(&name),
+            })
         };
         if let Some(name) = expanded(word).into_iter().find(secret) {
             let message = format!(
@@ -264,20 +293,63 @@ pub fn quantity(text: &str) -> Result<(), String> {
     }
 }
 
-/// An absolute path inside a container, not one of the system's.
-pub fn path(text: &str) -> Result<(), String> {
+/// An absolute path inside a container.
+fn absolute(text: &str) -> bool {
     let parts_ok = text
         .split('/')
         .skip(1)
         .all(|part| !part.is_empty() && part != "." && part != "..");
-    let system = ["/proc", "/sys", "/dev", "/etc", "/bin", "/usr", "/lib"];
-    let in_system = system
+    text.starts_with('/')
+        && parts_ok
+        && text.len() <= 512
+        && !text.contains(|c: char| c == ':' || c.is_control())
+}
+
+fn below_any(roots: &[&str], text: &str) -> bool {
+    roots
         .iter()
-        .any(|root| text == *root || text.starts_with(&format!("{root}/")));
-    if !text.starts_with('/') || !parts_ok || text.len() > 512 || text.contains([':', '\0', '\n']) {
+        .any(|root| text == *root || text.strip_prefix(root).is_some_and(|rest| rest.starts_with('/')))
+}
+
+/// An absolute path inside a container that a file may have: one of `/etc` too, but none that decides what code runs or that
+/// the kubelet writes itself.
+pub fn file_path(text: &str) -> Result<(), String> {
+    if !absolute(text) {
+        return Err("an absolute path without '..', such as /run/secrets/key.pem".into());
+    }
+    let code = [
+        "/bin",
+        "/sbin",
+        "/lib",
+        "/lib64",
+        "/usr/bin",
+        "/usr/sbin",
+        "/usr/lib",
+        "/usr/lib64",
+    ];
+    let kubelet = [
+        "/proc",
+        "/sys",
+        "/dev",
+        "/etc/hosts",
+        "/etc/hostname",
+        "/etc/resolv.conf",
+        "/run/secrets/kubernetes.io",
+        "/var/run/secrets/kubernetes.io",
+    ];
+    if below_any(&code, text) || below_any(&kubelet, text) {
+        return Err("is a path of the system, where no file can be given".into());
+    }
+    Ok(())
+}
+
+/// An absolute path inside a container, not one of the system's.
+pub fn path(text: &str) -> Result<(), String> {
+    let system = ["/proc", "/sys", "/dev", "/etc", "/bin", "/usr", "/lib"];
+    if !absolute(text) {
         return Err("an absolute path without '..', such as /app/uploads".into());
     }
-    if in_system {
+    if below_any(&system, text) {
         Err("a path of the system cannot be made writable".into())
     } else {
         Ok(())

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     check::{self, Problems},
-    declared::{Declared, Exposure, Identity, MigrateSpec, Probe, RolloutSpec, Suspension},
+    declared::{Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec, Suspension},
     document::join,
     firewall, image,
     preset::{self, Preset},
@@ -17,10 +17,11 @@ use crate::{
         Duration, ReleaseSpec,
         release::{EnvValue, Migrate, MigrateOptions, OnFailure, OnSecretChange, Strategy, Suspend},
     },
-    names::{EnvName, ObjectName, ReleaseName, Version},
+    names::{EnvName, ObjectName, ProcessName, ReleaseName, Version},
 };
 
 mod hash;
+mod outside;
 mod processes;
 
 use hash::attempt_hash;
@@ -80,20 +81,10 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
     let port = port(spec, &preset, &mut problems);
     let env = environment(spec, &preset, port, &mut problems);
     let processes = processes(spec, &preset, &env, &mut problems);
-    let migrate = migrate(spec, &preset, &env, &mut problems);
-    let requires = preset
-        .requires
-        .iter()
-        .filter_map(|name| name.parse::<EnvName>().ok());
-    for required in requires.filter(|required| !env.all.contains_key(required)) {
-        problems.add(
-            "/env".into(),
-            format!(
-                "preset {full_name} needs the variable {required}; declare it, such as {required}: {{secret: {name}/{}}}",
-                required.as_str().to_ascii_lowercase().replace('_', "-")
-            ),
-        );
-    }
+    let migrate = migrate(spec, &preset, &env, &processes, &mut problems);
+    let named = (full_name.as_str(), &preset);
+    let requires = outside::requires(name, spec, named, &env, migrate.as_ref(), &mut problems);
+    let writable = writable(spec, &preset, &mut problems);
     let declared = Declared {
         preset: full_name,
         version,
@@ -104,7 +95,10 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
         processes,
         port,
         exposure: exposure(spec, port, &mut problems),
-        writable: writable(spec, &preset, &mut problems),
+        files: outside::files(spec, &writable, &mut problems),
+        env_from: env.sources,
+        requires,
+        writable,
         security: identity(spec, &preset, &mut problems),
         probe: port.map(|port| probe(spec, port, &mut problems)),
         migrate,
@@ -139,12 +133,15 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
             100,
         ),
         attempt: u64::from(problems.number("/attempt", spec.attempt, 0, 0, 1_000_000)),
+        adopt: u64::from(problems.number("/adopt", spec.adopt, 0, 0, 1_000_000)),
+        rotate: u64::from(problems.number("/rotate", spec.rotate, 0, 0, 1_000_000)),
         attempt_hash: attempt_hash(spec, &preset),
         image: match image {
             Some(image) => image,
             None => return problems.end(None),
         },
     };
+    outside::countable(name, &declared, &mut problems);
     problems.end(Some(declared))
 }
 
@@ -178,6 +175,7 @@ fn migrate(
     spec: &ReleaseSpec,
     preset: &Preset,
     env: &Environment,
+    processes: &BTreeMap<ProcessName, ProcessSpec>,
     problems: &mut Problems,
 ) -> Option<MigrateSpec> {
     let (command, args, options) = match &spec.migrate {
@@ -205,14 +203,20 @@ fn migrate(
     } else {
         "/migrate/command"
     };
-    check::words(place, command.as_deref(), &variables, problems);
-    check::words("/migrate/args", args.as_deref(), &variables, problems);
+    check::words(place, command.as_deref(), (&variables, &env.sources), problems);
+    check::words(
+        "/migrate/args",
+        args.as_deref(),
+        (&variables, &env.sources),
+        problems,
+    );
     if let Ok(task) = "SLIPWAY_TASK".parse() {
         variables.insert(task, EnvValue::Literal("migrate".to_owned()));
     }
     let database = options.database.as_deref().unwrap_or("DATABASE_URL");
     let named: EnvName = problems.parse("/migrate/database", database)?;
-    if options.database.is_some() && !variables.contains_key(&named) {
+    let in_whole = env.sources.iter().any(|source| source.key_of(&named).is_some());
+    if options.database.is_some() && !variables.contains_key(&named) && !in_whole {
         problems.add(
             "/migrate/database".into(),
             format!("the variable {named} is not declared"),
@@ -233,6 +237,28 @@ fn migrate(
             problems.add(pointer.to_owned(), "must have 1 to 200 characters".into());
         }
     }
+    if let Some(resources) = &options.resources
+        && resources.limits.contains_key("ephemeral-storage")
+    {
+        problems.add(
+            "/migrate/resources/limits/ephemeral-storage".into(),
+            "a migration has no bound on disk: exceeding one evicts it midway".into(),
+        );
+    }
+    let primary = if preset.serves {
+        ProcessName::web()
+    } else {
+        ProcessName::worker()
+    };
+    let of_process = processes.get(&primary).map(|process| process.resources.clone());
+    let mut resources = check::resources(
+        "/migrate/resources",
+        options.resources.as_ref(),
+        &of_process.unwrap_or_default(),
+        problems,
+    );
+    // That of the process is not for it: exceeding it means eviction.
+    resources.limits.remove("ephemeral-storage");
     let retries = options.retries.map(i64::from);
     Some(MigrateSpec {
         command,
@@ -240,10 +266,12 @@ fn migrate(
         env: variables,
         timeout: options.timeout.unwrap_or(Duration::from_secs(1800)),
         retries: problems.number("/migrate/retries", retries, 0, 0, 10),
+        resources,
         lock: options.lock,
         service_account,
         proof: options.proof,
         database: named,
+        compatible: options.compatible,
         rerun: options.rerun.unwrap_or(0),
         accept: options.accept,
     })
@@ -412,7 +440,6 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::names::ProcessName;
 
     const BILLING: &str = "
 preset: phoenix
@@ -486,7 +513,7 @@ env:
     }
 
     /// Each field of the schema with a value that must show in what is declared.
-    const FIELDS: [(&str, &str); 23] = [
+    const FIELDS: [(&str, &str); 28] = [
         ("preset", "preset: nextjs@1"),
         ("version", "version: 2.0.0"),
         ("image", "image: ghcr.io/acme/other"),
@@ -499,6 +526,10 @@ env:
         ("replicas", "replicas: 7"),
         ("resources", "resources: {requests: {cpu: 300m}}"),
         ("env", "env: {GREETING: hello}"),
+        ("envFrom", "envFrom: [{secret: app}]"),
+        ("files", "files: {/run/key: {secret: app/key}}"),
+        ("requires", "requires: [PORT]"),
+        ("rotate", "rotate: 1"),
         ("writable", "writable: {/data: 1Gi}"),
         ("security", "security: {runAsUser: 1234}"),
         ("health", "health: /ready"),
@@ -510,6 +541,7 @@ env:
         ("onSecretChange", "onSecretChange: ignore"),
         ("suspend", "suspend: {reason: a freeze}"),
         ("retain", "retain: {revisions: 9}"),
+        ("adopt", "adopt: 1"),
     ];
 
     #[test]
@@ -558,9 +590,13 @@ env:
             "onFailure: hold",
             "onSecretChange: ignore",
             "suspend: {reason: a freeze}",
+            "adopt: 1",
             "retain: {revisions: 9}",
             "rollout: {deadline: 1m}",
+            "requires: [DATABASE_URL, POOL_SIZE]",
+            "rotate: 1",
             "migrate: {retries: 2, lock: a, proof: done, serviceAccount: m, timeout: 5m}",
+            "migrate: {compatible: false, resources: {limits: {memory: 2Gi}}}",
         ] {
             assert_eq!(with(same), base, "{same}");
         }
@@ -573,6 +609,8 @@ env:
             "writable: {/data: 1Gi}",
             "migrate: {rerun: 1}",
             "args: [x]",
+            "files: {/run/key: {secret: app/key}}",
+            "envFrom: [{config: app}]",
         ] {
             assert_ne!(with(other), base, "{other}");
         }
@@ -608,7 +646,45 @@ env:
                 "migrate: {args: [m], serviceAccount: A_B}",
                 "spec.migrate.serviceAccount",
             ),
+            (
+                "migrate: {args: [m], resources: {limits: {memory: much}}}",
+                "spec.migrate.resources.limits.memory",
+            ),
+            (
+                "migrate: {args: [m], resources: {limits: {ephemeral-storage: 1Gi}}}",
+                "spec.migrate.resources.limits.ephemeral-storage",
+            ),
             ("health: health", "spec.health"),
+            ("files: {run/key: {secret: a/b}}", "spec.files.run/key"),
+            ("files: {/run/../key: {secret: a/b}}", "spec.files./run/../key"),
+            ("files: {/usr/bin/app: {secret: a/b}}", "spec.files./usr/bin/app"),
+            ("files: {/etc/hosts: {config: a/b}}", "spec.files./etc/hosts"),
+            ("files: {/tmp: {secret: a/b}}", "spec.files./tmp"),
+            ("files: {/a: {secret: a/b}, /a/b: {secret: a/b}}", "spec.files./a"),
+            ("files: {/a: {secret: a/b, config: a/b}}", "spec.files./a"),
+            ("files: {/a: {}}", "spec.files./a"),
+            ("files: {/a: {secret: a}}", "spec.files./a.secret"),
+            (
+                "files: {/a: {secret: slipway-hash-key/key}}",
+                "spec.files./a.secret",
+            ),
+            ("envFrom: [{}]", "spec.envFrom.0"),
+            ("envFrom: [{secret: A_B}]", "spec.envFrom.0.secret"),
+            ("envFrom: [{secret: slipway-x}]", "spec.envFrom.0.secret"),
+            ("envFrom: [{secret: a, prefix: 1_}]", "spec.envFrom.0.prefix"),
+            (
+                "envFrom: [{secret: a, prefix: SLIPWAY_}]",
+                "spec.envFrom.0.prefix",
+            ),
+            ("envFrom: [{secret: a}, {secret: a}]", "spec.envFrom.1"),
+            (
+                "envFrom: [{secret: a}]\nargs: ['--token=$(TOKEN)']",
+                "spec.args.0",
+            ),
+            ("requires: [API_KEY]", "spec.requires.0"),
+            ("requires: ['a b']", "spec.requires.0"),
+            ("requires: [X]\nenv: {X: ''}", "spec.env.X"),
+            ("rotate: -1", "spec.rotate"),
             ("suspend: {until: '2026-12-01T08:00:00Z'}", "spec.suspend.reason"),
             ("suspend: {reason: a, until: tomorrow}", "spec.suspend.until"),
         ] {
@@ -630,6 +706,49 @@ env:
         );
         let next = "image: a\nversion: 1.0.0\npreset: nextjs\nenv: {NEXT_PUBLIC_X: a}\n";
         assert!(refused(next).iter().any(|p| p.contains("built")));
+    }
+
+    #[test]
+    fn what_a_release_requires_replaces_what_its_preset_does() {
+        let phoenix = "image: a\nversion: 1.0.0\npreset: phoenix\n";
+        let required = |extra: &str| -> Vec<String> {
+            let declared = declared(&format!("{phoenix}{extra}\n"));
+            declared.requires.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            required("env: {DATABASE_URL: {secret: db/url}}"),
+            ["DATABASE_URL"]
+        );
+        assert_eq!(required("requires: []\nmigrate: false"), [""; 0]);
+        assert_eq!(required("requires: [SECRET_KEY_BASE]"), ["SECRET_KEY_BASE"]);
+        // A whole Secret may hold it; that is known when it is read.
+        assert_eq!(required("envFrom: [{secret: app}]"), ["DATABASE_URL"]);
+        let other = format!("{phoenix}envFrom: [{{secret: app, prefix: APP_}}]\n");
+        assert!(refused(&other).iter().any(|p| p.contains("DATABASE_URL")));
+    }
+
+    #[test]
+    fn a_file_may_lie_below_a_writable_path_and_in_etc() {
+        let files = "files: {/tmp/key: {secret: a/b}, /etc/app/app.toml: {config: a/b}}";
+        let declared = declared(&format!("image: a\nversion: 1.0.0\nport: 80\n{files}\n"));
+        assert_eq!(declared.files.len(), 2);
+    }
+
+    #[test]
+    fn more_keys_than_a_revision_has_room_for_are_refused() {
+        let keys = |count: usize| -> String {
+            let all: Vec<String> = (0..count).map(|n| format!("A{n}: {{secret: a/k{n}}}")).collect();
+            format!("{{{}}}", all.join(", "))
+        };
+        let with = |count: usize| {
+            format!(
+                "image: a\nversion: 1.0.0\nport: 80\nenv: {}\nprocesses: {{jobs: {{env: {}}}}}\n",
+                keys(150),
+                keys(count).replace("a/k", "b/k")
+            )
+        };
+        assert_eq!(declared(&with(150)).process_keys("x").len(), 300);
+        assert!(refused(&with(151)).iter().any(|p| p.contains("at most 300")));
     }
 
     #[test]

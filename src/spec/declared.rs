@@ -1,7 +1,10 @@
 //! What a validated spec says: the merged spec of git with its preset underneath, in types that only hold
 //! what is allowed. [`super::declare`] is the only way to make one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +34,12 @@ pub struct Declared {
     pub port: Option<u16>,
     /// The host and how its Ingress is made.
     pub exposure: Option<Exposure>,
+    /// Whole Secrets and ConfigMaps whose keys become variables; the last one wins, and `env` of a process over all.
+    pub env_from: Vec<EnvSource>,
+    /// Files in every pod: absolute path → where the content is.
+    pub files: BTreeMap<String, FileSource>,
+    /// Variables that must have a value before anything starts.
+    pub requires: Vec<EnvName>,
     /// Paths that may be written: path → size limit (a Kubernetes quantity).
     pub writable: BTreeMap<String, String>,
     /// Who the application runs as.
@@ -57,6 +66,10 @@ pub struct Declared {
     pub retain_failed_jobs: u32,
     /// The attempt counter.
     pub attempt: u64,
+    /// The counter that objects of others are taken over under.
+    pub adopt: u64,
+    /// The counter of deliberate renewals of generated values.
+    pub rotate: u64,
     /// Hash of everything that pods and database see, as git words it (before the preset, so that an upgrade
     /// of Slipway changes no hash), without what only scales, exposes or sets policy.
     pub attempt_hash: AttemptHash,
@@ -169,6 +182,8 @@ pub struct MigrateSpec {
     pub timeout: Duration,
     /// How many times a failed one is run again by itself.
     pub retries: u32,
+    /// Requests and limits of the Job, requests never empty.
+    pub resources: Resources,
     /// The lock that it shares with others, in place of the database.
     pub lock: Option<String>,
     /// Who the Job runs as in the cluster.
@@ -177,6 +192,8 @@ pub struct MigrateSpec {
     pub proof: Option<String>,
     /// The variable that names the database.
     pub database: EnvName,
+    /// Whether code from before can run on the schema that it leaves, where the spec says so.
+    pub compatible: Option<bool>,
     /// The counter of deliberate repetitions.
     pub rerun: u32,
     /// A key (or its first 8 or more digits) whose unknown outcome a person settled as done.
@@ -209,35 +226,101 @@ pub struct RolloutSpec {
     pub drain: Duration,
 }
 
-impl Declared {
-    /// Every key of a Secret that some process or the migration refers to.
+/// What holds values outside of git.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// A Secret.
+    Secret,
+    /// A `ConfigMap`.
+    ConfigMap,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        })
+    }
+}
+
+/// Where the content of a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSource {
+    /// In a Secret or a `ConfigMap`.
+    pub holder: Holder,
+    /// Under which key.
+    pub key: KeyRef,
+}
+
+/// A whole Secret or `ConfigMap` whose keys become variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvSource {
+    /// A Secret or a `ConfigMap`.
+    pub holder: Holder,
+    /// Its name.
+    pub name: ObjectName,
+    /// What stands before each key in the name of its variable.
+    pub prefix: String,
+}
+
+impl EnvSource {
+    /// The key that would give a variable.
     #[must_use]
-    pub fn secret_keys(&self) -> Vec<KeyRef> {
-        let mut keys: Vec<KeyRef> = self
-            .all_env()
-            .filter_map(|(_, value)| match value {
-                EnvValue::Secret(key) => Some(key.clone()),
-                _ => None,
-            })
-            .collect();
-        keys.sort();
-        keys.dedup();
-        keys
+    pub fn key_of<'a>(&self, variable: &'a EnvName) -> Option<&'a str> {
+        let key = variable.as_str().strip_prefix(self.prefix.as_str())?;
+        (!key.is_empty()).then_some(key)
     }
 
-    /// Every key of a ConfigMap that some process or the migration refers to.
+    /// It as a whole, as words: `Secret app/*`.
     #[must_use]
-    pub fn config_keys(&self) -> Vec<KeyRef> {
-        let mut keys: Vec<KeyRef> = self
-            .all_env()
-            .filter_map(|(_, value)| match value {
-                EnvValue::Config(key) => Some(key.clone()),
-                _ => None,
-            })
-            .collect();
-        keys.sort();
-        keys.dedup();
-        keys
+    pub fn whole(&self) -> String {
+        format!("{} {}/*", self.holder, self.name)
+    }
+}
+
+/// A key as words, `Secret app-db/url`: what fingerprints are kept under.
+#[must_use]
+pub fn reference(holder: Holder, name: &str, key: &str) -> String {
+    format!("{holder} {name}/{key}")
+}
+
+impl Declared {
+    /// The variables of the process of the top-level fields, without those of `envFrom`.
+    #[must_use]
+    pub fn primary_env(&self) -> Option<&BTreeMap<EnvName, EnvValue>> {
+        let named = |name: ProcessName| self.processes.get(&name);
+        let primary = named(ProcessName::web()).or_else(|| named(ProcessName::worker()));
+        primary.map(|process| &process.env)
+    }
+
+    /// Every key that a variable of some process or of the migration refers to.
+    #[must_use]
+    pub fn env_keys(&self, holder: Holder) -> BTreeSet<KeyRef> {
+        self.all_env()
+            .filter_map(|(_, value)| key_in(holder, value))
+            .cloned()
+            .collect()
+    }
+
+    /// Every key that is a file.
+    #[must_use]
+    pub fn file_keys(&self, holder: Holder) -> BTreeSet<KeyRef> {
+        let files = self.files.values().filter(|file| file.holder == holder);
+        files.map(|file| file.key.clone()).collect()
+    }
+
+    /// The names of all Secrets or all `ConfigMaps` that pods are given something of; without generated values, and without
+    /// the Secret that images are pulled with.
+    #[must_use]
+    pub fn objects(&self, holder: Holder) -> BTreeSet<ObjectName> {
+        let whole = self.env_from.iter().filter(|source| source.holder == holder);
+        self.env_keys(holder)
+            .into_iter()
+            .chain(self.file_keys(holder))
+            .map(|key| key.name)
+            .chain(whole.map(|source| source.name.clone()))
+            .collect()
     }
 
     /// Every variable that is generated, with how: keys of `<release>-generated`.
@@ -251,20 +334,38 @@ impl Declared {
             .collect()
     }
 
-    /// What processes, and not the migration alone, refer to: `Secret app-db/url`, `ConfigMap app/locale`. `generated`
-    /// is the name of the Secret of generated values.
+    /// What processes, and not the migration alone, refer to by a key, and as what they know it: `Secret app-db/url` →
+    /// `DATABASE_URL`, `/run/url`. `generated` is the name of the Secret of generated values. `envFrom` is not among it.
     #[must_use]
-    pub fn process_keys(&self, generated: &str) -> BTreeSet<String> {
-        self.processes
-            .values()
-            .flat_map(|process| process.env.iter())
-            .filter_map(|(variable, value)| match value {
-                EnvValue::Secret(key) => Some(format!("Secret {}/{}", key.name, key.key)),
-                EnvValue::Config(key) => Some(format!("ConfigMap {}/{}", key.name, key.key)),
-                EnvValue::Generate(_) => Some(format!("Secret {generated}/{variable}")),
-                _ => None,
-            })
-            .collect()
+    pub fn process_keys(&self, generated: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (variable, value) in self.processes.values().flat_map(|process| process.env.iter()) {
+            let reference = match value {
+                EnvValue::Secret(key) => reference(Holder::Secret, key.name.as_str(), &key.key),
+                EnvValue::Config(key) => reference(Holder::ConfigMap, key.name.as_str(), &key.key),
+                EnvValue::Generate(_) => reference(Holder::Secret, generated, variable.as_str()),
+                EnvValue::Literal(_) | EnvValue::Public(_) | EnvValue::Field(_) => continue,
+            };
+            found.entry(reference).or_default().insert(variable.to_string());
+        }
+        for (path, file) in &self.files {
+            let reference = reference(file.holder, file.key.name.as_str(), &file.key.key);
+            found.entry(reference).or_default().insert(path.clone());
+        }
+        found
+    }
+
+    /// The names of all variables that pods are given by `env`.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.all_env().map(|(name, _)| name.as_str())
+    }
+
+    /// The texts that git declares to be no secrets, whatever they look like.
+    pub fn public_values(&self) -> impl Iterator<Item = &str> {
+        self.all_env().filter_map(|(_, value)| match value {
+            EnvValue::Public(text) => Some(text.as_str()),
+            _ => None,
+        })
     }
 
     fn all_env(&self) -> impl Iterator<Item = (&EnvName, &EnvValue)> {
@@ -272,5 +373,13 @@ impl Declared {
             .values()
             .flat_map(|process| process.env.iter())
             .chain(self.migrate.iter().flat_map(|migrate| migrate.env.iter()))
+    }
+}
+
+/// The key that a variable refers to.
+fn key_in(holder: Holder, value: &EnvValue) -> Option<&KeyRef> {
+    match (holder, value) {
+        (Holder::Secret, EnvValue::Secret(key)) | (Holder::ConfigMap, EnvValue::Config(key)) => Some(key),
+        _ => None,
     }
 }

@@ -24,6 +24,8 @@ pub struct File {
     pub broken: Vec<Broken>,
     /// What is wrong.
     pub problems: Vec<Problem>,
+    /// What may be wrong, and stops nothing.
+    pub warnings: Vec<Problem>,
 }
 
 /// What is still readable of whose a broken document is. With neither name nor namespace it may be anyone's.
@@ -85,6 +87,11 @@ impl File {
                 secret: true,
                 ..document.problem(&finding.pointer, &finding.message)
             }));
+            let suspects = firewall::suspects(&document.spec).into_iter();
+            file.warnings.extend(suspects.map(|finding| Problem {
+                secret: true,
+                ..document.problem(&finding.pointer, &finding.message)
+            }));
             if wrong.is_empty() {
                 file.documents.push(document);
             } else {
@@ -103,6 +110,7 @@ impl File {
             documents: Vec::new(),
             broken: vec![Broken::default()],
             problems: vec![Problem::error(path, (1, 1), message)],
+            warnings: Vec::new(),
         }
     }
 
@@ -165,6 +173,7 @@ impl File {
             documents: Vec::new(),
             broken,
             problems: vec![Problem::error(path, place, message)],
+            warnings: Vec::new(),
         }
     }
 }

@@ -66,6 +66,77 @@ pub fn scan_value(spec: &Value) -> Vec<Finding> {
     findings
 }
 
+/// What has no form of a secret and looks random all the same. It may be one: a person is told, and nothing is refused.
+#[must_use]
+pub fn suspects(spec: &Value) -> Vec<Finding> {
+    let (certain, mut found) = (scan_value(spec), Vec::new());
+    suspect("", spec, &mut found);
+    found.retain(|suspect: &Finding| certain.iter().all(|finding| finding.pointer != suspect.pointer));
+    found
+}
+
+fn suspect(pointer: &str, value: &Value, findings: &mut Vec<Finding>) {
+    match value {
+        Value::String(text) if looks_random(text) => findings.push(Finding {
+            pointer: pointer.to_owned(),
+            message: format!(
+                "may be a secret ({} characters that look random): if it is one, put it into a Secret, refer to it by \
+                 {{secret: name/key}} and change it where it is used, since git keeps history{}",
+                text.chars().count(),
+                if pointer.starts_with("/env/") {
+                    "; if it is none, write {value: …, public: true}"
+                } else {
+                    ""
+                }
+            ),
+        }),
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                suspect(&format!("{pointer}/{index}"), item, findings);
+            }
+        }
+        Value::Object(fields) if !is_public(value) => {
+            for (name, item) in fields {
+                suspect(&join(pointer, name), item, findings);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether there are 32 characters of base64 in a row with 4 bits of entropy each, or more. Digests, ids of commits and UUIDs
+/// have 16 different characters at most, and names and paths have no digit, or no capital letter, or repeat themselves.
+fn looks_random(text: &str) -> bool {
+    let of_base64 = |c: char| c.is_ascii_alphanumeric() || ['+', '/', '-', '_'].contains(&c);
+    !is_path_or_url(text)
+        && text.split(|c| !of_base64(c)).any(|run| {
+            let any = |of: fn(&u8) -> bool| run.bytes().any(|c| of(&c));
+            run.len() >= 32
+                && !run.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-')
+                && any(u8::is_ascii_digit)
+                && any(u8::is_ascii_uppercase)
+                && any(u8::is_ascii_lowercase)
+                && entropy(run) >= 4.0
+        })
+}
+
+/// Bits for each character, by how often each one stands there (Shannon).
+fn entropy(text: &str) -> f64 {
+    let mut counts = [0_u32; 256];
+    for byte in text.bytes() {
+        if let Some(count) = counts.get_mut(usize::from(byte)) {
+            *count += 1;
+        }
+    }
+    let all: f64 = counts.iter().map(|count| f64::from(*count)).sum();
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f64::from(*count) / all)
+        .map(|share| -share * share.log2())
+        .sum()
+}
+
 fn walk(pointer: &str, key: &str, value: &Value, findings: &mut Vec<Finding>) {
     match value {
         Value::String(text) => {
@@ -90,7 +161,7 @@ fn walk(pointer: &str, key: &str, value: &Value, findings: &mut Vec<Finding>) {
             }
         }
         Value::Object(fields) if !is_public(value) => {
-            if ["env", "args"].contains(&key) {
+            if ["env", "args", "files"].contains(&key) {
                 scan_env(pointer, fields, findings);
             }
             for (name, item) in fields {
@@ -113,10 +184,8 @@ fn scan_env(pointer: &str, env: &Map<String, Value>, findings: &mut Vec<Finding>
             .or_else(|| value.get("value").and_then(Value::as_str));
         let Some(text) = text else { continue };
         let rule = literal(text).or_else(|| {
-            let word = secret_word(name)?;
-            // Flags and numbers under such names are settings: TOKEN_TTL: "3600".
-            let plain = text.len() < 6 || text.bytes().all(|c| c.is_ascii_digit()) || text == "false";
-            (!plain && !is_path_or_url(text)).then(|| format!("a literal under a name that contains {word}"))
+            let word = named(name, text)?;
+            Some(format!("a literal under a name that contains {word}"))
         });
         if let Some(rule) = rule {
             findings.push(finding(join(pointer, name), &rule, text));
@@ -131,6 +200,14 @@ pub fn secret_word(name: &str) -> Option<&'static str> {
     SECRET_WORDS.into_iter().find(|word| upper.contains(word))
 }
 
+/// What in the name of a text says that the text is a secret; `None` for flags, numbers and paths under such names, which
+/// are settings: `TOKEN_TTL: "3600"`.
+#[must_use]
+pub fn named(name: &str, text: &str) -> Option<&'static str> {
+    let plain = text.len() < 6 || text.bytes().all(|c| c.is_ascii_digit()) || text == "false";
+    secret_word(name).filter(|_| !plain && !is_path_or_url(text))
+}
+
 fn scan_words(pointer: &str, words: &[&str], findings: &mut Vec<Finding>) {
     let named = |name: &str| {
         let upper = name.to_ascii_uppercase();
@@ -138,7 +215,9 @@ fn scan_words(pointer: &str, words: &[&str], findings: &mut Vec<Finding>) {
             .iter()
             .any(|word| upper.ends_with(word))
     };
-    let value = |text: &str| text.len() >= 6 && !text.starts_with(['$', '-']) && !is_path_or_url(text);
+    let value = |text: &str| {
+        text.len() >= 6 && !text.starts_with('-') && !is_reference(text) && !is_path_or_url(text)
+    };
     let mut before = "";
     for (index, word) in words.iter().enumerate() {
         // A word may be a script: sh -c 'PGPASSWORD=… psql'.
@@ -179,6 +258,12 @@ pub fn has_secret(text: &str) -> bool {
 
 /// What a text is by itself, whatever its name.
 fn literal(text: &str) -> Option<String> {
+    token(text).or_else(|| has_url_password(text).then(|| "a URL with a password".into()))
+}
+
+/// Which key or token a text holds, where its form leaves no doubt.
+#[must_use]
+pub fn token(text: &str) -> Option<String> {
     if text.contains("-----BEGIN") && text.contains("PRIVATE KEY") {
         return Some("a private key".into());
     }
@@ -198,22 +283,22 @@ fn literal(text: &str) -> Option<String> {
             }
         }
     }
-    if is_jwt(text) {
-        return Some("a JSON web token".into());
-    }
-    url_password(text).then(|| "a URL with a password".into())
+    is_jwt(text).then(|| "a JSON web token".into())
 }
 
 fn is_jwt(text: &str) -> bool {
-    text.split(|c: char| c.is_whitespace() || c == '"').any(|word| {
-        let parts: Vec<&str> = word.split('.').collect();
+    // Whatever stands around it, such as `Bearer `, `TOKEN=` or quotation marks.
+    let inside = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
+    text.split(|c| !inside(c)).any(|word| {
+        let parts: Vec<&str> = word.trim_matches('.').split('.').collect();
         matches!(parts.as_slice(), [head, body, sign]
             if head.starts_with("eyJ") && body.starts_with("eyJ") && head.len() > 10 && sign.len() >= 10)
     })
 }
 
-/// `scheme://user:password@host`, unless the password is a variable.
-fn url_password(text: &str) -> bool {
+/// Whether there is a `scheme://user:password@host` in a text, unless the password is a variable.
+#[must_use]
+pub fn has_url_password(text: &str) -> bool {
     text.match_indices("://").any(|(at, _)| {
         let rest = text.get(at + 3..).unwrap_or("");
         let authority = rest.split(['/', '?', '#', ' ', '"', '\'']).next().unwrap_or("");
@@ -223,8 +308,18 @@ fn url_password(text: &str) -> bool {
         let Some((_, password)) = user.split_once(':') else {
             return false;
         };
-        !password.is_empty() && !password.starts_with('$') && !password.starts_with("%(")
+        !password.is_empty() && !is_reference(password) && !password.starts_with("%(")
     })
+}
+
+/// Whether a text is the value of a variable, as Kubernetes (`$(NAME)`) or a shell (`$NAME`, `${NAME}`, `$1`) puts it in.
+/// Anything else that begins with a dollar sign is a text of its own.
+fn is_reference(text: &str) -> bool {
+    let Some(name) = text.strip_prefix('$') else {
+        return false;
+    };
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    name.starts_with(['(', '{']) || is_name && (!name.starts_with(char::is_numeric) || name.len() == 1)
 }
 
 fn is_path_or_url(text: &str) -> bool {
@@ -255,6 +350,10 @@ mod tests {
             ("DATABASE_URL", "ecto://app:hunter22@db/shop"),
             ("X", "-----BEGIN RSA PRIVATE KEY-----\nabc"),
             ("X", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijklmnop"),
+            (
+                "X",
+                "TOKEN=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijklmnop, please.",
+            ),
             ("SMTP_PASSWORD", "hunter22"),
             ("SECRET_KEY_BASE", "aaaaaaaaaaaaaaaaaaaa"),
             ("RELEASE_COOKIE", "monster-cookie"),
@@ -262,6 +361,61 @@ mod tests {
         for hit in hits {
             assert_eq!(found(&[hit]).len(), 1, "{}", hit.0);
         }
+    }
+
+    #[test]
+    fn what_looks_random_is_suspected_and_not_refused() {
+        let of = |text: &str| {
+            let spec = serde_json::json!({ "env": { "X": text }, "command": ["run", text] });
+            assert_eq!(scan_value(&spec), [], "{text}");
+            suspects(&spec)
+        };
+        for text in [
+            "Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MGFiY2RlZg",
+            "k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa",
+            "key=uT+5v/Qx1Wz8kLm2Nc7RbY4hJ0sDf9GaPe3i",
+        ] {
+            let found: Vec<String> = of(text).into_iter().map(|finding| finding.pointer).collect();
+            assert_eq!(found, ["/command/1", "/env/X"], "{text}");
+            assert!(!of(text)[0].message.contains(text));
+        }
+        for text in [
+            "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B",
+            "123e4567-e89b-12d3-a456-426614174000",
+            "/usr/local/lib/Erlang/27/lib/crypto-5.5/priv/lib/crypto.so",
+            "https://example.com/Docs/2026/Guide-To-Everything-That-There-Is-1",
+            "registry.example.com/team/some-application-with-a-long-name",
+            "Elixir.Shop.Release.Migrations.V20260101000000.AddOrders",
+            "k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fG",
+            "aA1aA1aA1aA1aA1aA1aA1aA1aA1aA1aA1aA1",
+            "the quick brown fox jumps over the lazy dog 27 times a day",
+        ] {
+            assert_eq!(of(text), [], "{text}");
+        }
+        let spec = serde_json::json!({ "env": {
+            "OPEN": { "value": "k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa", "public": true },
+            "TOKEN": "k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa",
+        } });
+        assert_eq!(scan_value(&spec).len(), 1);
+        assert_eq!(suspects(&spec), [], "what is refused is not suspected, too");
+    }
+
+    /// Each prefix with as many characters as its tokens have at least, and with one fewer.
+    #[test]
+    fn a_token_of_every_issuer_is_found_and_one_that_is_too_short_is_none() {
+        for (prefix, kind, least) in TOKENS {
+            let of = |length: usize| {
+                token(&format!(
+                    "x={prefix}{}",
+                    "a1".repeat(length).get(..length).unwrap()
+                ))
+            };
+            assert!(of(least).is_some_and(|rule| rule.ends_with(kind)), "{prefix}");
+            assert_eq!(of(least - 1), None, "{prefix}");
+        }
+        assert_eq!(token("-----BEGIN CERTIFICATE-----\nMIIB"), None);
+        assert_eq!(token("-----BEGIN PUBLIC KEY-----\nMIIB"), None);
     }
 
     #[test]
@@ -274,11 +428,34 @@ mod tests {
             ("DATABASE_URL", "ecto://app:$(PASSWORD)@db/shop"),
             ("SECRET_FILE", "/run/secrets/key"),
             ("X", "taskia_AKIA"),
+            ("X", "keyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijklmnop"),
             ("COMMIT", "0123456789abcdef0123456789abcdef01234567"),
         ];
         for miss in misses {
             assert!(found(&[miss]).is_empty(), "{}", miss.0);
         }
+    }
+
+    #[test]
+    fn the_content_of_a_file_does_not_belong_into_git_either() {
+        let files = serde_json::json!({ "files": {
+            "/run/db-password": "hunter22",
+            "/run/token": { "value": "hunter22" },
+            "/run/key.pem": "-----BEGIN PRIVATE KEY-----\nabc",
+            "/run/secrets/token": { "secret": "app/token" },
+        } });
+        let pointers: Vec<String> = scan_value(&files)
+            .into_iter()
+            .map(|found| found.pointer)
+            .collect();
+        assert_eq!(
+            pointers,
+            [
+                "/files/~1run~1db-password",
+                "/files/~1run~1key.pem",
+                "/files/~1run~1token"
+            ]
+        );
     }
 
     #[test]
@@ -313,6 +490,8 @@ mod tests {
         assert_eq!(scan(&spec).len(), 1);
         let words = |words: &[&str]| scan_value(&serde_json::json!({ "migrate": words })).len();
         assert_eq!(words(&["--password", "hunter22"]), 1);
+        assert_eq!(words(&["sh", "-c", "psql --password=$password"]), 0);
+        assert_eq!(words(&["--password", "$ecret-77"]), 1);
         assert_eq!(words(&["sh", "-c", "PGPASSWORD=hunter22 psql"]), 1);
         assert_eq!(
             words(&[
@@ -338,5 +517,28 @@ mod tests {
             pointers,
             ["/buidl/args/NPM_TOKEN", "/env/DB_PASSWORD", "/version"]
         );
+    }
+
+    #[test]
+    fn a_variable_is_no_password_and_a_password_may_begin_with_a_dollar_sign() {
+        for variable in [
+            "$(DB_PASSWORD)",
+            "$DB_PASSWORD",
+            "$password",
+            "$1",
+            "${DB_PASSWORD}",
+            "%(DB_PASSWORD)s",
+        ] {
+            assert!(
+                !has_url_password(&format!("postgres://app:{variable}@db/app")),
+                "{variable}"
+            );
+        }
+        for password in ["$ecret-77", "$3cret77", "$", "$DB_PASSWORD!", "pw"] {
+            assert!(
+                has_url_password(&format!("postgres://app:{password}@db/app")),
+                "{password}"
+            );
+        }
     }
 }

@@ -200,6 +200,12 @@ fn health() -> Form {
     Form::Either(Box::new(Form::Text), what, long)
 }
 
+/// Requests and limits.
+fn amounts() -> Form {
+    let texts = || Form::Map(Box::new(Form::Text));
+    fields([("requests", texts()), ("limits", texts())])
+}
+
 fn migrate() -> Form {
     let long = map([
         ("command", texts()),
@@ -207,14 +213,16 @@ fn migrate() -> Form {
         ("env", Form::Map(Box::new(env()))),
         ("timeout", Form::Span),
         ("retries", Form::Whole),
+        ("resources", amounts()),
         ("lock", Form::Text),
         ("serviceAccount", Form::Text),
         ("proof", Form::Text),
         ("database", Form::Text),
+        ("compatible", Form::Truth),
         ("rerun", Form::Whole),
         ("accept", Form::Text),
     ]);
-    let what = "a command list, {command, args, env, timeout, retries, lock, serviceAccount, database, proof, rerun, accept}, or false";
+    let what = "a command list, {command, args, env, timeout, retries, resources, lock, serviceAccount, database, proof, compatible, rerun, accept}, or false";
     Form::Either(Box::new(texts()), what, long)
 }
 
@@ -246,6 +254,7 @@ pub(crate) fn places() -> std::collections::BTreeSet<String> {
                 }
             }
             Form::Map(inner) => visit(inner, &below("*"), found),
+            Form::List(inner) if matches!(**inner, Form::Fields(_)) => visit(inner, &below("*"), found),
             _ => {
                 found.insert(path.to_owned());
             }
@@ -267,12 +276,15 @@ mod tests {
         let Form::Fields(known) = &*FORM else {
             panic!("{:?}", *FORM)
         };
-        assert_eq!(known.len(), 24, "{:?}", known.keys());
+        assert_eq!(known.len(), 29, "{:?}", known.keys());
         assert_eq!(known["version"], Form::Text);
         assert_eq!(known["port"], Form::Whole);
         assert_eq!(known["onFailure"], Form::Text);
         assert_eq!(known["command"], texts());
         assert_eq!(known["writable"], Form::Map(Box::new(Form::Text)));
+        assert_eq!(known["requires"], texts());
+        let key = map([("secret", Form::Text), ("config", Form::Text)]);
+        assert_eq!(known["files"], Form::Map(Box::new(Form::Fields(key))));
         let Form::Fields(rollout) = &known["rollout"] else {
             panic!("{:?}", known["rollout"])
         };
@@ -287,6 +299,11 @@ mod tests {
             panic!("{process:?}")
         };
         assert_eq!(process["env"], Form::Map(Box::new(env())));
+        assert_eq!(
+            process["resources"],
+            amounts(),
+            "a field with two forms knows the same resources"
+        );
     }
 
     #[test]
@@ -323,6 +340,10 @@ mod tests {
             (
                 json!({"migrate": {"env": {"A": long("value")}}}),
                 "/migrate/env/A",
+            ),
+            (
+                json!({"migrate": {"resources": {"limits": all(17)}}}),
+                "/migrate/resources/limits",
             ),
             (json!({"health": {"headers": all(51)}}), "/health/headers"),
         ] {

@@ -164,6 +164,24 @@ mod tests {
             "ghcr.io:99999/a",
             "ghcr.io:0/a",
             "ghcr.io/a@sha256:ab",
+            "@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+            "ghcr.io/a@sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "ghcr.io/a@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "ghcr.io/a@sha512:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "ghcr.io/a@md5:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "ghcr.io/a:1:2",
+            "ghcr.io/a:-x",
+            "ghcr.io/a:1\n",
+            "ghcr.io/a:\u{1b}[31m",
+            "ghcr.io/a\u{0}",
+            "[::1]/x",
+            "[fd00::1]:5000/x",
+            "ghcr.io/./b",
+            "ghcr.io/a\\b",
+            "gһcr.io/a/b",
+            "ghcr.io:+80/a",
+            "ghcr.io:80:80/a",
+            "oci://ghcr.io/a/b",
             "ghcr.io/a:",
             "ghcr.io/a/",
             "-x.io/a",
@@ -178,6 +196,10 @@ mod tests {
             "127.1/x",
         ] {
             assert!(read(bad).is_err(), "{bad:?}");
+        }
+        for (tag, fits) in [(128, true), (129, false), (300, false)] {
+            let image = format!("ghcr.io/a/b:{}", "t".repeat(tag));
+            assert_eq!(read(&image).is_ok(), fits, "{tag}");
         }
     }
 }

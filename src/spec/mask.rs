@@ -16,6 +16,8 @@ pub fn hides(text: &str, number: usize) -> bool {
     line.len() > LONGEST
         || has_secret(line)
         || told(line)
+        || login(line)
+        || in_env(above, line)
         || in_key(above)
         || in_secret(above, rest)
         || follows(above)
@@ -40,6 +42,15 @@ fn told(line: &str) -> bool {
         })
 }
 
+/// `user:password@host`, with a scheme or without.
+fn login(line: &str) -> bool {
+    line.split_whitespace().any(|word| {
+        let word = word.split_once("://").map_or(word, |(_, rest)| rest);
+        word.rsplit_once('@')
+            .is_some_and(|(before, after)| before.contains(':') && !after.starts_with("sha256:"))
+    })
+}
+
 /// `secret: name/key` is where a value is, and `pullSecret` too; all else of such a name is one.
 fn named(name: &str) -> bool {
     !["secret", "pullSecret", "onSecretChange"].contains(&name) && secret_word(name).is_some()
@@ -55,6 +66,18 @@ fn is_reference(value: &str) -> bool {
             "secret" | "config" => of.trim().trim_matches(['"', '\'']).parse::<KeyRef>().is_ok(),
             _ => false,
         })
+}
+
+/// A value of `env` that is more than a number or a switch, under whatever name.
+fn in_env(above: &[&str], line: &str) -> bool {
+    let is_env = |line: &str| line.trim_start_matches(['-', ' ']).starts_with("env:");
+    let within = is_env(line) || enclosing(above, line).any(is_env);
+    let value = line.split_once(':').map_or(line, |(_, value)| value).trim();
+    // One with a mistake in it, which is what is to be shown.
+    let points = ["{secret:", "{config:"]
+        .iter()
+        .any(|kind| value.starts_with(kind));
+    within && value.len() > 5 && !value.starts_with('#') && !points && !is_reference(value)
 }
 
 /// Inside a private key.
@@ -101,20 +124,23 @@ fn quoted(above: &[&str]) -> bool {
 
 /// Below a name that says so: a value of several lines.
 fn below(above: &[&str], line: &str) -> bool {
+    enclosing(above, line).any(|line| {
+        let name = line.split(':').next().unwrap_or_default();
+        named(name.trim_matches(['-', ' ', '"', '\'', '?']))
+    })
+}
+
+/// The lines that a line is below of, by their indentation, the nearest first.
+fn enclosing<'a>(above: &'a [&'a str], line: &str) -> impl Iterator<Item = &'a str> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let empty = line.trim().is_empty();
     let mut within = if empty { usize::MAX } else { indent(line) };
-    for line in above.iter().rev().filter(|line| !line.trim().is_empty()) {
-        if indent(line) >= within {
-            continue;
-        }
-        within = indent(line);
-        let name = line.split(':').next().unwrap_or_default();
-        if named(name.trim_matches(['-', ' ', '"', '\'', '?'])) {
-            return true;
-        }
-    }
-    false
+    let lines = above.iter().rev().filter(|line| !line.trim().is_empty());
+    lines.copied().filter(move |line| {
+        let encloses = indent(line) < within;
+        within = within.min(indent(line));
+        encloses
+    })
 }
 
 #[cfg(test)]
@@ -140,6 +166,10 @@ mod tests {
             ("env: {A: b, DB_PASSWORD: \"a\n\n  hunter22\"}\n", 3),
             ("env:\n  DB_PASSWORD: {secret: db/password, value: hunter22}\n", 2),
             ("args: [--password=hunter22]\n", 1),
+            ("env: {A: {hunter22}}\n", 1),
+            ("env:\n  A: hunter22\n", 2),
+            ("image: user:hunter22@ghcr.io/a/b\n", 1),
+            ("url: https://user:hunter22@example.com/\n", 1),
             ("args: [-c, 'PGPASSWORD=hunter22 psql']\n", 1),
             ("kind: Secret\ndata:\n  url: aGVsbG8=\n", 3),
             ("data:\n  url: aGVsbG8=\nkind: \"Secret\"\n", 2),
@@ -159,6 +189,8 @@ mod tests {
             ("env:\n  SECRET_KEY_BASE: {generate: base63/64}\n", 2),
             ("env:\n  SECRET_KEY_BASE: # see below\n", 2),
             ("pullSecret: Up_Per\n", 1),
+            ("image: ghcr.io/a/b:1.0.0@sha256:0\n", 1),
+            ("url: ssh://git@example.com/a\n", 1),
             ("kind: Secret\ndata:\n  url: x\n", 1),
             ("kind: Secret\n---\nkind: Relase\n", 3),
             ("env:\n  DB_PASSWORD: {generate: hex/32}\n  A: 5\n", 3),

@@ -25,4 +25,4 @@ pub use declared::Declared;
 pub(crate) use yaml::is_hidden;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

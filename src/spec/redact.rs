@@ -68,7 +68,8 @@ fn without_halves(text: &str, part: &str) -> String {
 }
 
 /// The password of `scheme://user:password@host`.
-fn password(url: &str) -> Option<&str> {
+#[must_use]
+pub fn password(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     let (user, _) = authority.rsplit_once('@')?;

@@ -14,7 +14,7 @@ use super::{
 use crate::api::{ReleaseSpec, release::MigrateOptions};
 
 /// Fields that the design names and that no code reads yet.
-const PLANNED: [&str; 21] = [
+const PLANNED: [&str; 16] = [
     "source",
     "build",
     "match",
@@ -25,19 +25,13 @@ const PLANNED: [&str; 21] = [
     "tolerations",
     "affinity",
     "priorityClass",
-    "envFrom",
-    "files",
     "down",
     "tasks",
-    "requires",
     "dependsOn",
     "windows",
     "approval",
     "repin",
-    "rotate",
-    "adopt",
 ];
-const PLANNED_MIGRATE: [&str; 2] = ["resources", "compatible"];
 
 /// Everything in a document that no field of a release can hold.
 #[must_use]
@@ -274,13 +268,13 @@ impl Walk<'_> {
 /// What to say of a field that `known` has not.
 fn unknown(known: &BTreeMap<String, Form>, name: &str, pointer: &str) -> String {
     let planned: &[&str] = match pointer {
-        "/migrate" => &PLANNED_MIGRATE,
         "/verify" => &["smoke"],
         "" => &PLANNED,
         process if process.starts_with("/processes/") && process.matches('/').count() == 2 => &PLANNED,
         _ => &[],
     };
-    let in_env = pointer.contains("/env/");
+    let in_env =
+        pointer.contains("/env/") || pointer.starts_with("/files/") || pointer.starts_with("/envFrom/");
     let full = dotted(&join(pointer, name));
     if planned.contains(&name) {
         return format!("`{full}` is not built yet: remove it");
@@ -328,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_whole_spec_is_fine() {
-        let spec = "  preset: phoenix\n  version: \"1.10\"\n  image: ghcr.io/a/b\n  command: [a]\n  port: 4000\n  host: a.b\n  ingress: {class: nginx, annotations: {a: b}}\n  replicas: 3\n  resources: {requests: {cpu: 100m}, limits: {memory: 1Gi}}\n  env:\n    A: x\n    B: {secret: db/url}\n    C: {value: x, public: true}\n    D: {generate: hex/32}\n    E:\n  writable: {/tmp: 64Mi}\n  security: {runAsUser: 1000, readOnlyRoot: false}\n  health: {path: /h, port: 1, headers: {a: b}, startup: 2m}\n  processes: {worker: {command: [w], env: {A: y}}}\n  migrate: {command: [m], env: {A: {secret: db/direct}}, timeout: 1h, rerun: 1}\n  rollout: {strategy: recreate, surge: 25%, deadline: 10m}\n  verify: {window: 1m, maxRestarts: 0}\n  onFailure: hold\n  retain: {revisions: 3}\n  attempt: 1\n  pullSecret: null\n";
+        let spec = "  preset: phoenix\n  version: \"1.10\"\n  image: ghcr.io/a/b\n  command: [a]\n  port: 4000\n  host: a.b\n  ingress: {class: nginx, annotations: {a: b}}\n  replicas: 3\n  resources: {requests: {cpu: 100m}, limits: {memory: 1Gi}}\n  env:\n    A: x\n    B: {secret: db/url}\n    C: {value: x, public: true}\n    D: {generate: hex/32}\n    E:\n  writable: {/tmp: 64Mi}\n  security: {runAsUser: 1000, readOnlyRoot: false}\n  health: {path: /h, port: 1, headers: {a: b}, startup: 2m}\n  processes: {worker: {command: [w], env: {A: y}}}\n  migrate: {command: [m], env: {A: {secret: db/direct}}, timeout: 1h, rerun: 1, compatible: false, resources: {limits: {memory: 2Gi}}}\n  rollout: {strategy: recreate, surge: 25%, deadline: 10m}\n  verify: {window: 1m, maxRestarts: 0}\n  onFailure: hold\n  retain: {revisions: 3}\n  attempt: 1\n  pullSecret: null\n";
         assert_eq!(problems(spec), Vec::<String>::new());
         for short in [
             "  health: /health\n",
@@ -358,11 +352,27 @@ mod tests {
         );
         says("  health: {pth: a}\n", "did you mean `path`?");
         says("  migrate: {comand: [a]}\n", "did you mean `command`?");
+        says("  migrate: {compatibel: false}\n", "did you mean `compatible`?");
+        says(
+            "  migrate: {resources: {limit: {}}}\n",
+            "`migrate.resources.limit`: did you mean `limits`?",
+        );
+        says("  file: {}\n", "did you mean `files`?");
+        says("  env_from: []\n", "did you mean `envFrom`?");
+        says("  require: []\n", "did you mean `requires`?");
+        says(
+            "  files: {/a: {secrets: a/b}}\n",
+            "`files./a.secrets`: did you mean `secret`?",
+        );
+        says(
+            "  envFrom:\n    - secret: a\n      prefx: A_\n",
+            "a.yaml:7:7: unknown field `envFrom.0.prefx`: did you mean `prefix`?",
+        );
         says(
             "  processes: {w: {arg: [a]}}\n",
             "`processes.w.arg`: did you mean `args`?",
         );
-        says("  qqqqqqqq: 2\n", "known here: args, attempt, command");
+        says("  qqqqqqqq: 2\n", "known here: adopt, args, attempt, command");
     }
 
     #[test]
@@ -374,12 +384,6 @@ mod tests {
             "  processes: {w: {nodeSelector: {}}}\n",
             "`processes.w.nodeSelector` is not built yet",
         );
-        for name in PLANNED_MIGRATE {
-            says(
-                &format!("  migrate: {{{name}: x}}\n"),
-                &format!("`migrate.{name}` is not built yet"),
-            );
-        }
         says("  verify: {smoke: {}}\n", "`verify.smoke` is not built yet");
         says(
             "  replicas: {min: 1}\n",
@@ -471,6 +475,15 @@ mod tests {
             "  processes: {w: {env: {A: {config: hunter2}}}}\n",
             "  processes: {w: {env: {A: [hunter2]}}}\n",
             "  health: {headers: {a: [hunter2]}}\n",
+            "  files: hunter2\n",
+            "  files: {/a: hunter2}\n",
+            "  files: {/a: {hunter2}}\n",
+            "  files: {/a: {value: hunter2}}\n",
+            "  files: {/a: {secret: [hunter2]}}\n",
+            "  envFrom: hunter2\n",
+            "  envFrom: [hunter2]\n",
+            "  envFrom: [{hunter2}]\n",
+            "  requires: hunter2\n",
         ] {
             let found = problems(spec);
             assert!(!found.is_empty(), "{spec}");

@@ -1,6 +1,60 @@
 //! Bad inputs, as far as files of specs can hold them: each with what its author is told, and where.
 //! What a repository can hold besides (links, submodules, odd names, sizes) is told by the tests of `source`; what
 //! stands in other objects, replies and requests by those of their own rooms.
+//!
+//! # What there is, and what shows it
+//!
+//! In the last column stand tests, and rows of the tables below by their first word; `tests/docs.rs` holds them to be there.
+//!
+//! | | What is given | Shown by |
+//! |---|---|---|
+//! | 1 | An empty file, remarks alone, a byte order mark, a zero byte | `a_file_that_says_nothing_is_skipped_and_a_nul_byte_is_not` |
+//! | 2 | Bytes that are no UTF-8, or longer than they must be | `what_is_not_utf_8_is_refused_with_its_place` |
+//! | 3 | Aliases that grow | `bombs_are_refused_at_once`, `billion_laughs_and_deep_nesting_are_refused` |
+//! | 4 | An alias of itself | `alias` |
+//! | 5 | Nesting | `depth`, `bombs_are_refused_at_once` |
+//! | 6 | A text, keys or documents without end | `bombs_are_refused_at_once` |
+//! | 7 | A key twice | `duplicate key`, `duplicate_keys_in_env_are_refused_with_their_place` |
+//! | 8 | Merge keys, tags, directives | `merge key, tag`, `merge_keys_tags_and_directives_are_refused_without_their_text` |
+//! | 9 | A field that is none | `unknown field`, `a_misspelt_field_names_the_right_one_and_its_place` |
+//! | 10 | Another type | `wrong type`, `other_types_say_what_they_must_be_and_where` |
+//! | 11 | Texts that are taken for something else | `odd scalar`, `what_only_looks_odd_is_read_as_it_is_written` |
+//! | 12 | Numbers beyond what can be | `number` |
+//! | 13 | Ports | `port` |
+//! | 14 | Durations | `duration` |
+//! | 15 | Amounts of processor and memory | `quantity` |
+//! | 16 | Names | `name`, `what_is_too_long_is_refused_by_its_length` |
+//! | 17 | Invisible characters and those that steer a terminal | `odd character`, `no_character_of_a_file_steers_the_terminal` |
+//! | 18 | Labels and annotations of others | `reserved key` |
+//! | 19 | One release in two places, or in other letters | `duplicate release`, `every_claimant_of_a_name_is_held`, `the_same_release_twice_in_one_layer_is_left_out_and_both_places_are_named` |
+//! | 20 | Two releases that would share an object | `one name twice`, `releases_that_would_share_an_object_are_both_held` |
+//! | 21 | Namespaces | `namespace`, `a_namespace_that_the_source_may_not_write_to_is_said`, `a_missing_namespace_is_waited_for_or_made_and_never_deleted` |
+//! | 22 | Paths that leave the repository, or lead into its insides | `paths_that_leave_or_overlap_are_refused`, `other_spellings_of_the_directory_of_git_are_plain_names_that_are_not_there` |
+//! | 23 | Symbolic links | `links_and_submodules_are_reported_and_never_followed`, `a_link_in_place_of_an_overlay_holds_what_it_may_hide`, `links_and_odd_names_are_problems_and_hidden_files_are_passed_over` |
+//! | 24 | Names that git forbids | `names_that_git_forbids_are_reported_not_read` |
+//! | 25 | Submodules, files in LFS | `links_and_submodules_are_reported_and_never_followed`, `each_oddity_of_a_repository_is_told_at_its_place_and_its_neighbours_are_read` |
+//! | 26 | Deep directories, long names, many files | `thousands_of_directories_below_each_other_end_at_the_limit_and_not_on_the_stack`, `names_and_paths_that_are_too_long_are_their_own_problem_and_are_not_shown_whole`, `limits_on_the_whole_end_the_reading` |
+//! | 27 | Extensions that look like ours | `only_yaml_and_yml_in_lower_case_are_read_and_lookalikes_are_reported`, `spec_files_end_in_yaml_or_yml` |
+//! | 28 | Addresses of other transports | `other_transports_and_paths_are_refused` |
+//! | 29 | Options in disguise | `options_in_disguise_are_refused` |
+//! | 30 | Odd characters and credentials in an address | `odd_characters_are_refused_wherever_they_stand`, `credentials_in_the_url_are_refused_and_not_repeated` |
+//! | 31 | Addresses of the machine and of its cloud | `disguised_and_link_local_addresses_are_refused`, `what_answers_for_a_machine_or_its_cloud_is_no_registry_however_it_is_written` |
+//! | 32 | Expressions and options in place of a branch or tag | `revision_expressions_and_options_are_no_names` |
+//! | 33 | Short ids, a tag named as a branch or as an id | `commits_are_full_ids_only`, `a_tag_and_a_branch_of_one_name_are_told_apart` |
+//! | 34 | Tags and digests of images | `image`, `references_that_no_registry_has_are_refused`, `a_digest_wins_over_a_tag` |
+//! | 35 | Hosts of images | `image host`, `references_that_no_registry_has_are_refused` |
+//! | 36 | Paths of images | `image path`, `names_that_would_change_the_url_are_refused` |
+//! | 37 | Commands with the signs of a shell | `command`, `what_only_looks_odd_is_read_as_it_is_written` |
+//! | 38 | Variables in commands that would show a secret | `expansion` |
+//! | 39 | Names of variables | `variable` |
+//! | 40 | Values that look like secrets | `literal secret`, `secrets_are_found_by_form_and_by_name`, `near_misses_pass`, `of_every_bad_spec_that_is_known_no_form_shows_a_part_of_its_secret` |
+//! | 41 | References to Secrets of others | `reference` |
+//! | 42 | Privileges | `privilege` |
+//! | 43 | Migrations | `migration` |
+//! | 44 | Dependencies | `dependency` |
+//! | 45 | Two versions at once, one version with another image | `two versions`, `a_missing_tag_is_waited_for_and_a_moved_one_is_reported_and_not_followed` |
+//! | 46 | Authors and messages of commits | `a_commit_that_was_never_made_by_git_is_read_or_refused_and_harms_nobody`, `the_author_is_shown_without_control_characters_and_short` |
+//! | 47 | Ends of lines of another system | `line_ends_and_a_byte_order_mark_change_no_hash`, `crlf_and_a_byte_order_mark_give_the_same_documents` |
 
 use std::{
     sync::Arc,
@@ -17,7 +71,7 @@ const HEAD: &str = "apiVersion: slipway.dev/v1alpha1\nkind: Release\n";
 const NEIGHBOUR: &str = "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: neighbour, namespace: shop}\n\
                          spec: {image: x, port: 80, version: 1.0.0}\n";
 /// Parts of what the rows have for secrets.
-const SECRETS: [&str; 6] = [
+pub(crate) const SECRETS: [&str; 6] = [
     "hunter",
     "HUNTER",
     "IOSFODNN7",
@@ -90,7 +144,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("depth", "  args: [[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]", &["5:23: the document is too large, too deep (16 levels) or uses too many aliases (20)"]),
     ("duplicate key", "  image: a\n  \"image\": b", &["6:3: `image` is written twice in one mapping: remove one"]),
     ("duplicate key", "  Image: a", &["5:3: unknown field `Image`: did you mean `image`?"]),
-    ("duplicate key", "  env:\n    A: hunter22\n    A: hunter33", &["7:5: `A` is written twice in one mapping: remove one"]),
+    ("duplicate key", "  env:\n    DB_PASSWORD: hunter22\n    DB_PASSWORD: hunter33", &["7:5: `DB_PASSWORD` is written twice in one mapping: remove one"]),
     ("merge key, tag", "  ingress: &a {class: x}\n  processes: {w: {<<: *a}}", &["6:19: merge keys (`<<`) are not read: write the fields out"]),
     ("merge key, tag", "  env: {A: !include x}", &["5:21: tags (`!…`) are not read: remove it, or put the text in quotes"]),
     ("merge key, tag", "  env: {A: !!python/object x}", &["5:28: tags (`!…`) are not read: remove it, or put the text in quotes"]),
@@ -251,11 +305,16 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("migration", "  migrate: {command: [x], timeout: -1s}", &["5:27: `migrate.timeout` \"-1s\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
     ("migration", "  migrate: []", &["5:3: release shop/billing: spec.migrate: say what migrates: a command or args, such as [/app/bin/migrate], or false"]),
     ("migration", "  migrate: {command: []}", &["5:3: release shop/billing: spec.migrate: say what migrates: a command or args, such as [/app/bin/migrate], or false"]),
-    ("migration", "  migrate: true", &["5:3: `migrate` must be a command list, {command, args, env, timeout, retries, lock, serviceAccount, database, proof, rerun, accept}, or false"]),
+    ("migration", "  migrate: true", &["5:3: `migrate` must be a command list, {command, args, env, timeout, retries, resources, lock, serviceAccount, database, proof, compatible, rerun, accept}, or false"]),
     ("dependency", "  dependsOn: [{name: billing}]", &["5:3: `dependsOn` is not built yet: remove it"]),
     ("two versions", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 1.0.0}\n---\napiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 2.0.0}", &["8:12: shop/billing is already declared at a.yaml:3:12 in the same layer: keep one of the two"]),
     ("build", "  build: {args: {TOKEN: AKIAIOSFODNN7EXAMPLE}}", &["5:3: `build` is not built yet: remove it", "5:18: looks like a secret (an AWS access key, 20 characters)"]),
 ];
+
+/// The files of all rows that are refused.
+pub(crate) fn bad_specs() -> impl Iterator<Item = String> {
+    REFUSED.iter().map(|(_, row, _)| file(row))
+}
 
 /// What looks odd and means something, with what it is near to.
 #[rustfmt::skip]

@@ -236,6 +236,8 @@ impl Reader<'_> {
         self.last.insert(object.key.clone(), Arc::clone(&object));
         let applies =
             by.is_slipway() && !status && key.kind == Kind::Deployment && word(line, "/verb") == "patch";
+        // What takes over an object of somebody else marks it alone, and is no apply, which always names its kind.
+        let says_pods = |sent: &&Value| sent.get("kind").is_some() || sent.get("spec").is_some();
         let over = line.pointer("/requestObject").and_then(body::version);
         let write = Write {
             created,
@@ -245,6 +247,7 @@ impl Reader<'_> {
             applied: line
                 .pointer("/requestObject")
                 .filter(|_| applies)
+                .filter(says_pods)
                 .map(|sent| Arc::new(sent.clone())),
         };
         self.push(line, by.clone(), Some(object.version), What::Wrote(write));

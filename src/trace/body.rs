@@ -103,8 +103,10 @@ fn body(key: &Key, value: &Value) -> Body {
 fn release(value: &Value) -> ReleaseBody {
     ReleaseBody {
         source: label(value, meta::SOURCE),
+        removing: annotation(value, meta::REMOVING).is_some(),
         version: text(value, "/spec/version"),
         attempt: number(value, "/spec/attempt"),
+        adopt: number(value, "/spec/adopt"),
         retries: small(value, "/spec/migrate/retries"),
         accept: text(value, "/spec/migrate/accept"),
         observed: number(value, "/status/observedGeneration"),

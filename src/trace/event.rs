@@ -215,6 +215,22 @@ pub enum Fact {
         /// Whether its node was started anew under it.
         reboot: bool,
     },
+    /// An object was made when its name had been looked at and found free, and is applied over by who had looked: a
+    /// server-side apply cannot insist on absence.
+    TakenForAbsent {
+        /// UID of the object.
+        object: Text,
+    },
+    /// A pass over a source has read what it acts on.
+    PassBegins {
+        /// Which source.
+        source: Text,
+    },
+    /// Kubernetes made a second pod of a Job, which it reserves the right to do whatever the Job says.
+    PodDoubled {
+        /// UID of the Job.
+        job: Text,
+    },
     /// The database of a run was exchanged and brought back, so that nobody can see that it ran elsewhere.
     DatabaseReturned {
         /// UID of the Job.

@@ -72,7 +72,8 @@ impl Story {
             ]),
             by: us("a"),
             release: "app".into(),
-            version: 0,
+            // Of a cluster that is older than the story.
+            version: 10,
             ledgers: BTreeMap::new(),
             said: BTreeMap::new(),
             attempt: 0,
@@ -317,6 +318,9 @@ impl Story {
             tries: self.tries,
             database: None,
             proof: None,
+            needs: None,
+            moved: false,
+            generation: None,
             timeout: None,
             revision: 1,
             digest: digest(1).to_string(),
@@ -332,6 +336,28 @@ impl Story {
             .or_default()
             .entries
             .insert(key(letter), entry);
+        self.write_ledger()
+    }
+
+    /// The spec says of a migration that only this version and later ones can run on its schema.
+    pub fn needs(&mut self, letter: &str, version: &str) -> &mut Self {
+        let release = self.release.clone();
+        let ledger = self.ledgers.entry(release).or_default();
+        if let Some(entry) = ledger.entries.get_mut(&key(letter)) {
+            entry.needs = Some(version.into());
+        }
+        self.write_ledger()
+    }
+
+    /// The migration was that of a revision, and code from before it cannot run since.
+    pub fn bars(&mut self, letter: &str, revision: u64) -> &mut Self {
+        let release = self.release.clone();
+        let ledger = self.ledgers.entry(release).or_default();
+        if let Some(entry) = ledger.entries.get_mut(&key(letter)) {
+            entry.needs = Some(format!("{revision}.0.0"));
+            entry.revision = revision;
+            entry.digest = digest(revision).to_string();
+        }
         self.write_ledger()
     }
 
@@ -361,7 +387,7 @@ impl Story {
 
     // === what people say ===
 
-    fn say(&mut self, change: impl FnOnce(&mut ReleaseBody)) -> &mut Self {
+    pub fn say(&mut self, change: impl FnOnce(&mut ReleaseBody)) -> &mut Self {
         let release = self.release.clone();
         let created = !self.said.contains_key(&release);
         let body = self.said.entry(release.clone()).or_insert_with(|| ReleaseBody {
@@ -429,14 +455,29 @@ impl Story {
         digest: &str,
         letter: Option<&str>,
     ) -> &mut Self {
-        let body = RevisionBody {
+        self.revision_with(RevisionBody {
             number,
             reference: reference.into(),
             digest: digest.into(),
             commit: Some("c1".into()),
             migration: letter.map(|letter| (key(letter), "db:5432/shop".into(), "slipway-lock-x".into())),
             objects: [(("Deployment".into(), "app".into()), deployment(number))].into(),
-        };
+        })
+    }
+
+    pub fn revision_at(&mut self, number: u64, commit: &str) -> &mut Self {
+        self.revision_with(RevisionBody {
+            number,
+            reference: "img:1".into(),
+            digest: digest(1),
+            commit: Some(commit.into()),
+            migration: None,
+            objects: BTreeMap::new(),
+        })
+    }
+
+    fn revision_with(&mut self, body: RevisionBody) -> &mut Self {
+        let number = body.number;
         let name = format!("{}-v{number}", self.release);
         let object = self.object(
             Kind::ReleaseRevision,

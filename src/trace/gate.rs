@@ -6,7 +6,7 @@ use super::{
     event::{Sight, What, Write},
     object::{Body, Release},
     verdict::{Invariant, Judge, Limit, Moment, Predicate},
-    world::World,
+    world::{JobStory, PodStory, World},
 };
 use crate::{
     names::Uid,
@@ -16,7 +16,7 @@ use crate::{
 /// **S3** "Gate: a Deployment write with template version v happens only after ledger says migrated(r,v) (or spec declares
 /// none). Corollary: no pod of v is created, hence none Ready, before it." Reads Deployments, revisions and the ledger. One
 /// instance per Deployment that Slipway writes for a revision.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Gate;
 
 impl Predicate for Gate {
@@ -37,7 +37,7 @@ impl Predicate for Gate {
         };
         let Some(number) = deployment.revision else { return };
         judge.judged();
-        let Some(revision) = moment.world.revision(&release, number) else {
+        let Some(revision) = moment.world.revision_with(&release, number, &deployment.images) else {
             judge.broken(
                 format!(
                     "{} was written for v{number} of {release}, which nobody made",
@@ -115,7 +115,7 @@ fn booked<'a>(moment: &'a Moment<'_>) -> Vec<(Release, &'a MigrationKey, &'a Ent
 /// **S4** "The success used for the gate belongs to v: Job name, UID, and spec-hash annotation all match the ledger
 /// entry." Reads the ledger, Jobs and revisions, and the database of a run where the trace shows it. One
 /// instance per booked success.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct SuccessOfKey;
 
 impl Predicate for SuccessOfKey {
@@ -139,6 +139,12 @@ impl Predicate for SuccessOfKey {
             }
         }
     }
+}
+
+/// A pod of a Job whose program did all its work, as far as the trace shows it.
+fn whole<'a>(world: &'a World, job: &JobStory) -> Option<&'a PodStory> {
+    let mut pods = job.pods.iter().filter_map(|pod| world.pods.get(pod));
+    pods.find(|pod| pod.whole == Some(true) && pod.exit == Some(0))
 }
 
 fn belongs(
@@ -169,6 +175,10 @@ fn belongs(
     };
     let migration = revision.migration.as_ref();
     let Some((_, database, _)) = migration.filter(|(of, ..)| of == key) else {
+        if world.numbered_twice.contains(release) {
+            judge.beyond(Limit::NumberedTwice);
+            return Ok(());
+        }
         return Err(format!("v{} has another migration", entry.revision));
     };
     if *revision.digest != *entry.digest {
@@ -177,10 +187,9 @@ fn belongs(
             entry.revision, revision.digest, entry.digest
         ));
     }
-    let ran_on = job
-        .pods
-        .last()
-        .and_then(|pod| world.pods.get(pod)?.database.as_ref());
+    let last = || job.pods.last().and_then(|pod| world.pods.get(pod));
+    let counts = if job.doubled { whole(world, job) } else { None };
+    let ran_on = counts.or_else(last).and_then(|pod| pod.database.as_ref());
     match ran_on {
         Some(ran_on) if ran_on != database => {
             if job.database_returned {
@@ -196,7 +205,7 @@ fn belongs(
 /// **S6** "Absence is not evidence: "Job missing" never changes migrated(r,v); "list/fetch failed or empty" never yields a
 /// delete." Its second half is S9. Reads the ledger, the status of Jobs, and where the trace shows them pods and what their
 /// programs did. One instance per booked success: the Job was seen Complete, and its last container ended by itself.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct AbsenceIsNoEvidence;
 
 impl Predicate for AbsenceIsNoEvidence {
@@ -213,6 +222,11 @@ impl Predicate for AbsenceIsNoEvidence {
                 None => Some("nobody ever saw its Job".to_owned()),
                 Some(job) if job.complete != Some(true) => {
                     Some(format!("Job {} was never Complete", job.name))
+                }
+                // One of its pods did all the work, and what became of the other one may be seen by nobody.
+                Some(job) if job.doubled && whole(world, job).is_some() => {
+                    judge.beyond(Limit::StartedTwice);
+                    None
                 }
                 Some(job) if moment.trace.has(Sight::Pods) => {
                     match job.pods.last().and_then(|pod| world.pods.get(pod)) {
@@ -243,9 +257,10 @@ impl Predicate for AbsenceIsNoEvidence {
 }
 
 /// **Ledger**: entries are never dropped; a claim keeps its UID until its outcome is booked; an outcome
-/// changes only where a commit says so, by a higher `attempt` or `retries` after a failure, or by `accept` of what is unknown. Reads the
+/// changes only where a commit says so, by a higher `attempt` or `retries` after a failure, or by `accept` of what is unknown; what
+/// is done changes in the version that its schema needs alone. Reads the
 /// ledger and what people say in a `Release`. One instance per entry that changes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct LegalLedger {
     last: BTreeMap<Release, (usize, Arc<Ledger>)>,
 }
@@ -301,6 +316,15 @@ impl Predicate for LegalLedger {
     }
 }
 
+/// Whether nothing differs but which version the schema needs.
+fn same_but_needs(old: &Entry, entry: &Entry) -> bool {
+    let needs = old.needs.clone();
+    Entry {
+        needs,
+        ..entry.clone()
+    } == *old
+}
+
 fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, old: Option<&Entry>) -> bool {
     use EntryState::{Accepted, Claimed, Failed, Succeeded, Unknown, Withdrawn};
     let said = world.said.get(release);
@@ -313,8 +337,10 @@ fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, ol
             same
         }
         (Some(Withdrawn), Claimed) => !same,
-        // Put into its short form.
-        (Some(Succeeded), Succeeded) | (Some(Accepted), Accepted) => entry.uid == Uid::none(),
+        // Put into its short form, or what a spec says of it put on record.
+        (Some(Succeeded), Succeeded) | (Some(Accepted), Accepted) => {
+            entry.uid == Uid::none() || old.is_some_and(|old| same_but_needs(old, entry))
+        }
         (Some(Failed), Claimed | Unknown) => {
             !same && old.is_some_and(|old| said.is_some_and(|said| said.allows(old, entry)))
         }
@@ -329,7 +355,10 @@ fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, ol
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::fixtures::Story;
+    use crate::trace::{
+        fixtures::{Story, digest},
+        object::Kind,
+    };
 
     /// Up to the end of a Job that succeeded.
     fn ran() -> Story {
@@ -359,6 +388,19 @@ mod tests {
         story.holds(Invariant::S3, 1);
         story.deploy(2);
         story.breaks(Invariant::S3);
+    }
+
+    #[test]
+    fn s3_a_write_that_was_on_its_way_is_of_the_revision_that_had_the_number_then() {
+        let mut story = Story::new();
+        story
+            .revision(1, None)
+            .gone(Kind::ReleaseRevision, "app-v1", "app-v1");
+        let mut other = story.clone();
+        story.revision_of(1, "img:2", &digest(2), Some("b")).deploy(1);
+        story.holds(Invariant::S3, 1);
+        other.revision_of(1, "img:1", &digest(1), Some("b")).deploy(1);
+        other.breaks(Invariant::S3);
     }
 
     #[test]
@@ -435,6 +477,18 @@ mod tests {
         story.holds(Invariant::S4, 1);
         story.holds(Invariant::S6, 1);
         story.holds(Invariant::Ledger, 3);
+    }
+
+    #[test]
+    fn ledger_of_what_is_done_only_the_version_that_its_schema_needs_may_change() {
+        let mut story = Story::new();
+        story.runs("a", "j1");
+        story.finish("a", "j1", true);
+        story.book("a", "j1", EntryState::Succeeded);
+        story.needs("a", "2.0.0");
+        story.holds(Invariant::Ledger, 3);
+        story.book("a", "j2", EntryState::Succeeded);
+        story.breaks(Invariant::Ledger);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    event::Sight,
-    object::{Body, Release, Text},
+    event::{Sight, What},
+    object::{Body, Kind, Release, Text},
     verdict::{Invariant, Judge, Moment, Predicate},
 };
 
@@ -12,7 +12,7 @@ use super::{
 /// on owned fields." What was rendered is kept in the revision: the pods of an applied Deployment are those of its
 /// revision, field by field, and its commit is one that its release had. Replicas may follow a commit without a revision.
 /// Reads applies, revisions and releases. One instance per Deployment that Slipway applies.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct WritesHaveACommit;
 
 impl Predicate for WritesHaveACommit {
@@ -71,14 +71,19 @@ impl Predicate for WritesHaveACommit {
 }
 
 /// **S14** "Monotone history: accepted commits form a chain; c′ accepted after c ⇒ c ancestor of c′, unless an
-/// operator-authorised reset is recorded." Reads the status of sources, and the commits where the trace has them; without
-/// them, that no commit is accepted again after another one. One instance per commit that follows another.
-#[derive(Default)]
+/// operator-authorised reset is recorded." A source accepts a commit by its status, and a release by making a revision of it:
+/// one of a commit from before that of the revision before it goes back, to where nobody has asked for. Reads sources and,
+/// where reads are not made up, revisions, and the commits where the trace has them; without them, that no commit is accepted
+/// again after another one. One instance per commit that follows another.
+#[derive(Clone, Default)]
 pub struct MonotoneHistory {
     accepted: BTreeMap<Text, Followed>,
+    attempted: BTreeMap<Release, Followed>,
+    /// Per source what it follows, and whether a rewrite of that is allowed.
+    sources: BTreeMap<Text, (Text, bool)>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Followed {
     /// The branch, tag or commit that was asked for.
     what: Option<Text>,
@@ -91,6 +96,7 @@ impl Predicate for MonotoneHistory {
     }
 
     fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        self.revised(moment, judge);
         let Some(write) = moment.our_write() else { return };
         let Body::Source(body) = &write.object.body else {
             return;
@@ -125,6 +131,63 @@ impl Predicate for MonotoneHistory {
     }
 }
 
+impl MonotoneHistory {
+    /// Revisions of a release, each made of a commit.
+    fn revised(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        let What::Wrote(write) = &moment.event.what else {
+            return;
+        };
+        if let Body::Source(body) = &write.object.body {
+            // Whoever says so: another branch, or a rewrite that is allowed, may lead back.
+            let now = (body.follows.clone(), body.rewrite);
+            let before = self.sources.insert(write.object.uid.clone(), now.clone());
+            if before.is_some_and(|before| before != now) {
+                self.attempted.clear();
+            }
+        }
+        let (Body::Revision(body), true, Some(release)) =
+            (&write.object.body, write.created, write.object.of())
+        else {
+            return;
+        };
+        let Some(commit) = &body.commit else { return };
+        let may_go_back = self.sources.values().any(|(_, rewrite)| *rewrite);
+        let followed = self.attempted.entry(release.clone()).or_default();
+        if may_go_back
+            || moment
+                .world
+                .revision(&release, body.number.saturating_sub(1))
+                .is_none()
+        {
+            // Records that are lost are made anew, of whatever is left to tell.
+            followed.commits.clear();
+        }
+        if let Some((last, before)) = followed.commits.last().cloned()
+            && last != *commit
+            && moment.trace.has(Sight::Reads)
+        {
+            judge.judged();
+            let git = &moment.trace.git;
+            let back = if git.contains_key(commit) && git.contains_key(&last) {
+                is_ancestor(git, commit, &last)
+            } else {
+                followed.commits.iter().any(|(old, _)| old == commit)
+            };
+            if back {
+                judge.broken(
+                    format!(
+                        "v{} of {release} was made of commit {commit}, which is older than {last}, of which the one \
+                         before it was made",
+                        body.number
+                    ),
+                    [before, moment.index],
+                );
+            }
+        }
+        followed.commits.push((commit.clone(), moment.index));
+    }
+}
+
 fn is_ancestor(git: &BTreeMap<Text, Vec<Text>>, old: &Text, new: &Text) -> bool {
     let mut seen = BTreeSet::new();
     let mut next = vec![new];
@@ -140,11 +203,20 @@ fn is_ancestor(git: &BTreeMap<Text, Vec<Text>>, old: &Text, new: &Text) -> bool 
 }
 
 /// **S15** "Immutable pin: image reference written for v is a digest and never changes for v; (declared version → digest)
-/// is a function for ever." Reads revisions and Deployments. One instance per revision, and per Deployment that Slipway
-/// writes: each of its images has a digest, and one of them is that of the revision.
-#[derive(Default)]
+/// is a function for ever." For as long as a revision with that reference is kept: with the last one goes the record of what it
+/// was. Reads revisions and Deployments. One instance per revision, and per Deployment that Slipway writes: each of its images
+/// has a digest, and one of them is that of the revision.
+#[derive(Clone, Default)]
 pub struct ImmutablePin {
-    pins: BTreeMap<(Release, Text), (Text, usize)>,
+    pins: BTreeMap<(Release, Text), Pin>,
+}
+
+#[derive(Clone)]
+struct Pin {
+    digest: Text,
+    since: usize,
+    /// The revisions that are kept, by UID.
+    kept: BTreeSet<Text>,
 }
 
 impl Predicate for ImmutablePin {
@@ -153,6 +225,14 @@ impl Predicate for ImmutablePin {
     }
 
     fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        if let What::Gone { key, uid } = &moment.event.what
+            && key.kind == Kind::ReleaseRevision
+        {
+            self.pins.retain(|_, pin| {
+                pin.kept.remove(uid);
+                !pin.kept.is_empty()
+            });
+        }
         let Some(write) = moment.our_write() else { return };
         let object = &write.object;
         let Some(release) = object.of() else { return };
@@ -162,14 +242,19 @@ impl Predicate for ImmutablePin {
                 let pin = self
                     .pins
                     .entry((release.clone(), revision.reference.clone()))
-                    .or_insert_with(|| (revision.digest.clone(), moment.index));
-                if pin.0 != revision.digest {
+                    .or_insert_with(|| Pin {
+                        digest: revision.digest.clone(),
+                        since: moment.index,
+                        kept: BTreeSet::new(),
+                    });
+                pin.kept.insert(object.uid.clone());
+                if pin.digest != revision.digest {
                     judge.broken(
                         format!(
                             "{} of {release} was {}, and became {} with v{}",
-                            revision.reference, pin.0, revision.digest, revision.number
+                            revision.reference, pin.digest, revision.digest, revision.number
                         ),
-                        [pin.1, moment.index],
+                        [pin.since, moment.index],
                     );
                 }
             }
@@ -182,7 +267,7 @@ impl Predicate for ImmutablePin {
                         [moment.index],
                     );
                 }
-                if let Some(revision) = moment.world.revision(&release, number)
+                if let Some(revision) = moment.world.revision_with(&release, number, &deployment.images)
                     && !deployment
                         .images
                         .iter()
@@ -205,10 +290,7 @@ impl Predicate for ImmutablePin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{
-        event::What,
-        fixtures::{Story, digest},
-    };
+    use crate::trace::fixtures::{Story, digest};
 
     #[test]
     fn s11_what_is_applied_is_what_the_revision_has() {
@@ -262,13 +344,50 @@ mod tests {
     }
 
     #[test]
+    fn s14_a_revision_is_not_made_of_a_commit_from_before_the_last_one() {
+        let mut story = Story::new();
+        story.source("c1", 0, |_| {});
+        story
+            .revision_at(1, "c1")
+            .revision_at(2, "c2")
+            .revision_at(3, "c2");
+        story.holds(Invariant::S14, 1);
+        let mut again = story.clone();
+        again.revision_at(4, "c1");
+        again.breaks(Invariant::S14);
+        let mut allowed = story.clone();
+        allowed
+            .source("c1", 0, |body| body.rewrite = true)
+            .revision_at(4, "c1");
+        allowed.holds(Invariant::S14, 1);
+        // What nobody has seen before is old as well, where its descent is known.
+        story.trace.git = [
+            ("c0".into(), vec![]),
+            ("c1".into(), vec!["c0".into()]),
+            ("c2".into(), vec!["c1".into()]),
+        ]
+        .into();
+        story.revision_at(4, "c0");
+        story.breaks(Invariant::S14);
+    }
+
+    #[test]
     fn s15_a_reference_has_one_digest_for_ever() {
         let mut story = Story::new();
         story.revision_of(1, "img:1", &digest(1), None);
         story.revision_of(2, "img:2", &digest(2), None);
         story.holds(Invariant::S15, 2);
+        let mut forgotten = story.clone();
         story.revision_of(3, "img:1", &digest(3), None);
         story.breaks(Invariant::S15);
+        let first = forgotten.trace.events.iter().find_map(|event| match &event.what {
+            What::Wrote(write) => Some(write.object.clone()),
+            _ => None,
+        });
+        let first = first.unwrap();
+        forgotten.gone(Kind::ReleaseRevision, &first.key.name, &first.uid);
+        forgotten.revision_of(3, "img:1", &digest(3), None);
+        forgotten.holds(Invariant::S15, 3);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// When anybody but Slipway and Kubernetes last did something in a namespace.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inputs {
     last: BTreeMap<Text, Timestamp>,
     rest: bool,
@@ -73,7 +73,7 @@ fn releases<'a>(world: &'a World, of: impl Fn(&Text) -> bool + 'a) -> impl Itera
 /// for tests (e.g. 3 × back-off cap)." A release that says Live runs what it declares: its Deployments are those of the
 /// live revision, taken up and available. Reads releases and Deployments. One instance per release that is Live at the end
 /// of a quiet of its namespace.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Reached(Inputs);
 
 impl Predicate for Reached {
@@ -148,7 +148,7 @@ impl Reached {
 
 /// A phase that may last, with its sentence.
 fn is_end(phase: &str) -> bool {
-    ["Live", "RolledBack", "Rejected", "NotDeployed"].contains(&phase)
+    ["Live", "RolledBack", "Rejected", "NotDeployed", "Suspended"].contains(&phase)
         || phase.starts_with("Failed(")
         || phase.starts_with("Waiting(")
 }
@@ -156,7 +156,7 @@ fn is_end(phase: &str) -> bool {
 /// **L2** "Each accepted commit is eventually Applied, Superseded, Blocked(cause) or Rejected(cause) – never silent." Reads
 /// releases. One instance per release that is there at the end of a quiet of its namespace: its status speaks of its present
 /// spec, is at an end, and has a sentence.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct NeverSilent(Inputs);
 
 impl Predicate for NeverSilent {
@@ -204,7 +204,7 @@ impl NeverSilent {
 /// **L3** "A Blocked release resumes without a restart once its cause is removed (quota, secret, image, webhook,
 /// namespace)." Reads releases, and who makes the trace says what was removed when. One instance per cause that was
 /// removed long enough before the end: the release does not wait for it any more.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Resumed {
     removed: Vec<(Release, Text, Timestamp, usize)>,
     rest: bool,
@@ -262,13 +262,14 @@ impl Predicate for Resumed {
 /// **L4** "One failing release delays others by at most a constant factor (no head-of-line blocking)." Reads
 /// releases, their generations and phases. One instance per way to Live while another release of the trace failed or
 /// waited, compared with the median of those while none did.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct NoHeadOfLine {
     phases: BTreeMap<Release, Text>,
     begun: BTreeMap<Release, (u64, Timestamp, usize)>,
     ways: Vec<Way>,
 }
 
+#[derive(Clone)]
 struct Way {
     release: Release,
     took: SignedDuration,
@@ -402,6 +403,7 @@ mod tests {
         for (phase, message, holds) in [
             ("Live", "1 serves", true),
             ("Waiting(SecretMissing)", "Secret x is missing", true),
+            ("Suspended", "suspended until a commit removes it: a freeze", true),
             ("Resolving", "asking", false),
             ("Live", " ", false),
             ("", "", false),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     event::{Sight, What},
     object::{Body, Key, Kind, Release, Text},
-    verdict::{Invariant, Judge, Moment, Predicate},
+    verdict::{Invariant, Judge, Limit, Moment, Predicate},
     world::World,
 };
 use crate::plan::ledger::{Entry, EntryState, Ledger, MigrationKey};
@@ -43,7 +43,7 @@ fn resumed_by_us(moment: &Moment<'_>) -> Option<(Text, Release)> {
 /// **S1** "At most one live migration per release: ∀r,t: |{J(r,·) : created, and (not terminal or has a non-terminal
 /// pod)}| ≤ 1." A Job that was never let run has no pod and is not live: it is created suspended. Reads writes of
 /// Jobs and their status, and pods where the trace shows them. One instance per Job that becomes live.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct OneAtATime {
     live: BTreeMap<Release, BTreeSet<Text>>,
 }
@@ -82,34 +82,39 @@ impl Predicate for OneAtATime {
 
 /// **S2** "No two Jobs for one version: per (r,v), at most one successful Job create, unless the ledger holds an explicit,
 /// human-committed retry token for v." A version is a migration key; a Job that never ran is none (it is
-/// replaced), so what is counted are Jobs that Slipway let run and, where the trace shows pods, containers that started. A token
-/// is a Failed entry that is claimed anew under a higher `attempt`, or as a retry of the spec. One instance per run and per start.
-#[derive(Default)]
+/// replaced), so what is counted are Jobs that Slipway let run and, where the trace shows pods, containers that started; a
+/// second pod that Kubernetes makes of a Job by itself is a limit. A token
+/// is a Failed entry that is claimed anew under a higher `attempt`, or as a retry of the spec; and of Jobs alone one that was taken
+/// back, since no container of it may have started. One instance per run and per start.
+#[derive(Clone, Default)]
 pub struct OncePerKey {
     runs: BTreeMap<(Release, MigrationKey), Count>,
     ledgers: BTreeMap<Release, BTreeMap<MigrationKey, Entry>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Count {
     jobs: Vec<usize>,
     starts: Vec<usize>,
     tokens: usize,
+    /// Jobs that were let run and taken back.
+    taken_back: usize,
 }
 
 impl OncePerKey {
     fn count(
         &mut self,
         (release, key): (&Release, &MigrationKey),
-        pick: fn(&mut Count) -> &mut Vec<usize>,
+        pick: fn(&mut Count) -> (&mut Vec<usize>, usize),
         what: &str,
         index: usize,
         judge: &mut Judge<'_>,
     ) {
         judge.judged();
         let count = self.runs.entry((release.clone(), key.clone())).or_default();
-        let allowed = 1 + count.tokens;
-        let events = pick(count);
+        let tokens = count.tokens;
+        let (events, more) = pick(count);
+        let allowed = 1 + tokens + more;
         events.push(index);
         if events.len() > allowed {
             let text = format!(
@@ -137,7 +142,7 @@ impl Predicate for OncePerKey {
         {
             self.count(
                 (&release, &key),
-                |count| &mut count.jobs,
+                |count| (&mut count.jobs, count.taken_back),
                 "Jobs",
                 moment.index,
                 judge,
@@ -161,8 +166,19 @@ impl Predicate for OncePerKey {
                 if before.is_none_or(|pod| pod.started.is_none())
                     && let Some(job) = moment.world.jobs.get(job)
                 {
+                    let started = |pod: &Text| moment.world.pods.get(pod)?.started;
+                    if job.doubled && job.pods.iter().any(|pod| started(pod).is_some()) {
+                        judge.beyond(Limit::StartedTwice);
+                        return;
+                    }
                     let of = (&job.release.clone(), &job.key.clone());
-                    self.count(of, |count| &mut count.starts, "containers", moment.index, judge);
+                    self.count(
+                        of,
+                        |count| (&mut count.starts, 0),
+                        "containers",
+                        moment.index,
+                        judge,
+                    );
                 }
             }
             _ => {}
@@ -187,6 +203,16 @@ impl OncePerKey {
                     .or_default()
                     .tokens += 1;
             }
+            let ran = world.jobs.get(entry.uid.as_str());
+            if entry.state == EntryState::Withdrawn
+                && old.is_some_and(|old| old.state == EntryState::Claimed)
+                && ran.is_some_and(|job| job.resumed.is_some())
+            {
+                self.runs
+                    .entry((release.clone(), key.clone()))
+                    .or_default()
+                    .taken_back += 1;
+            }
             before.insert(key.clone(), entry.clone());
         }
     }
@@ -202,7 +228,7 @@ fn key_of(moment: &Moment<'_>) -> Option<MigrationKey> {
 /// **S5** "Database order": within a database it is a property of the migration tool; a trace shows what Slipway adds, the
 /// lock of the database: a Job is let run only while it holds the lock that the ledger names, and of two Jobs with one lock, whatever
 /// their releases, one runs at a time. Reads Jobs, ledgers and locks. One instance per Job that Slipway lets run.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct OnePerDatabase {
     /// Per Job that was let run its lock.
     locks: BTreeMap<Text, Text>,
@@ -270,7 +296,7 @@ fn lock_event(world: &World, lock: &Text) -> Option<usize> {
 /// Slipway lets run. Where reads are made up, a list of Jobs from before the claim may come after the ledger that has it,
 /// which no pass reads in that order: one controller then books the Job as gone while another lets it run. There, the
 /// entry of that UID is enough.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ClaimBeforeRun;
 
 impl Predicate for ClaimBeforeRun {
@@ -313,7 +339,7 @@ impl Predicate for ClaimBeforeRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::fixtures::Story;
+    use crate::trace::{event::Fact, fixtures::Story};
 
     #[test]
     fn s1_two_jobs_that_may_run_at_once_are_found() {
@@ -353,12 +379,40 @@ mod tests {
     }
 
     #[test]
+    fn s2_a_job_that_was_taken_back_is_replaced_and_started_nothing() {
+        let mut story = Story::new();
+        story.runs("a", "j1");
+        story.book("a", "j1", EntryState::Withdrawn);
+        let mut without = story.clone();
+        story.runs("a", "j2").pod("j2", "p2", None);
+        story.holds(Invariant::S2, 3);
+        without.pod("j1", "p1", None);
+        without.runs("a", "j2").pod("j2", "p2", None);
+        without.breaks(Invariant::S2);
+    }
+
+    #[test]
     fn s2_a_container_that_starts_twice_is_found() {
         let mut story = Story::new();
         story.runs("a", "j1");
         story.pod("j1", "p1", Some(143));
         story.holds(Invariant::S2, 2);
         story.pod("j1", "p2", None);
+        story.breaks(Invariant::S2);
+    }
+
+    #[test]
+    fn s2_a_second_pod_that_kubernetes_makes_by_itself_is_a_limit() {
+        let mut story = Story::new();
+        story.runs("a", "j1");
+        story.pod("j1", "p1", None);
+        story.fact(Fact::PodDoubled { job: "j1".into() });
+        story.pod("j1", "p2", None);
+        story.holds(Invariant::S2, 2);
+        let limits = crate::trace::judge(&story.trace).coverage.limits;
+        assert_eq!(limits.get(&Limit::StartedTwice), Some(&1));
+        // That is no licence for a second Job.
+        story.lock("j2").job("a", "j2").resume("a", "j2");
         story.breaks(Invariant::S2);
     }
 

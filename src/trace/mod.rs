@@ -13,6 +13,7 @@
 //!
 //! - [`event`] what can happen, [`object`] to what, [`world`] what is there after it, [`verdict`] how predicates speak
 //! - [`migration`] S1, S2, S5 and the claim, [`gate`] S3, S4, S6 and the ledger, [`ownership`] S7, S8, [`prune`] S9, L6
+//! - [`schema`] which code may run on the schema
 //! - [`views`] S10, S12, [`history`] S11, S14, S15, [`serving`] S16, S18, S19, [`liveness`] L1–L4
 //! - [`audit`] reads the audit log of an API server, [`body`] the objects in it
 //!
@@ -28,6 +29,7 @@ pub mod migration;
 pub mod object;
 pub mod ownership;
 pub mod prune;
+pub mod schema;
 pub mod serving;
 pub mod verdict;
 pub mod views;
@@ -43,7 +45,7 @@ use verdict::{Judge, Moment, Predicate};
 use world::World;
 
 /// Every predicate, in the order of the list of invariants.
-fn predicates() -> [Box<dyn Predicate>; 24] {
+fn predicates() -> [Box<dyn Predicate>; 25] {
     [
         Box::<migration::OneAtATime>::default(),
         Box::<migration::OncePerKey>::default(),
@@ -64,6 +66,7 @@ fn predicates() -> [Box<dyn Predicate>; 24] {
         Box::<serving::Quiescence>::default(),
         Box::<migration::ClaimBeforeRun>::default(),
         Box::<gate::LegalLedger>::default(),
+        Box::<schema::NoEarlierCode>::default(),
         Box::<liveness::Reached>::default(),
         Box::<liveness::NeverSilent>::default(),
         Box::<liveness::Resumed>::default(),
@@ -72,54 +75,93 @@ fn predicates() -> [Box<dyn Predicate>; 24] {
     ]
 }
 
+/// Predicates on their way through a trace. A copy goes on by itself: where a story can go on in several ways, what they
+/// have in common is judged once.
+#[derive(Clone)]
+pub struct Court {
+    seeing: Vec<Box<dyn Predicate>>,
+    world: World,
+    verdict: Verdict,
+    next: usize,
+}
+
 /// One side of an event: a predicate is asked before it or after it.
 type Side = fn(&mut dyn Predicate, &Moment<'_>, &mut Judge<'_>);
+
+impl Court {
+    /// Before the first event of a trace with these sights.
+    #[must_use]
+    pub fn new(trace: &Trace) -> Self {
+        let mut verdict = Verdict::default();
+        let mut seeing = Vec::new();
+        for predicate in predicates() {
+            let lacks: Vec<Sight> = predicate
+                .needs()
+                .iter()
+                .copied()
+                .filter(|sight| !trace.has(*sight))
+                .collect();
+            verdict.coverage.enter(predicate.invariant(), lacks.clone());
+            if lacks.is_empty() {
+                seeing.push(predicate);
+            }
+        }
+        Self {
+            seeing,
+            world: World::default(),
+            verdict,
+            next: 0,
+        }
+    }
+
+    /// The next event. Of the trace only what holds for all of it is asked: sights, bounds and git.
+    pub fn take(&mut self, trace: &Trace, event: &Event) {
+        let index = self.next;
+        self.next += 1;
+        self.show((index, event), trace, |p, moment, judge| p.before(moment, judge));
+        self.world.take(index, event);
+        self.show((index, event), trace, |p, moment, judge| p.after(moment, judge));
+    }
+
+    fn show(&mut self, (index, event): (usize, &Event), trace: &Trace, side: Side) {
+        let moment = Moment {
+            index,
+            event,
+            world: &self.world,
+            trace,
+        };
+        for predicate in &mut self.seeing {
+            let mut judge = Judge::new(predicate.invariant(), &mut self.verdict);
+            side(predicate.as_mut(), &moment, &mut judge);
+        }
+    }
+
+    /// What is broken so far.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.verdict.violations
+    }
+
+    /// After the last event.
+    #[must_use]
+    pub fn end(mut self, trace: &Trace) -> Verdict {
+        for predicate in &mut self.seeing {
+            let mut judge = Judge::new(predicate.invariant(), &mut self.verdict);
+            predicate.end(trace, &self.world, &mut judge);
+        }
+        self.verdict.tell(trace);
+        self.verdict
+    }
+}
 
 /// Shows the trace to every predicate.
 #[must_use]
 pub fn judge(trace: &Trace) -> Verdict {
-    let mut verdict = Verdict::default();
-    let mut seeing = Vec::new();
-    for predicate in predicates() {
-        let lacks: Vec<Sight> = predicate
-            .needs()
-            .iter()
-            .copied()
-            .filter(|sight| !trace.has(*sight))
-            .collect();
-        verdict.coverage.enter(predicate.invariant(), lacks.clone());
-        if lacks.is_empty() {
-            seeing.push(predicate);
-        }
+    let mut court = Court::new(trace);
+    for event in &trace.events {
+        court.take(trace, event);
     }
-    let mut show = |(index, event): (usize, &Event), world: &World, verdict: &mut Verdict, side: Side| {
-        let moment = Moment {
-            index,
-            event,
-            world,
-            trace,
-        };
-        for predicate in &mut seeing {
-            let mut judge = Judge::new(predicate.invariant(), verdict);
-            side(predicate.as_mut(), &moment, &mut judge);
-        }
-    };
-    let mut world = World::default();
-    for at @ (index, event) in trace.events.iter().enumerate() {
-        show(at, &world, &mut verdict, |p, moment, judge| {
-            p.before(moment, judge);
-        });
-        world.take(index, event);
-        show(at, &world, &mut verdict, |p, moment, judge| {
-            p.after(moment, judge);
-        });
-    }
-    for predicate in &mut seeing {
-        let mut judge = Judge::new(predicate.invariant(), &mut verdict);
-        predicate.end(trace, &world, &mut judge);
-    }
-    verdict.tell(trace);
-    verdict
+    court.end(trace)
 }
 
 #[cfg(test)]

@@ -161,8 +161,11 @@ pub enum Body {
 #[allow(missing_docs, reason = "the fields are those of the kind")]
 pub struct ReleaseBody {
     pub source: Option<Text>,
+    /// Whether its removal has begun.
+    pub removing: bool,
     pub version: Option<Text>,
     pub attempt: u64,
+    pub adopt: u64,
     pub retries: u32,
     pub accept: Option<Text>,
     pub observed: u64,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    event::{Sight, What, Why},
+    event::{Fact, Sight, What, Why},
     object::{Body, Key, Kind, Text},
-    verdict::{Invariant, Judge, Moment, Predicate},
+    verdict::{Invariant, Judge, Limit, Moment, Predicate},
     world::World,
 };
 
@@ -27,16 +27,16 @@ pub fn is_made(kind: Kind) -> bool {
     )
 }
 
-/// The event in which somebody else made the object that has this UID.
+/// The event in which somebody else made the object that has this UID, unless it was taken over since.
 fn stranger(world: &World, uid: &Text) -> Option<usize> {
     let (maker, made) = world.makers.get(uid)?;
-    (!maker.is_slipway()).then_some(*made)
+    (!maker.is_slipway() && !world.adopted.contains(uid)).then_some(*made)
 }
 
 /// **S7** "Never delete or mutate what we did not create: every DELETE/PATCH/PUT by our identity targets o with own(o),
-/// with UID precondition on deletes." own(o) = the object says that it is ours **and** we made it. Reads every write and
-/// delete of Slipway. One instance per write to something that was there, and per delete.
-#[derive(Default)]
+/// with UID precondition on deletes." own(o) = the object says that it is ours **and** we made it, or took it over since its
+/// release says `adopt`. Reads every write and delete of Slipway. One instance per write to something that was there, and per delete.
+#[derive(Clone, Default)]
 pub struct OnlyOurs;
 
 impl Predicate for OnlyOurs {
@@ -49,6 +49,9 @@ impl Predicate for OnlyOurs {
     }
 
     fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        if let What::Fact(Fact::TakenForAbsent { .. }) = &moment.event.what {
+            judge.beyond(Limit::BlindCreate);
+        }
         if !moment.event.by.is_slipway() {
             return;
         }
@@ -75,7 +78,9 @@ impl Predicate for OnlyOurs {
             }
             return;
         };
-        if key.kind == Kind::Release {
+        let adopts = matches!(&moment.event.what, What::Wrote(write) if moment.world.adopts(write));
+        let blind = moment.world.taken_for_absent.contains(&known.object.uid);
+        if key.kind == Kind::Release || adopts || blind {
             return;
         }
         if let Some(made) = stranger(moment.world, &known.object.uid) {
@@ -94,8 +99,8 @@ impl Predicate for OnlyOurs {
 
 /// **S8** "Never adopt silently: create→AlreadyExists with foreign UID ⇒ no further write to it." Reads refused creates,
 /// and revisions: what a revision wants and somebody else has already made is refused by reading it first, without a
-/// request. One instance per such object.
-#[derive(Default)]
+/// request. What a release says by `adopt` is not silent. One instance per such object.
+#[derive(Clone, Default)]
 pub struct NoSilentAdoption {
     /// UIDs of strangers, each with the event in which Slipway met it.
     met: BTreeMap<Text, usize>,
@@ -130,7 +135,13 @@ impl Predicate for NoSilentAdoption {
                         self.meet(&key, moment, judge);
                     }
                 }
-                if let Some(met) = self.met.get(&write.object.uid) {
+                if moment.world.adopts(write) {
+                    // A commit asked for it.
+                    self.met.remove(&write.object.uid);
+                }
+                if let Some(met) = self.met.get(&write.object.uid)
+                    && !moment.world.taken_for_absent.contains(&write.object.uid)
+                {
                     let key = &write.object.key;
                     judge.broken(
                         format!("{key} stood in the way, made by somebody else, and was written"),
@@ -194,6 +205,27 @@ mod tests {
         story.holds(Invariant::S7, 1);
         blind.deleted(Kind::Service, "app", None);
         blind.breaks(Invariant::S7);
+    }
+
+    #[test]
+    fn s7_and_s8_what_a_release_takes_over_is_its_own_from_then_on() {
+        let mut story = Story::new();
+        service(&mut story, person(), false);
+        story.refused(Kind::Service, "app", None, Why::Exists);
+        let mut silent = story.clone();
+        let taken = |story: &mut Story| {
+            for _ in 0..2 {
+                let object = story.object(Kind::Service, "app", "s1", Body::Plain);
+                story.wrote(us("a"), false, object);
+            }
+        };
+        taken(&mut silent);
+        silent.breaks(Invariant::S7);
+        silent.breaks(Invariant::S8);
+        story.by(person()).say(|body| body.adopt = 1);
+        taken(&mut story);
+        story.holds(Invariant::S7, 2);
+        story.holds(Invariant::S8, 1);
     }
 
     #[test]

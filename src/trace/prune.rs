@@ -3,30 +3,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    event::{Sight, Trace, What},
+    event::{Actor, Fact, Sight, Trace, What},
     object::{Body, Key, Kind, Release, SourceBody, Text},
     verdict::{Invariant, Judge, Moment, Predicate},
     world::World,
 };
 
 /// **S9** "Prune only if: commit c ∈ C fully fetched, verified, parsed without error **for the directory concerned**, r
-/// absent in c, and deletes in this pass ≤ max(k, p %) unless c carries an explicit override." What a commit declares is
-/// not in a trace; what shows is that the pass which deleted reports no problem, stayed below `maxDeletions`, and did not
-/// write the release again for the same commit. A Deployment or account that the newest revision wants goes only with its
-/// release. Reads deletes of Slipway, releases, revisions and the status of sources. One instance per delete.
-#[derive(Default)]
+/// absent in c, and deletes in this pass ≤ max(k, p %) unless c carries an explicit override." What an earlier pass has begun
+/// counts for no other. What a commit declares is not in a trace; what shows is that the pass which deleted reports no
+/// problem, stayed below `maxDeletions`, and did not write the release again for the same commit. A Deployment or account
+/// that the newest revision wants goes only with its release, and a release not once its removal was taken back. Reads
+/// deletes of Slipway, releases, revisions and the status of sources. One instance per delete.
+#[derive(Clone, Default)]
 pub struct PruneWithReason {
-    /// Per source the pass that is under way.
-    passes: BTreeMap<Text, Pass>,
+    /// Per source and process the pass that is under way.
+    passes: BTreeMap<(Text, Actor), Pass>,
+    /// Per process how many of its passes are over.
+    ended: BTreeMap<Actor, usize>,
+    /// Releases whose removal has begun, and in which pass: in a later one they count for no other.
+    begun: BTreeMap<Release, (Actor, usize)>,
+    /// Releases that stay after all.
+    taken_back: BTreeSet<Release>,
     /// Releases that a pass took, with the commit that it ended with.
     taken: BTreeMap<Release, (usize, Option<Text>)>,
     /// Workloads that were deleted although a revision wants them: their release must go too.
     owed: BTreeMap<Key, (Release, usize)>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Pass {
     existing: usize,
+    /// How many of those that it deleted an earlier pass had begun to remove.
+    begun_before: usize,
     deleted: Vec<(Release, usize)>,
 }
 
@@ -44,14 +53,27 @@ impl Predicate for PruneWithReason {
             return;
         }
         match &moment.event.what {
+            What::Fact(Fact::PassBegins { source }) => self.reads(source, moment),
             What::Deleted { key, .. } if key.kind == Kind::Release => self.release_goes(key, moment, judge),
             What::Deleted { key, .. } if matches!(key.kind, Kind::Deployment | Kind::ServiceAccount) => {
                 self.workload_goes(key, moment, judge);
             }
             What::Wrote(write) => match &write.object.body {
-                Body::Source(body) => self.pass_ends(&write.object.key.name, body, moment.index, judge),
-                Body::Release(_) if write.created => {
-                    if let Some(release) = write.object.of() {
+                Body::Source(body) => self.pass_ends(&write.object.key.name, body, moment, judge),
+                Body::Release(body) => {
+                    let Some(release) = write.object.of() else { return };
+                    if !body.removing {
+                        if self.begun.remove(&release).is_some() {
+                            self.taken_back.insert(release.clone());
+                        }
+                    } else if !self.begun.contains_key(&release) {
+                        self.begun.insert(release.clone(), self.pass_of(&moment.event.by));
+                        self.taken_back.remove(&release);
+                        if let Some(source) = &body.source {
+                            self.reads(source, moment);
+                        }
+                    }
+                    if write.created {
                         self.comes_back(&release, write.object.commit.as_ref(), moment, judge);
                     }
                 }
@@ -102,6 +124,27 @@ fn allowed(max: Option<&str>, existing: usize) -> usize {
 }
 
 impl PruneWithReason {
+    /// The pass that a process is in.
+    fn pass_of(&self, by: &Actor) -> (Actor, usize) {
+        (by.clone(), self.ended.get(by).copied().unwrap_or(0))
+    }
+
+    /// How many releases there are for a pass; where it does not say when it read them, it read them before it acted.
+    fn reads(&mut self, source: &Text, moment: &Moment<'_>) {
+        let mut releases = BTreeSet::new();
+        for (key, known) in &moment.world.there {
+            let of_source = || source_of(moment.world, key).as_ref() == Some(source);
+            if (key.kind == Kind::Release && of_source())
+                || (key.kind == Kind::Deployment && known.object.ours)
+            {
+                releases.extend(known.object.of());
+            }
+        }
+        let by = moment.event.by.clone();
+        let pass = self.passes.entry((source.clone(), by)).or_default();
+        pass.existing = pass.existing.max(releases.len());
+    }
+
     fn release_goes(&mut self, key: &Key, moment: &Moment<'_>, judge: &mut Judge<'_>) {
         judge.judged();
         let release = Release {
@@ -116,14 +159,18 @@ impl PruneWithReason {
             );
             return;
         };
-        let releases = moment
-            .world
-            .there
-            .keys()
-            .filter(|key| key.kind == Kind::Release && source_of(moment.world, key).as_ref() == Some(&source))
-            .count();
-        let pass = self.passes.entry(source).or_default();
-        pass.existing = pass.existing.max(releases);
+        self.reads(&source, moment);
+        let now = self.pass_of(&moment.event.by);
+        let begun = self.begun.remove(&release);
+        if self.taken_back.remove(&release) {
+            judge.broken(
+                format!("Release {release} was deleted, although its removal had been taken back"),
+                [moment.index],
+            );
+        }
+        let before = begun.is_some_and(|begun| begun != now);
+        let pass = self.passes.entry((source, now.0)).or_default();
+        pass.begun_before += usize::from(before);
         pass.deleted.push((release, moment.index));
     }
 
@@ -136,7 +183,7 @@ impl PruneWithReason {
             .world
             .revisions
             .get(&release)
-            .and_then(|all| all.values().next_back());
+            .and_then(|all| all.values().next_back()?.last());
         let kind: Text = format!("{:?}", key.kind).into();
         if newest.is_some_and(|revision| revision.objects.contains_key(&(kind, key.name.clone()))) {
             self.owed.insert(key.clone(), (release, moment.index));
@@ -144,16 +191,20 @@ impl PruneWithReason {
     }
 
     /// A source writes its status when its pass is over.
-    fn pass_ends(&mut self, source: &Text, body: &SourceBody, index: usize, judge: &mut Judge<'_>) {
-        let Some(pass) = self.passes.remove(source) else {
+    fn pass_ends(&mut self, source: &Text, body: &SourceBody, moment: &Moment<'_>, judge: &mut Judge<'_>) {
+        let (index, by) = (moment.index, &moment.event.by);
+        *self.ended.entry(by.clone()).or_default() += 1;
+        let pass = self.passes.remove(&(source.clone(), by.clone()));
+        let Some(pass) = pass.filter(|pass| !pass.deleted.is_empty()) else {
             return;
         };
-        let count = pass.deleted.len();
+        let deleted = pass.deleted.len();
+        let count = deleted - pass.begun_before;
         let events = || pass.deleted.iter().map(|(_, index)| *index).chain([index]);
         if body.problems > 0 {
             judge.broken(
                 format!(
-                    "{count} releases were deleted in a pass of source {source} that found {} problems",
+                    "{deleted} releases were deleted in a pass of source {source} that found {} problems",
                     body.problems
                 ),
                 events(),
@@ -196,7 +247,7 @@ impl PruneWithReason {
 /// **L6** "Deletion of a release from git eventually removes all own(o) and finalizers". The `Release` itself is deleted
 /// last, so that from then on nothing of it is there that was not told to go; ledger, revisions and Secrets stay. Reads
 /// every write and delete. One instance per release that Slipway deleted and did not write again.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct NothingLeft {
     removed: BTreeMap<Release, usize>,
     /// UIDs of what Slipway told to go.
@@ -292,6 +343,7 @@ mod tests {
 
     fn goes(story: &mut Story, number: usize) {
         let name = format!("app{number}");
+        story.release(&name).say(|body| body.removing = true);
         story.deleted(Kind::Release, &name, Some(&format!("release-{name}")));
         story.gone(Kind::Release, &name, &format!("release-{name}"));
     }
@@ -345,12 +397,40 @@ mod tests {
     }
 
     #[test]
+    fn s9_what_an_earlier_pass_has_begun_counts_for_no_other() {
+        let mut story = releases(3);
+        story.release("app0").say(|body| body.removing = true);
+        let mut at_once = story.clone();
+        story.source("c1", 0, |body| body.max_deletions = Some("1".into()));
+        for story in [&mut story, &mut at_once] {
+            goes(story, 0);
+            goes(story, 1);
+            story.source("c2", 0, |_| {});
+        }
+        story.holds(Invariant::S9, 2);
+        at_once.breaks(Invariant::S9);
+    }
+
+    #[test]
+    fn s9_a_release_whose_removal_was_taken_back_stays() {
+        let mut story = releases(3);
+        story.release("app0").say(|body| body.removing = true);
+        let mut back = story.clone();
+        goes(&mut story, 0);
+        story.holds(Invariant::S9, 1);
+        back.say(|body| body.removing = false);
+        back.deleted(Kind::Release, "app0", Some("release-app0"));
+        back.breaks(Invariant::S9);
+    }
+
+    #[test]
     fn s9_a_wanted_deployment_goes_only_with_its_release() {
         let mut story = Story::new();
         story.declare("1").revision(1, None).deploy(1);
         story.deleted(Kind::Deployment, "app", Some("d1"));
         let mut with = story.clone();
         story.breaks(Invariant::S9);
+        with.say(|body| body.removing = true);
         with.deleted(Kind::Release, "app", Some("release-app"));
         with.gone(Kind::Release, "app", "release-app");
         with.holds(Invariant::S9, 2);

@@ -16,11 +16,12 @@ use super::{
 /// until it is complete again, or a person touches it or a pod of its namespace, as many pods are available as the smaller
 /// of both sizes, less what `rollout.unavailable` lets miss. Reads Deployments and their status. One instance per status
 /// within such a rollout.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Availability {
     rollouts: BTreeMap<Key, Rollout>,
 }
 
+#[derive(Clone)]
 struct Rollout {
     floor: u32,
     since: usize,
@@ -135,7 +136,7 @@ impl Availability {
 /// (up to timing)." Needs the same story without the fault as a trace of its own. Reads Slipway's writes of revisions,
 /// Jobs, ledgers and Deployments; status may differ in what it says on the way. One instance per release that both traces
 /// have; the faulty one is left out by leaving it out of the reference.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Isolation;
 
 /// Slipway's writes of a release as words without names, times and UIDs.
@@ -207,7 +208,7 @@ impl Predicate for Isolation {
 /// **S19** "Quiescence: 2 resync periods after convergence, zero mutating requests except lease/heartbeat; write rate per
 /// object ≤ k/min always (no fight)." Reads every write of Slipway; that all is at rest is said by who makes the trace. One
 /// instance per write, judged by the rate where the trace has a clock, and per rest.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Quiescence {
     rest: Option<usize>,
     recent: BTreeMap<Key, VecDeque<(Timestamp, usize)>>,

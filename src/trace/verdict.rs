@@ -9,7 +9,7 @@ use super::{
     world::World,
 };
 
-/// An invariant, by its name in docs/invariants.md. The last two before liveness are the protocol that S2 and S4 rest on.
+/// An invariant, by its name in docs/invariants.md. Claim and Ledger are the protocol that S2 and S4 rest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(
     missing_docs,
@@ -35,6 +35,7 @@ pub enum Invariant {
     S19,
     Claim,
     Ledger,
+    Schema,
     L1,
     L2,
     L3,
@@ -55,9 +56,15 @@ pub enum Limit {
     UnseenReboot,
     /// A success on a database that came and went before anybody had looked.
     UnseenRotation,
-    /// A Deployment that was applied as absent, over another one that a second controller had made meanwhile: a
-    /// server-side apply cannot insist on absence. The next pass puts it right.
+    /// A Deployment that was applied as absent, and without insisting on it, over another one that a second controller had
+    /// made meanwhile. The next pass puts it right.
     BlindCreate,
+    /// A second pod that Kubernetes made of a Job by itself, which it reserves the right to do; or a success of such a Job,
+    /// of which another pod may have been ended midway.
+    StartedTwice,
+    /// What is judged by the numbers of revisions, of a release that had one number twice: somebody deleted every revision
+    /// while a controller that was late had decided to make one.
+    NumberedTwice,
 }
 
 /// A broken invariant.
@@ -218,8 +225,8 @@ impl Moment<'_> {
     }
 }
 
-/// One invariant.
-pub trait Predicate {
+/// One invariant. What it has seen can be kept, so that a story is told on from there in several ways.
+pub trait Predicate: Fork {
     /// Which.
     fn invariant(&self) -> Invariant;
     /// What a trace must show for it.
@@ -232,6 +239,24 @@ pub trait Predicate {
     fn after(&mut self, _: &Moment<'_>, _: &mut Judge<'_>) {}
     /// The end of the trace.
     fn end(&mut self, _: &Trace, _: &World, _: &mut Judge<'_>) {}
+}
+
+/// A copy of a predicate with all that it has seen.
+pub trait Fork {
+    /// The copy.
+    fn fork(&self) -> Box<dyn Predicate>;
+}
+
+impl<P: Predicate + Clone + 'static> Fork for P {
+    fn fork(&self) -> Box<dyn Predicate> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Predicate> {
+    fn clone(&self) -> Self {
+        (**self).fork()
+    }
 }
 
 /// What a predicate says.

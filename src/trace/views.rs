@@ -13,8 +13,8 @@ use super::{
 /// other predicates see two controllers as they see one; what is left to judge here is why they hold: whatever one
 /// controller writes over what another one wrote insists on the resourceVersion that it saw. Reads every write of Slipway.
 /// One instance per write over another controller's. The status of a `Release` is a summary that every pass makes anew; a
-/// rendered object that was absent is applied without a resourceVersion, which is a limit where it changes a Deployment.
-#[derive(Default)]
+/// rendered object that is applied without a resourceVersion is a limit where that changes a Deployment.
+#[derive(Clone, Default)]
 pub struct GuardedWrites;
 
 impl Predicate for GuardedWrites {
@@ -69,13 +69,16 @@ fn differs(old: &Body, new: &Body) -> bool {
     }
 }
 
+/// The version by which an apply insists that there is nothing.
+const ABSENT: u64 = 1;
+
 /// **S12** "Read-your-writes: no decision for r uses a view whose resourceVersion for r's objects is older than our last
 /// acknowledged write to them." Of a view a trace shows the resourceVersion that a write insists on: a controller that is
 /// refused for a resourceVersion older than its own last write has decided on such a view. Reads accepted and refused
 /// writes of Slipway. A source does not read the status of its releases, so that is no write of its own to it. One
 /// instance per guarded write of what the same controller wrote before. A model makes up old views on purpose, so that its
 /// traces lack the sight.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ReadYourWrites {
     acknowledged: BTreeMap<(Key, Actor), (u64, usize)>,
 }
@@ -99,6 +102,8 @@ impl Predicate for ReadYourWrites {
             _ => return,
         };
         let own = (key.clone(), moment.event.by.clone());
+        // An apply that insists on absence was decided on a view without the object, which says nothing of how old it is.
+        let over = over.filter(|over| *over > ABSENT);
         if let (Some(over), Some((version, index))) = (over, self.acknowledged.get(&own)) {
             judge.judged();
             if over < *version {
@@ -153,6 +158,15 @@ mod tests {
         story.holds(Invariant::S10, 1);
         let limits = crate::trace::judge(&story.trace).coverage.limits;
         assert_eq!(limits.get(&Limit::BlindCreate), Some(&1));
+    }
+
+    #[test]
+    fn s12_what_is_made_again_where_it_was_deleted_is_no_old_view() {
+        let mut story = Story::new();
+        story.job("a", "j1");
+        let object = story.object(Kind::Job, "migrate-j1", "j1", Body::Plain);
+        story.wrote_over(ABSENT, object);
+        story.holds(Invariant::S12, 0);
     }
 
     #[test]

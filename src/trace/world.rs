@@ -1,6 +1,9 @@
 //! What is there after each event: the fold that predicates look into.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     event::{Actor, Event, Fact, What, Write},
@@ -9,18 +12,24 @@ use super::{
 use crate::plan::ledger::{Entry, Ledger, MigrationKey};
 
 /// Everything that predicates ask for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct World {
     /// What is there.
     pub there: BTreeMap<Key, Known>,
     /// Per UID who made it, and in which event.
     pub makers: BTreeMap<Text, (Actor, usize)>,
+    /// UIDs of what somebody else made and Slipway took over, as a release said.
+    pub adopted: BTreeSet<Text>,
+    /// UIDs of what somebody else made and Slipway wrote over, having found its name free.
+    pub taken_for_absent: BTreeSet<Text>,
     /// Every Job of a migration that ever was, by UID.
     pub jobs: BTreeMap<Text, JobStory>,
     /// Every pod of such a Job that ever was, by UID.
     pub pods: BTreeMap<Text, PodStory>,
-    /// Every revision that ever was.
-    pub revisions: BTreeMap<Release, BTreeMap<u64, Arc<RevisionBody>>>,
+    /// Every revision that ever was, by its number: the last of each, and before it those that somebody deleted.
+    pub revisions: BTreeMap<Release, BTreeMap<u64, Vec<Arc<RevisionBody>>>>,
+    /// The releases of which two revisions had one number, or one was made below another that was there.
+    pub numbered_twice: BTreeSet<Release>,
     /// Per lock its holder.
     pub locks: BTreeMap<Text, Option<Text>>,
     /// What people have said in a `Release`, ever.
@@ -28,7 +37,7 @@ pub struct World {
 }
 
 /// An object that is there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Known {
     /// As it is.
     pub object: Arc<Object>,
@@ -39,7 +48,11 @@ pub struct Known {
 }
 
 /// The story of a Job.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact that comes by itself, in any order"
+)]
 pub struct JobStory {
     /// Its release.
     pub release: Release,
@@ -63,10 +76,12 @@ pub struct JobStory {
     pub pods: Vec<Text>,
     /// Whether its database came and went unseen.
     pub database_returned: bool,
+    /// Whether Kubernetes made a second pod of it by itself.
+    pub doubled: bool,
 }
 
 /// The story of a pod.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PodStory {
     /// UID of its Job.
     pub job: Text,
@@ -99,10 +114,12 @@ impl Said {
 }
 
 /// What people have said in a `Release`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Said {
     /// The highest `attempt`.
     pub attempt: u64,
+    /// The highest `adopt`.
+    pub adopt: u64,
     /// The highest `migrate.retries`.
     pub retries: u32,
     /// Every `migrate.accept`.
@@ -142,7 +159,26 @@ impl World {
     /// A revision.
     #[must_use]
     pub fn revision(&self, release: &Release, number: u64) -> Option<&Arc<RevisionBody>> {
-        self.revisions.get(release)?.get(&number)
+        self.revisions.get(release)?.get(&number)?.last()
+    }
+
+    /// The revision of a number that has one of these images. A number is given out again where every revision was deleted,
+    /// and a write that was on its way then is still of the one that had it before.
+    #[must_use]
+    pub fn revision_with(
+        &self,
+        release: &Release,
+        number: u64,
+        images: &[Text],
+    ) -> Option<&Arc<RevisionBody>> {
+        let of_number = self.revisions.get(release)?.get(&number)?;
+        let has =
+            |revision: &Arc<RevisionBody>| images.iter().any(|image| image.ends_with(&*revision.digest));
+        of_number
+            .iter()
+            .rev()
+            .find(|revision| has(revision))
+            .or(of_number.last())
     }
 
     /// The Jobs of a release that may change its database now: let run and not ended, or with a pod that has not ended.
@@ -176,6 +212,18 @@ impl World {
         self.there.get(&key).is_some_and(|known| known.object.deleting)
     }
 
+    /// Whether a write of Slipway makes an object its own that somebody else made, as the release says by `adopt`.
+    #[must_use]
+    pub fn adopts(&self, write: &Write) -> bool {
+        let object = &write.object;
+        let said = object.of().and_then(|release| self.said.get(&release));
+        let before = self.get(&object.key);
+        !write.created
+            && object.ours
+            && said.is_some_and(|said| said.adopt > 0)
+            && before.is_some_and(|before| before.object.uid == object.uid && !before.object.ours)
+    }
+
     /// One more event.
     pub(super) fn take(&mut self, index: usize, event: &Event) {
         match &event.what {
@@ -193,6 +241,9 @@ impl World {
         {
             let (key, uid) = (before.object.key.clone(), before.object.uid.clone());
             self.gone(&key, &uid);
+        }
+        if event.by.is_slipway() && self.adopts(write) {
+            self.adopted.insert(object.uid.clone());
         }
         if write.created {
             self.makers.insert(object.uid.clone(), (event.by.clone(), index));
@@ -217,6 +268,7 @@ impl World {
                         last: index,
                         pods: Vec::new(),
                         database_returned: false,
+                        doubled: false,
                     });
                     story.suspended = *suspended;
                     if !suspended && story.resumed.is_none() {
@@ -248,12 +300,7 @@ impl World {
                 story.exit = story.exit.or(*exit);
                 story.over |= *terminal;
             }
-            Body::Revision(revision) => {
-                if let Some(release) = object.of() {
-                    let numbers = self.revisions.entry(release).or_default();
-                    numbers.insert(revision.number, Arc::clone(revision));
-                }
-            }
+            Body::Revision(revision) => self.numbered(object, revision),
             Body::Lock { holder } => {
                 self.locks.insert(object.key.name.clone(), holder.clone());
             }
@@ -261,6 +308,7 @@ impl World {
                 if let Some(release) = object.of() {
                     let said = self.said.entry(release).or_default();
                     said.attempt = said.attempt.max(body.attempt);
+                    said.adopt = said.adopt.max(body.adopt);
                     said.retries = said.retries.max(body.retries);
                     note(&mut said.accepted, body.accept.as_ref());
                     note(&mut said.commits, object.commit.as_ref());
@@ -276,6 +324,27 @@ impl World {
                 by: event.by.clone(),
             },
         );
+    }
+
+    fn numbered(&mut self, object: &Object, revision: &Arc<RevisionBody>) {
+        let Some(release) = object.of() else { return };
+        let is_new = !self.there.contains_key(&object.key);
+        let above = self.there.values().any(|known| {
+            matches!(&known.object.body, Body::Revision(other) if other.number > revision.number)
+                && known.object.of().as_ref() == Some(&release)
+        });
+        let numbers = self.revisions.entry(release.clone()).or_default();
+        let of_number = numbers.entry(revision.number).or_default();
+        let other = of_number
+            .last()
+            .is_some_and(|was| was.migration != revision.migration || was.digest != revision.digest);
+        if is_new && (above || other) {
+            self.numbered_twice.insert(release);
+        }
+        if !other {
+            of_number.pop();
+        }
+        of_number.push(Arc::clone(revision));
     }
 
     fn gone(&mut self, key: &Key, uid: &Text) {
@@ -308,7 +377,15 @@ impl World {
                     job.database_returned = true;
                 }
             }
-            Fact::Rest | Fact::Unrest | Fact::CauseRemoved { .. } => {}
+            Fact::PodDoubled { job } => {
+                if let Some(job) = self.jobs.get_mut(job) {
+                    job.doubled = true;
+                }
+            }
+            Fact::TakenForAbsent { object } => {
+                self.taken_for_absent.insert(object.clone());
+            }
+            Fact::Rest | Fact::Unrest | Fact::CauseRemoved { .. } | Fact::PassBegins { .. } => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 pub use self::{
     print::{csv, json, table},
-    ran::{Ran, Record, Run, ran},
+    ran::{Attempt, Became, Ran, Record, Run, became, ran},
 };
 use crate::names::{CommitId, ReleaseId};
 
@@ -43,8 +43,19 @@ pub struct Version {
     pub version: String,
     /// The image as declared: `ghcr.io/acme/billing:1.8.2`.
     pub image: String,
-    /// The file that gave it.
+    /// Where the image was said, and how.
+    pub image_from: Option<ImageFrom>,
+    /// The file that gave the version.
     pub path: String,
+}
+
+/// What gave the image of a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFrom {
+    /// The file.
+    pub path: String,
+    /// As it stands there, with or without a tag.
+    pub text: String,
 }
 
 /// A time in which one release was declared in one way.
@@ -116,6 +127,14 @@ pub fn spans(tips: &[Tip]) -> Vec<Span> {
     done
 }
 
+/// When releases were declared again that had not been for a while: what ran before may have been removed by then.
+#[must_use]
+pub fn declared_again(spans: &[Span]) -> Vec<(ReleaseId, Timestamp)> {
+    let gaps = spans.iter().filter(|span| span.declared.is_none());
+    gaps.filter_map(|gap| Some((gap.release.clone(), gap.until?)))
+        .collect()
+}
+
 /// The time that is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
@@ -160,6 +179,8 @@ pub struct Row {
     pub moment: Timestamp,
     /// What ran.
     pub ran: Ran,
+    /// What became of what was declared.
+    pub became: Became,
 }
 
 /// The moment of a span for which is told what ran; `None` where the span does not touch the time asked for.
@@ -187,15 +208,22 @@ pub fn rows(
         .into_iter()
         .filter_map(|(span, by)| {
             let moment = moment(&span, asked)?;
-            let ran = match (records, &span.declared) {
-                (None, _) => Ran::NotAsked,
-                (Some(_), None) => Ran::NotKnown(
-                    "no version was declared, and no record tells when a removal ended".to_owned(),
-                ),
-                (Some(records), Some(_)) => match records.get(&span.release) {
-                    None => Ran::NotKnown("the cluster has no record of it".to_owned()),
-                    Some(Err(why)) => Ran::NotKnown(why.clone()),
-                    Some(Ok(record)) => ran(record, moment),
+            let (ran, became) = match (records, &span.declared) {
+                (None, _) => (Ran::NotAsked, Became::NotAsked),
+                (Some(_), None) => {
+                    let why = "no version was declared, and no record tells when a removal ended";
+                    (Ran::NotKnown(why.to_owned()), Became::NotAsked)
+                }
+                (Some(records), Some(declared)) => match records.get(&span.release) {
+                    None => not_known("the cluster has no record of it"),
+                    Some(Err(why)) => not_known(why),
+                    Some(Ok(record)) => {
+                        let ran = ran(record, moment);
+                        // Where the span began before what was read, it did with the commit that said it first.
+                        let from = span.from.or(by.as_ref().map(|by| by.committed));
+                        let became = became(record, declared, from, moment, &ran);
+                        (ran, became)
+                    }
                 },
             };
             Some(Row {
@@ -203,6 +231,7 @@ pub fn rows(
                 by,
                 moment,
                 ran,
+                became,
             })
         })
         .collect();
@@ -217,6 +246,10 @@ pub fn rows(
     }
     rows.sort_by(|a, b| (&a.span.release, a.span.from).cmp(&(&b.span.release, b.span.from)));
     rows
+}
+
+fn not_known(why: &str) -> (Ran, Became) {
+    (Ran::NotKnown(why.to_owned()), Became::NotKnown(why.to_owned()))
 }
 
 #[cfg(test)]

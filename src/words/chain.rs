@@ -180,7 +180,21 @@ fn image(facts: &Facts) -> Link {
                 current.spec.number,
                 current.spec.cause
             );
-            Link::new("image", Mark::Well, text)
+            let mark = if image.suspicious.is_empty() {
+                Mark::Well
+            } else {
+                Mark::Wrong
+            };
+            let mut link = Link::new("image", mark, text);
+            let suspicious = image.suspicious.iter();
+            link.below.extend(
+                suspicious.map(|words| format!("{words}: change it where it is used, if it is a secret")),
+            );
+            let harmless = image.harmless.iter();
+            link.below.extend(
+                harmless.map(|words| format!("{words}: it is expected there, or pods are given another")),
+            );
+            link
         }
         _ => {
             let image = spec.and_then(|spec| spec.image.as_deref()).unwrap_or("no image");
@@ -247,18 +261,12 @@ fn rollout(facts: &Facts) -> Link {
         Progress::Broken(why) => (Mark::Wrong, why),
     };
     let mut link = Link::new("rollout", mark, text);
-    let refusals = facts.deployments.iter().filter_map(|deployment| {
-        let conditions = deployment.value.pointer("/status/conditions")?.as_array()?;
-        let failure = conditions.iter().find(|condition| {
-            condition.get("type").and_then(Value::as_str) == Some("ReplicaFailure")
-                && condition.get("status").and_then(Value::as_str) == Some("True")
-        })?;
-        Some(format!(
-            "its pods are refused: {}",
-            failure.get("message")?.as_str()?
-        ))
-    });
-    link.below.extend(refusals);
+    let refusals = facts
+        .deployments
+        .iter()
+        .filter_map(|deployment| rollout::refused(&deployment.value));
+    link.below
+        .extend(refusals.filter(|refusal| !link.text.contains(refusal)));
     let unready = facts.pods.iter().filter(|pod| !pod.ready && !pod.seen.deleting);
     link.below.extend(unready.take(TAIL).map(|pod| {
         let number = pod

@@ -13,8 +13,11 @@ use super::{
 };
 use crate::{
     api::{ConditionStatus, Release, ReleaseSource},
-    plan::{ledger::EntryState, rotation},
+    plan::{ledger::EntryState, rollout, rotation},
 };
+
+/// How sentences about a migration begin that earlier code cannot live with.
+const INCOMPATIBLE: &str = "migrate.compatible: false";
 
 /// What is to be known first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +80,7 @@ pub fn verdict(facts: &Facts) -> Verdict {
                 source.metadata.name.as_deref().unwrap_or("?")
             ),
             since: status::source_row(source).since,
-            ..said(&cause, filled(facts, "mend the file at that place, and commit"))
+            ..said(&cause, filled(facts, remedy::of_problem(&problem.message)))
         };
     }
     if status::is_behind(release) {
@@ -102,6 +105,20 @@ pub fn verdict(facts: &Facts) -> Verdict {
         (Place::Phase, "RolledBack") if values_changed(facts) => {
             Some("put the values of the Secrets right; they roll out by themselves".to_owned())
         }
+        // An earlier version, which is the usual way out, is the one that cannot be.
+        (Place::Phase, "Rejected") if status.message.contains(INCOMPATIBLE) => {
+            Some("declare the version that the message names, or one made after it".to_owned())
+        }
+        (Place::Failed, "RollingOut") if status.message.contains(INCOMPATIBLE) => Some(format!(
+            "commit a version made after it that works; if the one before can run on the schema after all, commit \
+             migrate.compatible: true with {} first",
+            status.declared_version.as_deref().unwrap_or("this version"),
+        )),
+        (Place::Failed, "RollingOut") | (Place::Phase, "RolledBack" | "RollingOut")
+            if status.message.contains(rollout::REFUSED) =>
+        {
+            Some(refusal(facts, &status.message))
+        }
         (Place::Failed, "RollingOut") | (Place::Phase, "RolledBack" | "RollingOut") => {
             remedy::of_pods(&status.message)
                 .or_else(|| known(place, word))
@@ -112,14 +129,23 @@ pub fn verdict(facts: &Facts) -> Verdict {
     let remedy = remedy.unwrap_or_else(|| {
         "use the slipway of the controller's version: this one does not know the word".to_owned()
     });
-    said(&status.message, remedy)
+    // What mends it may lie in git already, and nobody reads it there.
+    let SourceSeen::Found(source) = &facts.source else {
+        return said(&status.message, remedy);
+    };
+    match unfollowed(source) {
+        Some((why, follow)) => said(
+            &format!("{}; {why}", status.message),
+            format!("{remedy}; and that git is followed again: {follow}"),
+        ),
+        None => said(&status.message, remedy),
+    }
 }
 
 /// A release that is live: what may still be wrong around it.
 fn live(facts: &Facts, release: &Release, said: impl Fn(&str, String) -> Verdict) -> Verdict {
     let status = release.status.clone().unwrap_or_default();
-    let details = ["Degraded", "SourceGone", "Drifted", "SchemaAhead", "TagMoved"];
-    for word in details {
+    for word in status::DETAILS {
         let Some(condition) = status::condition(&status.conditions, word)
             .filter(|condition| condition.status == ConditionStatus::True)
         else {
@@ -145,9 +171,18 @@ fn live(facts: &Facts, release: &Release, said: impl Fn(&str, String) -> Verdict
             ),
             "create the ReleaseSource again, or let another one declare the release".to_owned(),
         ),
-        SourceSeen::Found(source) => match unfollowed(source) {
-            Some((why, remedy)) => said(&format!("{}; {why}", status.message), remedy),
-            None => said(&status.message, "nothing".to_owned()),
+        SourceSeen::Found(source) => match (unfollowed(source), facts.claim()) {
+            (Some((why, remedy)), _) => said(&format!("{}; {why}", status.message), remedy),
+            (None, Some((other, problem))) => said(
+                &format!(
+                    "{}; source {} has it too: {}",
+                    status.message,
+                    other.metadata.name.as_deref().unwrap_or("?"),
+                    format!("{} {}", problem.place, problem.message).trim(),
+                ),
+                filled(facts, remedy::of_problem(&problem.message)),
+            ),
+            (None, None) => said(&status.message, "nothing".to_owned()),
         },
         _ => said(&status.message, "nothing".to_owned()),
     }
@@ -186,18 +221,10 @@ fn absent(facts: &Facts) -> Verdict {
         let name = source.metadata.name.as_deref().unwrap_or("?");
         let words = format!("{} {}", problem.place, problem.message);
         let cause = format!("source {name} cannot make it, since {}", words.trim());
-        let remedy = if problem.message.contains("NamespaceMissing") {
-            filled(
-                facts,
-                known(Place::Waiting, "NamespaceMissing").unwrap_or_default(),
-            )
-        } else {
-            "mend the file at that place, and commit".to_owned()
-        };
         return said(
             "There is no release",
             format!("{id} does not exist: {cause}"),
-            &remedy,
+            &filled(facts, remedy::of_problem(&problem.message)),
         );
     }
     if let SourceSeen::Any(sources) = &facts.source

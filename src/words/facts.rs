@@ -24,6 +24,8 @@ pub struct Facts {
     pub release: Option<Release>,
     /// Where it comes from.
     pub source: SourceSeen,
+    /// The other sources, one of which may declare it too.
+    pub others: Vec<ReleaseSource>,
     /// Its revisions.
     pub revisions: Vec<ReleaseRevision>,
     /// Its ledger.
@@ -94,7 +96,8 @@ impl Facts {
         Some((key, entry))
     }
 
-    /// The problem of the source that keeps this release from following git.
+    /// The problem of the source that keeps this release from following git: one that names it before one that only
+    /// stands in its file.
     #[must_use]
     pub fn problem(&self) -> Option<(&ReleaseSource, &SourceProblem)> {
         let sources = match &self.source {
@@ -102,21 +105,37 @@ impl Facts {
             SourceSeen::Any(sources) => sources.as_slice(),
             _ => &[],
         };
-        sources.iter().find_map(|source| {
+        let first = |is_about: &dyn Fn(&SourceProblem) -> bool| {
+            sources.iter().find_map(|source| {
+                let problems = &source.status.as_ref()?.problems;
+                Some((source, problems.iter().find(|problem| is_about(problem))?))
+            })
+        };
+        first(&|problem| self.is_named(problem)).or_else(|| first(&|problem| self.has_the_file(problem)))
+    }
+
+    /// What another source says of this release, which is not its own.
+    #[must_use]
+    pub fn claim(&self) -> Option<(&ReleaseSource, &SourceProblem)> {
+        self.others.iter().find_map(|source| {
             let problems = &source.status.as_ref()?.problems;
-            Some((source, problems.iter().find(|problem| self.is_about(problem))?))
+            Some((source, problems.iter().find(|problem| self.is_named(problem))?))
         })
     }
 
-    /// Whether a problem names this release, or stands in a file that speaks of it.
-    fn is_about(&self, problem: &SourceProblem) -> bool {
+    /// Whether a problem names this release.
+    fn is_named(&self, problem: &SourceProblem) -> bool {
         let id = format!("{}/{}", self.namespace, self.name);
         let part_of_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '/';
-        let named = problem.message.match_indices(&id).any(|(at, _)| {
+        problem.message.match_indices(&id).any(|(at, _)| {
             let before = problem.message.get(..at).unwrap_or_default();
             let after = problem.message.get(at + id.len()..).unwrap_or_default();
             !before.ends_with(part_of_name) && !after.starts_with(part_of_name)
-        });
+        })
+    }
+
+    /// Whether a problem stands in a file that speaks of this release.
+    fn has_the_file(&self, problem: &SourceProblem) -> bool {
         let file = problem.place.split(':').next().unwrap_or_default();
         let annotations = self
             .release
@@ -124,6 +143,6 @@ impl Facts {
             .and_then(|release| release.metadata.annotations.as_ref());
         let own = annotations.and_then(|annotations| annotations.get(meta::PATH));
         let stem = file.rsplit('/').next().and_then(|base| base.rsplit_once('.'));
-        named || own.is_some_and(|own| own == file) || stem.is_some_and(|(stem, _)| stem == self.name)
+        own.is_some_and(|own| own == file) || stem.is_some_and(|(stem, _)| stem == self.name)
     }
 }

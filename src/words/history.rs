@@ -49,6 +49,16 @@ pub fn outcome_word(outcome: Outcome) -> &'static str {
     }
 }
 
+/// How a revision ended, as far as its record says; `newest` is the number of the newest one that is kept.
+#[must_use]
+pub fn outcome_of(revision: &ReleaseRevision, newest: Option<i64>) -> &'static str {
+    match revision.status.as_ref().and_then(|status| status.outcome) {
+        Some(outcome) => outcome_word(outcome),
+        None if Some(revision.spec.number) == newest => "under way",
+        None => "not known",
+    }
+}
+
 /// What became of the migration of a revision: by its own record, else by the ledger, which knows keys that an
 /// earlier revision has run.
 #[must_use]
@@ -82,18 +92,13 @@ pub fn rows(revisions: &[ReleaseRevision], ledger: Option<&Ledger>) -> Vec<Row> 
         .iter()
         .map(|revision| {
             let (spec, status) = (&revision.spec, revision.status.clone().unwrap_or_default());
-            let outcome = match status.outcome {
-                Some(outcome) => outcome_word(outcome),
-                None if Some(spec.number) == newest => "under way",
-                None => "not known",
-            };
             Row {
                 number: spec.number,
                 version: spec.version.clone(),
                 commit: spec.commit.clone(),
                 author: spec.author.clone(),
                 cause: clean(&spec.cause, 512),
-                outcome: outcome.to_owned(),
+                outcome: outcome_of(revision, newest).to_owned(),
                 message: clean(&status.message, 2000),
                 migration: migration_word(revision, ledger),
                 digest: spec.image.digest.clone(),
@@ -186,6 +191,9 @@ mod tests {
             lock: String::new(),
             database: None,
             proof: None,
+            needs: None,
+            moved: false,
+            generation: None,
             timeout: None,
             at: at(0),
             started: None,

@@ -23,7 +23,7 @@ pub enum Place {
 }
 
 use Place::{Failed, Phase, Pod, Waiting};
-use table::REMEDIES;
+use table::{PROBLEMS, REMEDIES};
 
 /// What to do about a word; `None` for one that this version has never heard of.
 #[must_use]
@@ -62,6 +62,10 @@ pub fn of_pods(message: &str) -> Option<&'static str> {
             "read why it crashes: kubectl -n {ns} logs -l slipway.dev/release={name} --previous; then commit a version that works, or raise attempt",
         ),
         (
+            "ended with exit code",
+            "read why it crashes: kubectl -n {ns} logs -l slipway.dev/release={name} --previous; then commit a version that works, or raise attempt",
+        ),
+        (
             "restarts while it was verified",
             "read why it crashed: kubectl -n {ns} logs -l slipway.dev/release={name} --previous; then commit a version that works, or raise attempt",
         ),
@@ -73,6 +77,15 @@ pub fn of_pods(message: &str) -> Option<&'static str> {
     said.into_iter()
         .find(|(words, _)| message.contains(words))
         .map(|(_, remedy)| remedy)
+}
+
+/// What to do about a problem that a source names: nearly always it stands in a file.
+#[must_use]
+pub fn of_problem(message: &str) -> &'static str {
+    PROBLEMS
+        .iter()
+        .find(|(words, _)| message.contains(words))
+        .map_or("mend the file at that place, and commit", |(_, remedy)| *remedy)
 }
 
 #[cfg(test)]

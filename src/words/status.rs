@@ -150,13 +150,23 @@ pub fn since(release: &Release) -> Option<Timestamp> {
         .or_else(|| release.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
+/// Conditions that may hold beside the phase, worst first.
+pub const DETAILS: [&str; 7] = [
+    "Degraded",
+    "SecretsMissing",
+    "SourceGone",
+    "Drifted",
+    "SecretInImage",
+    "SchemaAhead",
+    "TagMoved",
+];
+
 /// What is to be known beside the phase: the sentences of conditions that only sometimes hold.
 fn details(conditions: &[Condition]) -> Vec<String> {
-    let known = ["SourceGone", "SchemaAhead", "TagMoved", "Degraded", "Drifted"];
     conditions
         .iter()
         .filter(|condition| condition.status == ConditionStatus::True)
-        .filter(|condition| known.contains(&condition.type_.as_str()))
+        .filter(|condition| DETAILS.contains(&condition.type_.as_str()))
         .map(|condition| condition.message.clone())
         .collect()
 }

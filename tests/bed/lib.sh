@@ -23,6 +23,7 @@
 #   in_bed CMD…                    run CMD in the bed's network, mount and pid namespaces, in the caller's directory
 #   start_daemon NAME CMD…         the same in the background: log $BED_LOGS/NAME.log, pid file $BED_RUN/NAME.pid, cwd /
 #   daemon_alive NAME              true while it runs
+#   random_password                24 letters and digits: their beginning is no number of some digest
 #   bare CMD…                      run CMD with no open files but the standard ones
 #   make_cert NAME CN SANS [O]     $BED_PKI/NAME.crt and .key signed by $BED_PKI/ca.crt; SANS like
 #                                  "DNS:registry.bed.test,IP:10.88.0.1" or ""; for servers and clients alike
@@ -136,6 +137,8 @@ bare() {
     exec "$@"
   )
 }
+
+random_password() { openssl rand -base64 48 | tr -dc 'A-Za-z0-9' | cut -c1-24; }
 
 # --- certificates ----------------------------------------------------------------------------------------------------
 

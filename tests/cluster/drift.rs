@@ -37,6 +37,7 @@ spec:
     case.declare("probe 1.0.0", "version: 1.0.0");
     case.until("Waiting(NameTaken)", "1.0.0");
     assert!(case.message().contains("Deployment app"), "{}", case.message());
+    case.explained(&["Deployment app"], "rename the release in git");
     assert!(writes(&case.ns, "deployments").is_empty());
     assert_eq!(version(&case.deployment()), before);
     case.end();

@@ -2,7 +2,8 @@
 //! the program writes a row when it starts and one when it ends, into a table without a unique key, so each run shows.
 
 use super::support::{
-    Before, Case, Mark, apply, kubectl, list, migrating, shared, try_exec, wait, wait_telling,
+    Before, Case, Mark, apply, get, kubectl, list, migrating, processes, shared, signal, try_exec, wait,
+    wait_telling,
 };
 
 /// A release whose version 1.0.0 is live, and whose next migration takes `sleep` seconds.
@@ -21,7 +22,12 @@ fn rows(case: &Case, event: &str) -> usize {
 
 /// Declares 1.1.0 and waits until its migration has written its first row; the name of its Job.
 fn begun(case: &Case) -> String {
-    case.declare("1.1.0", "version: 1.1.0\nenv: {MIGRATE_SLEEP: '15'}");
+    begun_as(case, "env: {MIGRATE_SLEEP: '15'}")
+}
+
+/// The same with these fields of the spec.
+fn begun_as(case: &Case, fields: &str) -> String {
+    case.declare("1.1.0", &format!("version: 1.1.0\n{fields}"));
     wait("the migration has started", || {
         (rows(case, "start") == 1).then_some(())
     });
@@ -46,8 +52,15 @@ fn migration_pod(case: &Case) -> String {
     running["metadata"]["name"].as_str().unwrap().to_owned()
 }
 
-/// The outcome is unknown: the old version serves, nothing was written, and nothing runs again by itself.
-fn is_unknown(case: Case, before: &Before) {
+/// A migration that answers TERM with exit code 0, as the BEAM and other runtimes do, and takes so many seconds.
+fn orderly(seconds: u32, more: &str) -> String {
+    format!(
+        "env: {{MIGRATE_SLEEP: '{seconds}'}}\nmigrate:\n  command: [/bin/sh, -c, \"trap 'exit 0' TERM; /app/bin/migrate & {more} wait $!\"]"
+    )
+}
+
+/// Waits until it says that the outcome is unknown.
+fn until_unknown(case: &Case) {
     wait_telling(
         &format!("{}: unknown", case.ns),
         || case.state(),
@@ -58,8 +71,31 @@ fn is_unknown(case: Case, before: &Before) {
         "{}",
         case.message()
     );
-    // Long enough for what would run a second time to begin.
-    std::thread::sleep(std::time::Duration::from_secs(30));
+}
+
+/// The outcome stays unknown, for one of these reasons: it began once, and has ended so many times.
+fn stays_unknown(case: &Case, why: &[&str], ends: usize) {
+    until_unknown(case);
+    let message = case.message();
+    assert!(why.iter().any(|why| message.contains(why)), "{why:?}: {message}");
+    case.explained(
+        &["is unknown", "1.0.0 keeps serving"],
+        "commit migrate.accept: \"",
+    );
+    case.looked_at(3);
+    assert_eq!((rows(case, "start"), rows(case, "end")), (1, ends), "{}", case.ns);
+    until_unknown(case);
+}
+
+/// The outcome is unknown: the old version serves, nothing was written, and nothing runs again by itself.
+fn is_unknown(case: Case, before: &Before) {
+    until_unknown(&case);
+    case.explained(
+        &["is unknown", "1.0.0 keeps serving"],
+        "commit migrate.accept: \"",
+    );
+    // What would run a second time would begin at the next look.
+    case.looked_at(2);
     assert_eq!(rows(&case, "start"), 1, "{}: it started once", case.ns);
     before.holds(&case);
     case.end();
@@ -142,6 +178,67 @@ fn an_eviction_is_refused_while_it_migrates_and_a_job_deleted_after_its_success_
     case.end();
 }
 
+/// The TTL controller takes a Job away as soon as it has ended.
+fn expires(case: &Case, job: &str) {
+    let patch = r#"{"spec":{"ttlSecondsAfterFinished":0}}"#;
+    kubectl(&["-n", &case.ns, "patch", "job", job, "--type=merge", "-p", patch]);
+}
+
+fn gone(case: &Case, job: &str) {
+    wait(&format!("{}: {job} is gone", case.ns), || {
+        get("job", &case.ns, job).is_none().then_some(())
+    });
+}
+
+#[test]
+fn a_job_that_expires_once_its_success_is_booked_is_nothing() {
+    let _services = shared();
+    let case = case("mig-expired");
+    let job = begun_as(&case, "env: {MIGRATE_SLEEP: '1'}");
+    case.live("1.1.0");
+    let before = Before::of(&case);
+    expires(&case, &job);
+    gone(&case, &job);
+    case.looked_at(3);
+    assert_eq!(case.phase(), "Live");
+    assert_eq!((rows(&case, "start"), rows(&case, "end")), (1, 1));
+    before.holds(&case);
+    case.end();
+}
+
+#[test]
+fn a_pod_that_the_kubelet_evicts_for_its_disk_is_unknown_though_its_program_answers_with_exit_0() {
+    let _services = shared();
+    let case = case("mig-disk");
+    let before = Before::of(&case);
+    // Slipway gives a migration no such limit, and refuses a spec that does; a namespace may.
+    let ns = &case.ns;
+    apply(&format!(
+        "apiVersion: v1
+kind: LimitRange
+metadata: {{name: small, namespace: {ns}}}
+spec: {{limits: [{{type: Container, default: {{ephemeral-storage: 2Mi}}, defaultRequest: {{ephemeral-storage: 1Mi}}}}]}}
+"
+    ));
+    let fill = "sleep 5; head -c 8000000 /dev/zero | tr '\\\\0' x;";
+    begun_as(&case, &orderly(600, fill));
+    stays_unknown(&case, &["Evicted"], 0);
+    before.holds(&case);
+    case.end();
+}
+
+#[test]
+fn a_program_that_ends_with_exit_0_on_a_signal_past_kubernetes_is_unknown_without_its_proof() {
+    let _services = shared();
+    let case = case("mig-signal");
+    let before = Before::of(&case);
+    begun_as(&case, &(orderly(600, "") + "\n  proof: migrated to"));
+    signal("TERM", &processes(&case.ns, &migration_pod(&case)));
+    stays_unknown(&case, &["migrate.proof"], 0);
+    before.holds(&case);
+    case.end();
+}
+
 #[test]
 fn a_quota_that_leaves_no_room_is_named_and_when_it_goes_the_migration_runs_once() {
     let _services = shared();
@@ -150,6 +247,10 @@ fn a_quota_that_leaves_no_room_is_named_and_when_it_goes_the_migration_runs_once
     kubectl(&["-n", &case.ns, "create", "quota", "none-left", "--hard=pods=1"]);
     case.declare("1.1.0", "version: 1.1.0");
     case.until("Waiting(Quota)", "1.1.0");
+    case.explained(
+        &["Waiting(Quota)", "none-left"],
+        "raise the quota of the namespace",
+    );
     before.holds(&case);
     kubectl(&["-n", &case.ns, "delete", "quota", "none-left"]);
     case.live("1.1.0");
@@ -211,6 +312,10 @@ fn a_deployment_that_the_cluster_refuses_keeps_its_migration_from_running_until_
     for words in ["refuse Deployment app", "version 1.1.0 may not run here"] {
         assert!(message.contains(words), "{words}: {message}");
     }
+    case.explained(
+        &["refuse Deployment app", "version 1.1.0 may not run here"],
+        "let the API server accept the object",
+    );
     // Nor when it is tried again.
     wait("it was tried twice", || {
         let mut tried = declared.mutations(ns);
@@ -253,14 +358,47 @@ fn a_migration_whose_image_cannot_be_pulled_or_that_fits_on_no_node_waits_in_wor
         &format!("version: 1.0.5\nimage: \"{nothing}\""),
     );
     case.until("Waiting(ImagePull)", "1.0.5");
+    case.explained(&["Waiting(ImagePull)"], "let the node pull the image");
     before.holds(&case);
     case.declare(
         "more than any node has",
         "version: 1.1.0\nresources: {requests: {cpu: '900'}}",
     );
     case.until("Waiting(Unschedulable)", "1.1.0");
+    case.explained(&["Waiting(Unschedulable)", "cpu"], "add room, or lower resources");
     before.holds(&case);
     assert_eq!(rows(&case, "start"), 0);
+    case.end();
+}
+
+#[test]
+fn a_job_that_never_started_gives_way_to_a_commit_and_its_migration_runs_once() {
+    let _services = shared();
+    let case = case("mig-anew");
+    let before = Before::of(&case);
+    // No pod can be made of it, and what a commit changes of the Job alone is no new attempt.
+    case.declare(
+        "an account that is not there",
+        "version: 1.1.0\nmigrate: {command: [/app/bin/migrate], serviceAccount: nobody}",
+    );
+    case.until("Waiting(Config)", "1.1.0");
+    case.explained(&["Waiting(Config)", "nobody"], "mend the container");
+    // Its pod fits on no node.
+    case.declare(
+        "more than any node has",
+        "version: 1.1.0\nmigrate: {command: [/app/bin/migrate], resources: {requests: {cpu: '900'}}}",
+    );
+    case.until("Waiting(Unschedulable)", "1.1.0");
+    case.explained(&["Waiting(Unschedulable)", "cpu"], "add room, or lower resources");
+    assert_eq!(rows(&case, "start"), 0);
+    before.holds(&case);
+    case.declare(
+        "what a node has",
+        "version: 1.1.0\nmigrate: {command: [/app/bin/migrate]}",
+    );
+    case.live("1.1.0");
+    assert_eq!((rows(&case, "start"), rows(&case, "end")), (1, 1));
+    assert_eq!(case.revisions().len(), 2, "no attempt was made for it");
     case.end();
 }
 
@@ -278,33 +416,35 @@ fn interval(case: &Case, release: &str, version: &str) -> (f64, f64) {
 }
 
 #[test]
-fn two_releases_of_one_database_in_two_namespaces_and_spellings_never_migrate_beside_each_other() {
+fn two_releases_of_one_database_in_two_namespaces_users_and_spellings_never_migrate_beside_each_other() {
     let _services = shared();
     let base = |ns: &str| migrating(ns, &format!(", RELEASE: {ns}, MIGRATE_SLEEP: '8'")) + "  replicas: 1\n";
     let (one, two) = (
         Case::new("mig-one", &base("mig-one")),
         Case::new("mig-two", &base("mig-two")),
     );
-    // The second one names the database of the first with another scheme, another case and the default port.
-    let secret = super::support::get("secret", "mig-one", "app-db").unwrap();
+    // Both may write to the table, whoever comes first; it says which user wrote a row.
+    one.sql(
+        "create table slipway_runs (release text, version text, event text, at timestamptz not null default \
+         clock_timestamp(), by_user text not null default session_user);
+         grant usage, create on schema public to db_mig_two;
+         grant select, insert on slipway_runs to db_mig_two",
+    );
+    // The second one names the database of the first by its own user, with another scheme, another case and the default
+    // port.
+    let secret = super::support::get("secret", "mig-two", "app-db").unwrap();
     let url = String::from_utf8(super::support::base64(secret["data"]["url"].as_str().unwrap())).unwrap();
     let other = url.replacen("ecto://", "postgresql://", 1).replacen(
-        "@postgres.bed.test/",
-        "@POSTGRES.bed.test:5432/",
+        "@postgres.bed.test/db_mig_two",
+        "@POSTGRES.bed.test:5432/db_mig_one",
         1,
     );
-    assert_ne!(url, other);
-    let patch = serde_json::json!({"stringData": {"url": other}}).to_string();
-    kubectl(&[
-        "-n",
-        "mig-two",
-        "patch",
-        "secret",
-        "app-db",
-        "--type=merge",
-        "-p",
-        &patch,
-    ]);
+    let wanted = ["postgresql://db_mig_two:", "@POSTGRES.bed.test:5432/db_mig_one"];
+    assert!(
+        wanted.iter().all(|part| other.contains(part)),
+        "another spelling and another user"
+    );
+    super::support::set("mig-two", "app-db", "url", &other);
     one.declare("1.0.0", "version: 1.0.0");
     two.declare("1.0.0", "version: 1.0.0");
     one.live("1.0.0");
@@ -315,6 +455,8 @@ fn two_releases_of_one_database_in_two_namespaces_and_spellings_never_migrate_be
     );
     println!("two releases on one database: {first:?} {second:?}");
     assert!(first.1 <= second.0 || second.1 <= first.0, "{first:?} {second:?}");
+    let users = one.sql("select distinct release, by_user from slipway_runs order by release");
+    assert_eq!(users.trim(), "mig-one|db_mig_one\nmig-two|db_mig_two");
     one.end();
     two.end();
 }
@@ -352,10 +494,104 @@ fn commits_during_a_migration_wait_for_its_end_and_only_the_newest_goes() {
         "{outcomes:?}"
     );
     assert!(
-        !case
-            .sql("select count(*) from slipway_runs where event = 'start'")
-            .trim()
-            .is_empty()
+        outcomes.len() > 2,
+        "what ran meanwhile has its revision: {outcomes:?}"
     );
     case.end();
+}
+
+/// What disturbs others or is disturbed by them: `.ci/bed-test.sh` runs it on a bed of its own.
+mod alone {
+    use super::{
+        super::support::{AnotherBoot, Aside, Broken, alone},
+        *,
+    };
+
+    #[test]
+    fn a_job_that_expires_before_anybody_saw_how_it_ended_is_unknown() {
+        // Alone: Slipway stands aside meanwhile.
+        let _services = alone();
+        let case = case("mig-unseen");
+        let before = Before::of(&case);
+        let job = begun_as(&case, "env: {MIGRATE_SLEEP: '60'}");
+        expires(&case, &job);
+        let aside = Aside::new();
+        assert_eq!(rows(&case, "end"), 0, "nobody looks any more when it ends");
+        gone(&case, &job);
+        assert_eq!(
+            (rows(&case, "start"), rows(&case, "end")),
+            (1, 1),
+            "it ended well"
+        );
+        drop(aside);
+        stays_unknown(&case, &["is gone"], 1);
+        before.leaves_alone(&case);
+        case.end();
+    }
+
+    #[test]
+    fn a_reboot_that_ends_a_migration_with_exit_0_leaves_its_outcome_unknown() {
+        // Alone: all pods are on the one node.
+        let _services = alone();
+        let case = case("mig-reboot");
+        let before = Before::of(&case);
+        begun_as(&case, &orderly(600, ""));
+        wait("the ledger says on which boot it started", || {
+            let ledger = get("configmap", &case.ns, "app-ledger")?;
+            let entries = ledger["data"]
+                .as_object()?
+                .values()
+                .filter_map(|entry| entry.as_str());
+            let mut entries =
+                entries.filter_map(|entry| serde_json::from_str::<serde_json::Value>(entry).ok());
+            entries
+                .any(|entry| entry["state"] == "claimed" && entry["started"].is_object())
+                .then_some(())
+        });
+        let processes = processes(&case.ns, &migration_pod(&case));
+        let kubelet = Broken::by("stop", "kubelet");
+        signal("TERM", &processes);
+        let boot = AnotherBoot::of_the_node();
+        drop(kubelet);
+        stays_unknown(&case, &["was started anew while it ran"], 0);
+        before.holds(&case);
+        drop(boot);
+        case.end();
+    }
+
+    #[test]
+    fn a_pod_that_is_deleted_while_its_node_is_lost_is_unknown_though_its_program_gets_to_its_end() {
+        // Alone: all pods are on the one node.
+        let _services = alone();
+        let case = case("mig-lost");
+        let before = Before::of(&case);
+        begun_as(&case, "env: {MIGRATE_SLEEP: '100'}");
+        let pod = migration_pod(&case);
+        // A node is given up after 50 s, and this pod 10 s later; all others have the five minutes that Kubernetes gives.
+        let soon = |key: &str| {
+            format!(
+                r#"{{"key":"node.kubernetes.io/{key}","operator":"Exists","effect":"NoExecute","tolerationSeconds":10}}"#
+            )
+        };
+        let patch = format!(
+            r#"[{{"op":"replace","path":"/spec/tolerations","value":[{},{}]}}]"#,
+            soon("not-ready"),
+            soon("unreachable")
+        );
+        kubectl(&["-n", &case.ns, "patch", "pod", &pod, "--type=json", "-p", &patch]);
+        let kubelet = Broken::by("stop", "kubelet");
+        wait("the pod is being deleted", || {
+            let pod = get("pod", &case.ns, &pod).expect("no kubelet takes it away");
+            pod["metadata"]["deletionTimestamp"].is_string().then_some(())
+        });
+        assert_eq!(rows(&case, "end"), 0, "its program runs on");
+        wait("its program has come to its end", || {
+            (rows(&case, "end") == 1).then_some(())
+        });
+        drop(kubelet);
+        // The pod goes as soon as it is counted, perhaps before anybody looks.
+        stays_unknown(&case, &["was interrupted", "0 pods of it are left"], 1);
+        before.holds(&case);
+        case.end();
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::{Case, Inside, Mark, is_true, list, probe, received, shared, shop, wait};
+use super::support::{
+    Case, Inside, Mark, canary, is_true, list, probe, received, secret, shared, shop, wait, wait_telling,
+};
 
 fn ready(case: &Case) -> i64 {
     case.deployment()["status"]["readyReplicas"].as_i64().unwrap_or(0)
@@ -73,6 +75,11 @@ fn versions_that_crash_or_never_become_ready_are_rolled_back_by_themselves() {
         for word in [version, "was rolled back", "1.0.0 runs", "git still declares"] {
             assert!(message.contains(word), "{word}: {message}");
         }
+        let remedy = match version {
+            "1.2.0" => "read why it crashes",
+            _ => "see why the pods were not ready in time",
+        };
+        case.explained(&[version, "was rolled back", "1.0.0 runs"], remedy);
         // Who only hears of events hears the same.
         let event = wait(&format!("an event of {version}"), || {
             let mut events = list("event", &case.ns, "");
@@ -127,6 +134,78 @@ fn versions_that_crash_or_never_become_ready_are_rolled_back_by_themselves() {
     case.end();
 }
 
+/// Requests of Slipway that would change anything but what the source writes of git and what it says: status and events.
+fn touched(since: Mark, case: &Case) -> Vec<serde_json::Value> {
+    let mut found = since.mutations(&case.ns);
+    found.retain(|event| {
+        !["releases", "events"].contains(&event["objectRef"]["resource"].as_str().unwrap_or(""))
+    });
+    found
+}
+
+#[test]
+fn what_a_version_says_cannot_be_gone_back_from_is_held_and_going_back_is_refused() {
+    let _services = shared();
+    let case = Case::new("fail-held", &shop("fail-held"));
+    case.declare("shop 1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    // 1.2.0 migrates, and then crashes.
+    case.declare("shop 1.2.0", "version: 1.2.0\nmigrate: {compatible: false}");
+    wait_telling(
+        "it is held",
+        || case.state(),
+        || (case.phase() == "Failed(RollingOut)" && case.message().contains("is held")).then_some(()),
+    );
+    let message = case.message();
+    for word in ["migrate.compatible: false", "1.0.0 cannot run"] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    case.explained(
+        &["1.2.0", "migrate.compatible: false"],
+        "commit a version made after it that works",
+    );
+    assert_eq!(schema(&case), "2");
+    assert!(case.ask("/").contains("version: 1.0.0"), "the old pods serve");
+
+    let back = Mark::now();
+    case.declare("back to 1.0.0", "version: 1.0.0");
+    case.until("Rejected", "1.0.0");
+    let message = case.message();
+    for word in [
+        "1.0.0 is refused",
+        "nothing is changed",
+        "the oldest that can is 1.2.0",
+    ] {
+        assert!(message.contains(word), "{word}: {message}");
+    }
+    case.explained(
+        &["1.0.0 is refused", "the oldest that can is 1.2.0"],
+        "declare the version that the message names",
+    );
+    // Only what does not happen can be told here.
+    case.looked_at(2);
+    assert_eq!(touched(back, &case), Vec::<serde_json::Value>::new());
+
+    case.declare("shop 1.1.0", "version: 1.1.0");
+    case.live("1.1.0");
+    assert!(case.ask("/").contains("version: 1.1.0"));
+    let back = Mark::now();
+    case.declare("back to 1.0.0 again", "version: 1.0.0");
+    case.until("Rejected", "1.0.0");
+    assert!(
+        case.message().contains("1.1.0, which was live on it, can"),
+        "{}",
+        case.message()
+    );
+    case.explained(
+        &["1.0.0 is refused", "1.1.0, which was live on it, can"],
+        "declare the version that the message names",
+    );
+    assert_eq!(touched(back, &case), Vec::<serde_json::Value>::new());
+    assert!(case.ask("/").contains("version: 1.1.0"));
+    case.end();
+}
+
 #[test]
 fn a_first_version_that_fails_has_nothing_to_go_back_to_and_says_so() {
     let _services = shared();
@@ -138,6 +217,7 @@ fn a_first_version_that_fails_has_nothing_to_go_back_to_and_says_so() {
         "{}",
         case.message()
     );
+    case.explained(&["1.2.0, no earlier version"], "read why it crashes");
     case.end();
 }
 
@@ -155,6 +235,10 @@ fn a_failed_migration_keeps_the_old_version_runs_no_second_job_and_is_mended_by_
     assert!(
         message.contains("exit code 1") && message.contains("1.1.0 keeps serving"),
         "{message}"
+    );
+    case.explained(
+        &["exit code 1", "1.1.0 keeps serving"],
+        "commit a version whose migration is mended",
     );
     let revision = case.revisions().pop().unwrap();
     let tail = revision["status"]["logTail"].as_str().unwrap_or("");
@@ -199,15 +283,11 @@ fn a_missing_key_of_a_secret_is_waited_for_and_goes_on_when_it_comes() {
         "{}",
         case.message()
     );
-    super::support::kubectl(&[
-        "-n",
-        &case.ns,
-        "create",
-        "secret",
-        "generic",
-        "late",
-        "--from-literal=token=abcdef",
-    ]);
+    case.explained(
+        &["Secret late with key token"],
+        "create it in namespace fail-secret",
+    );
+    secret(&case.ns, "late", &[("token", &canary("late"))]);
     case.live("1.0.0");
     case.end();
 }

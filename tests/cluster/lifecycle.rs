@@ -6,7 +6,7 @@ mod alone {
     use std::{fs, path::Path};
 
     use super::super::support::{
-        Before, Case, Mark, Metrics, alone, exec, get, kubectl, list, migrating, try_exec, wait,
+        Before, Case, Mark, Metrics, alone, get, kubectl, list, migrating, processes, signal, try_exec, wait,
     };
 
     const SYSTEM: &str = "slipway-system";
@@ -44,26 +44,6 @@ mod alone {
         })
     }
 
-    /// The processes of a pod's container, as the bed numbers them.
-    fn processes(pod: &str) -> Vec<String> {
-        let pod = get("pod", SYSTEM, pod).unwrap();
-        let container = pod["status"]["containerStatuses"][0]["containerID"]
-            .as_str()
-            .unwrap();
-        let id = container.strip_prefix("containerd://").unwrap();
-        let look = "grep -ls \"$0\" /proc/[0-9]*/cgroup | cut -d/ -f3";
-        let found: Vec<String> = exec(&["sh", "-c", look, id]).lines().map(str::to_owned).collect();
-        assert!(!found.is_empty(), "{container} has a process");
-        found
-    }
-
-    /// One that has ended by itself needs no signal.
-    fn signal(signal: &str, processes: &[String]) {
-        let mut command = vec!["sh", "-c", "kill -s \"$0\" \"$@\" || true", signal];
-        command.extend(processes.iter().map(String::as_str));
-        exec(&command);
-    }
-
     /// Ends a pod as a drained node would.
     fn stop(pod: &str) {
         kubectl(&["-n", SYSTEM, "delete", "pod", pod, "--wait=false"]);
@@ -71,7 +51,7 @@ mod alone {
 
     /// Ends a pod as a lost node would: frozen first, so that it hears no request to end.
     fn kill(pod: &str) {
-        let processes = processes(pod);
+        let processes = processes(SYSTEM, pod);
         signal("STOP", &processes);
         kubectl(&["-n", SYSTEM, "delete", "pod", pod, "--grace-period=0", "--force"]);
         signal("KILL", &processes);

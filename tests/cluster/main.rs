@@ -11,15 +11,22 @@
     missing_docs
 )]
 
+mod audits;
+mod canaries;
+mod crashes;
 mod drift;
 mod evidence;
 mod failures;
 mod lifecycle;
+mod records;
+mod removal;
 mod rights;
 mod rotation;
 mod rules;
+mod secrets;
 mod settled;
 mod sources;
+mod specs;
 mod story;
 mod support;
 mod waiting;

@@ -1,20 +1,12 @@
 //! Values that change while a release runs: a password is rolled out without a migration, another key is nothing, a
 //! value that breaks the application is held.
 
-use super::support::{Case, get, kubectl, migrating, probe, shared, wait, wait_telling, writes};
+use super::support::{
+    self, Case, canary, get, kubectl, migrating, probe, shared, wait, wait_telling, writes,
+};
 
 fn set(case: &Case, key: &str, value: &str) {
-    let patch = serde_json::json!({"stringData": {key: value}}).to_string();
-    kubectl(&[
-        "-n",
-        &case.ns,
-        "patch",
-        "secret",
-        "app-db",
-        "--type=merge",
-        "-p",
-        &patch,
-    ]);
+    support::set(&case.ns, "app-db", key, value);
 }
 
 fn url(case: &Case) -> String {
@@ -42,17 +34,112 @@ fn a_value_that_breaks_the_application_is_held_and_the_old_pods_serve() {
     set(&case, "port", "8080");
     case.declare("probe 1.0.0", "version: 1.0.0\nreplicas: 1");
     live_revision(&case, "app-v1");
-    set(&case, "port", "wrong-port");
+    set(&case, "port", &canary("wrong-port"));
     wait("it is held", || (case.phase() == "RolledBack").then_some(()));
     let message = case.message();
     assert!(
         message.contains("values changed: LISTEN_PORT") && message.contains("put the values right"),
         "{message}"
     );
-    assert!(!message.contains("wrong-port"), "{message}");
+    case.explained(
+        &["values changed: LISTEN_PORT"],
+        "put the values of the Secrets right",
+    );
     assert!(case.ask("/").contains("env=hello"), "the old pod serves");
     set(&case, "port", "8080");
     wait("it is live again", || (case.phase() == "Live").then_some(()));
+    case.end();
+}
+
+#[test]
+fn a_database_that_is_exchanged_and_put_back_while_a_migration_runs_makes_its_outcome_unknown() {
+    let _services = shared();
+    let base = format!(
+        "{}  replicas: 1\n  migrate: [/app/bin/migrate]\n  env: {{DATABASE_URL: {{secret: app-db/url}}}}\n",
+        probe("rotate-back")
+    );
+    let case = Case::new("rotate-back", &base);
+    case.declare("probe 1.0.0", "version: 1.0.0");
+    live_revision(&case, "app-v1");
+    let before = url(&case);
+    case.declare("probe 1.1.0", "version: 1.1.0\nenv: {MIGRATE_SLEEP: '20'}");
+    let started = "select count(*) from slipway_runs where version = '1.1.0' and event = 'start'";
+    wait("the migration has started", || {
+        (case.sql(started).trim() == "1").then_some(())
+    });
+    set(&case, "url", &format!("{before}_other"));
+    wait("it is noted that the database is another one", || {
+        let ledger = get("configmap", &case.ns, "app-ledger")?;
+        ledger["data"].to_string().contains("moved").then_some(())
+    });
+    set(&case, "url", &before);
+    wait_telling(
+        "unknown",
+        || case.state(),
+        || {
+            (case.phase() == "Failed(Migrating)" && case.message().contains("named another database"))
+                .then_some(())
+        },
+    );
+    case.explained(&["named another database"], "commit migrate.accept: \"");
+    assert_eq!(case.sql(started).trim(), "1");
+    case.end();
+}
+
+#[test]
+fn where_changed_values_are_ignored_no_pod_is_rolled_and_one_that_starts_anew_has_them() {
+    let _services = shared();
+    let ns = "rotate-ignore";
+    let base = |name: &str, more: &str| {
+        let base = probe(ns).replace("name: app", &format!("name: {name}"));
+        format!("{base}  replicas: 1\n  env: {{GREETING: {{secret: app-key/greeting}}}}\n{more}")
+    };
+    let case = Case::new(ns, &base("app", "  onSecretChange: ignore\n"));
+    // Another one does what is the default: when it has rolled, this one has had its time.
+    case.repo.write("base/other.yaml", &base("other", ""));
+    case.repo.write(
+        "production/other.yaml",
+        &format!("apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {{name: other, namespace: {ns}}}\nspec: {{version: 1.0.0}}\n"),
+    );
+    let [first, second] = ["first", "second"].map(canary);
+    support::secret(ns, "app-key", &[("greeting", &first)]);
+    case.declare("both", "version: 1.0.0");
+    let other_is_live = |name: &str| {
+        wait(&format!("{name} is live"), || {
+            let status = get("release", ns, "other")?["status"].clone();
+            (status["liveRevision"] == name && status["phase"] == "Live").then_some(())
+        });
+    };
+    live_revision(&case, "app-v1");
+    other_is_live("other-v1");
+    let pods = case.pod_identities();
+
+    support::set(ns, "app-key", "greeting", &second);
+    other_is_live("other-v2");
+    case.looked_at(2);
+    assert_eq!(case.revisions().len(), 1);
+    assert_eq!(case.phase(), "Live");
+    assert_eq!(case.pod_identities(), pods);
+    assert!(case.ask("/").contains(&format!("env={first}")));
+
+    let selector = "--selector=slipway.dev/release=app";
+    kubectl(&["-n", ns, "delete", "pod", selector, "--wait=false"]);
+    wait("another pod is available", || {
+        let [(pod, _)] = &case.pod_identities()[..] else {
+            return None;
+        };
+        let another = pods.iter().all(|(old, _)| old != pod);
+        let ready = case.deployment()["status"]["availableReplicas"] == 1;
+        (another && ready).then_some(())
+    });
+    // The rules of the Service follow its endpoints a moment later.
+    let address = format!("http://{}/", case.service_ip());
+    wait("the new value is served", || {
+        let told = support::try_exec(&["curl", "--silent", "--fail", "--max-time", "10", &address], "");
+        told.is_ok_and(|page| page.contains(&format!("env={second}")))
+            .then_some(())
+    });
+    assert_eq!(case.revisions().len(), 1);
     case.end();
 }
 
@@ -71,7 +158,7 @@ mod alone {
         let (pods, jobs) = (case.pod_identities(), case.jobs().len());
         assert_eq!(jobs, 1);
 
-        set(&case, "unrelated", "something");
+        set(&case, "unrelated", &canary("something"));
         // Only what does not happen can be told here: it would happen 30 s after the change.
         std::thread::sleep(std::time::Duration::from_secs(40));
         assert_eq!(case.revisions().len(), 1);
@@ -95,7 +182,10 @@ mod alone {
         assert_ne!(case.pod_identities(), pods);
 
         // Without the key of the fingerprints nobody can say what changed, and nothing is rolled.
+        let key_id = || case.revisions().pop().unwrap()["status"]["values"]["keyId"].clone();
         let (pods, written) = (case.pod_identities(), writes(&case.ns, "deployments").len());
+        let (known, revisions) = (key_id(), case.revisions().len());
+        assert!(known.is_null(), "recorded once in its spec");
         kubectl(&["-n", "slipway-system", "delete", "secret", "slipway-hash-key"]);
         kubectl(&[
             "-n",
@@ -118,10 +208,11 @@ mod alone {
             get("secret", "slipway-system", "slipway-hash-key")
         });
         wait("the values are recorded under the new key", || {
-            let revision = case.revisions().pop().unwrap();
-            revision["status"]["values"]["keyId"].is_string().then_some(())
+            let now = key_id();
+            (now.is_string() && now != known).then_some(())
         });
         assert_eq!(case.pod_identities(), pods);
+        assert_eq!((case.jobs().len(), case.revisions().len()), (jobs, revisions));
         assert_eq!(writes(&case.ns, "deployments").len(), written);
         case.end();
     }

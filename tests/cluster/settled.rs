@@ -1,9 +1,11 @@
 //! A settled cluster is left alone: nothing is written but the lease, whatever the network does, and a commit for one
 //! release writes to that one. The binary runs outside, behind a proxy that cuts its watches.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
-use super::support::{Case, Inside, alone, audit, bed_dir, exec, get, kubectl, probe, wait};
+use serde_json::Value;
+
+use super::support::{Aside, Case, Outside, Rights, alone, audit, get, kubectl, probe, wait};
 
 /// As long as the claim says; shorter for those who work on the test itself.
 fn quiet_time() -> Duration {
@@ -12,142 +14,6 @@ fn quiet_time() -> Duration {
         .and_then(|text| text.parse().ok())
         .unwrap_or(600);
     Duration::from_secs(seconds)
-}
-
-/// The installed controller stands aside as long as this lives.
-struct Aside(String);
-
-impl Aside {
-    fn new() -> Self {
-        let deployment = get("deployment", "slipway-system", "slipway").expect("Slipway is installed");
-        let replicas = deployment["spec"]["replicas"].to_string();
-        scale("0");
-        wait("the installed controller has ended", || {
-            kubectl(&["-n", "slipway-system", "get", "pods", "-o", "name"])
-                .trim()
-                .is_empty()
-                .then_some(())
-        });
-        Self(replicas)
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        scale(&self.0);
-    }
-}
-
-fn scale(replicas: &str) {
-    let replicas = format!("--replicas={replicas}");
-    kubectl(&[
-        "-n",
-        "slipway-system",
-        "scale",
-        "deployment",
-        "slipway",
-        &replicas,
-    ]);
-}
-
-/// The binary behind the proxy, both inside the bed.
-struct Outside {
-    controller: Inside,
-    _proxy: Inside,
-    _folder: tempfile::TempDir,
-    _aside: Aside,
-}
-
-const PROXY: &str = "127.0.0.1:18443";
-
-impl Outside {
-    fn start() -> Self {
-        let aside = Aside::new();
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let (token, config, cache) = (path("token"), path("kubeconfig"), path("cache"));
-        let ca = bed_dir().join("pki/ca.crt").display().to_string();
-        // Who asks is the chart's own service account, so the chart's rights are what counts.
-        fs::write(
-            &token,
-            kubectl(&[
-                "-n",
-                "slipway-system",
-                "create",
-                "token",
-                "slipway",
-                "--duration=2h",
-            ]),
-        )
-        .unwrap();
-        let server = kubectl(&[
-            "config",
-            "view",
-            "--minify",
-            "-o",
-            "jsonpath={.clusters[0].cluster.server}",
-        ]);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bed/fault-proxy.py");
-        let port = PROXY.rsplit(':').next().unwrap();
-        let proxy = Inside::start(&[
-            "python3",
-            script.to_str().unwrap(),
-            "--listen",
-            port,
-            "--server",
-            &server,
-            "--ca",
-            &ca,
-            "--token-file",
-            &token,
-        ]);
-        fs::write(
-            &config,
-            format!(
-                "{{apiVersion: v1, kind: Config, current-context: bed, contexts: [{{name: bed, context: {{cluster: bed, user: bed}}}}], clusters: [{{name: bed, cluster: {{server: \"http://{PROXY}\"}}}}], users: [{{name: bed, user: {{}}}}]}}\n"
-            ),
-        )
-        .unwrap();
-        wait("the proxy answers", || told("GET", "counts"));
-        let controller = Inside::start(&[
-            "env",
-            "-u",
-            "SSL_CERT_FILE",
-            "-u",
-            "GIT_SSL_CAINFO",
-            &format!("KUBECONFIG={config}"),
-            &format!("SLIPWAY_CA_BUNDLE={ca}"),
-            env!("CARGO_BIN_EXE_slipway"),
-            "controller",
-            "--namespace",
-            "slipway-system",
-            "--http-address",
-            "127.0.0.1:18080",
-            "--cache-dir",
-            &cache,
-            "--tag-check-interval",
-            "1m",
-        ]);
-        Self {
-            controller,
-            _proxy: proxy,
-            _folder: folder,
-            _aside: aside,
-        }
-    }
-}
-
-/// Tells the proxy something; what it has counted.
-fn told(method: &str, what: &str) -> Option<serde_json::Value> {
-    let url = format!("http://{PROXY}/-/{what}");
-    let answer = exec(&[
-        "sh",
-        "-c",
-        "curl --silent --max-time 5 -X \"$0\" \"$1\" || true",
-        method,
-        &url,
-    ]);
-    serde_json::from_str(&answer).ok()
 }
 
 /// Writes of Slipway other than to the lease that says who leads.
@@ -182,7 +48,9 @@ fn version(case: &Case, name: &str, version: &str) {
 #[test]
 fn twenty_settled_releases_cost_no_write_and_a_commit_for_one_writes_to_that_one() {
     let _services = alone();
-    let outside = Outside::start();
+    let _aside = Aside::new();
+    let outside = Outside::whole(&Rights::of_the_chart());
+    outside.run();
     let ns = "settled";
     let case = Case::new(ns, "");
     layers(&case);
@@ -211,18 +79,16 @@ fn twenty_settled_releases_cost_no_write_and_a_commit_for_one_writes_to_that_one
     case.repo.commit("words");
     for round in 0..5 {
         std::thread::sleep(quiet_time() / 5);
-        told(
-            "POST",
-            if round == 2 {
-                "gone?lists=1&watches=4"
-            } else {
-                "cut"
-            },
-        );
-        told("POST", "cut");
+        let first = if round == 2 {
+            "gone?lists=1&watches=4"
+        } else {
+            "cut"
+        };
+        outside.tell::<Value>(first);
+        outside.tell::<Value>("cut");
     }
-    let counts = told("GET", "counts").unwrap();
-    println!("{}: {}", outside.controller.memory(), {
+    let counts: Value = outside.tell("counts");
+    println!("{}: {}", outside.memory(), {
         let mut counts = counts.clone();
         counts["mutating"] = counts["mutating"].as_array().unwrap().len().into();
         counts

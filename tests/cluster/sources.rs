@@ -1,8 +1,8 @@
 //! Git servers that do not answer, repositories that cannot be trusted, files that cannot be read, and removal.
 
 use super::support::{
-    Before, Broken, Case, Mark, Way, apply, audit, bed_dir, exec, get, is_true, kubectl, probe, shared,
-    spawn, wait, wait_telling,
+    self, Before, Broken, Case, Mark, Way, apply, audit, bed_dir, canary, exec, get, is_true, kubectl, probe,
+    shared, spawn, wait, wait_telling,
 };
 
 /// So often a source asks before it is judged that nothing came of it.
@@ -28,11 +28,18 @@ fn until_reason(case: &Case, reason: &str) {
 }
 
 /// Commits a new version that cannot be fetched: the source goes on asking and saying why, and nothing comes of it.
-fn commits_in_vain(case: &Case, before: &Before, reason: &str) {
+fn commits_in_vain(case: &Case, before: &Before, reason: &str, remedy: &str) {
     let since = Mark::now();
     case.declare("1.1.0", "version: 1.1.0");
     case.until_asked(TIMES, since);
     assert_eq!(ready_reason(case), reason);
+    case.explained(
+        &[
+            "1.0.0 is live",
+            &format!("source {} does not follow git", case.source),
+        ],
+        remedy,
+    );
     before.holds(case);
 }
 
@@ -57,24 +64,17 @@ fn wrong_credentials_and_wrong_host_keys_are_said_and_mended_without_a_restart()
     case.live("1.0.0");
     let before = Before::of(&case);
     let secret = format!("git-{}", case.source);
-    let set = |data: &str| {
-        kubectl(&[
-            "-n",
-            "slipway-system",
-            "patch",
-            "secret",
-            &secret,
-            "--type=merge",
-            "-p",
-            data,
-        ]);
-    };
-    set(r#"{"stringData":{"password":"not-the-password"}}"#);
+    let set = |password: &str| support::set("slipway-system", &secret, "password", password);
+    set(&canary("not-the-password"));
     until_reason(&case, "AuthFailed");
-    commits_in_vain(&case, &before, "AuthFailed");
-    assert!(!source(&case).to_string().contains("not-the-password"));
+    commits_in_vain(
+        &case,
+        &before,
+        "AuthFailed",
+        "renew the credentials in git.secret",
+    );
     let password = std::fs::read_to_string(bed_dir().join("secrets/git-password")).unwrap();
-    set(&serde_json::json!({"stringData": {"password": password.trim()}}).to_string());
+    set(password.trim());
     until_reason(&case, "Applied");
     case.live("1.1.0");
     before.mended_without_restart(&case);
@@ -107,7 +107,12 @@ fn a_wrong_ssh_host_key_is_refused() {
     };
     set(other);
     until_reason(&case, "HostKeyMismatch");
-    commits_in_vain(&case, &before, "HostKeyMismatch");
+    commits_in_vain(
+        &case,
+        &before,
+        "HostKeyMismatch",
+        "find out why the server shows another key",
+    );
     set(&good);
     until_reason(&case, "Applied");
     case.live("1.1.0");
@@ -171,7 +176,12 @@ fn a_server_whose_certificate_nobody_signed_is_refused() {
     };
     follow("https://git.bed.test:8443/git-ca.git");
     until_reason(&case, "CertificateUnknown");
-    commits_in_vain(&case, &before, "CertificateUnknown");
+    commits_in_vain(
+        &case,
+        &before,
+        "CertificateUnknown",
+        "give the CA of the git server in caBundle",
+    );
     follow("https://git.bed.test/git-ca.git");
     until_reason(&case, "Applied");
     server.kill().unwrap();
@@ -210,6 +220,16 @@ fn one_bad_file_stops_nobody_and_its_secret_is_nowhere() {
         "{text}"
     );
     assert!(get("release", "git-bad", "bad").is_none() && get("release", "git-bad", "typo").is_none());
+    case.explained_of(
+        "bad",
+        &["There is no release", "production/bad.yaml:9:"],
+        "move the value into a Secret",
+    );
+    case.explained_of(
+        "typo",
+        &["There is no release", "production/typo.yaml:6:", "`replicas`"],
+        "mend the file at that place",
+    );
     let everything = kubectl(&[
         "get",
         "releasesources,releases,releaserevisions,events,configmaps",
@@ -259,6 +279,10 @@ fn a_rewritten_history_is_held_and_a_removed_file_removes_what_it_declared() {
     case.repo.git(&["reset", "--quiet", "--hard", &first]);
     case.declare("another past", "version: 1.0.0\nreplicas: 5");
     until_reason(&case, "HistoryRewritten");
+    case.explained(
+        &["1.0.0 is live", "does not descend from"],
+        "if the rewrite is meant, set git.allowRewrite",
+    );
     assert_eq!(case.deployment()["spec"]["replicas"], 2);
     case.repo.git(&["reset", "--quiet", "--hard", head.trim()]);
     case.repo
@@ -297,6 +321,7 @@ fn a_source_that_is_deleted_takes_nothing_down_and_its_release_says_so_until_it_
     wait("SourceGone", || {
         is_true(&case.release(), "SourceGone").then_some(())
     });
+    case.explained(&["1.0.0 is live", "is gone"], "create the source again");
     before.holds(&case);
     apply(
         &serde_json::json!({
@@ -348,6 +373,7 @@ mod alone {
             for (case, before) in cases.iter().zip(&before) {
                 case.until_asked(times, since);
                 assert_eq!(ready_reason(case), reason, "{}", case.ns);
+                case.explained(&["does not follow git"], "nothing if it passes");
                 before.holds(case);
             }
             drop(broken);

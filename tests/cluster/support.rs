@@ -3,8 +3,14 @@
 mod api;
 mod audit;
 mod before;
+pub mod canary;
 mod case;
+mod images;
 mod metrics;
+mod node;
+mod outside;
+pub mod values;
+mod words;
 
 use std::{
     fs,
@@ -18,11 +24,16 @@ use std::{
 use serde_json::{Value, json};
 
 pub use self::{
-    api::{get, list},
+    api::{create, delete, get, list},
     audit::{Mark, audit, received, writes},
     before::Before,
-    case::{Case, Way, migrating, probe, shop},
+    case::{Case, Repo, Way, migrating, probe, shop},
+    images::with_variable,
     metrics::{Metrics, until_asked_again},
+    node::{AnotherBoot, processes, signal},
+    outside::{Outside, Part, Process, Rights},
+    values::{canary, secret, set},
+    words::{explained, slipway, slipway_alone},
 };
 
 /// Tests that break a service of the bed run alone; all others together.
@@ -114,6 +125,13 @@ pub fn spawn(arguments: &[&str]) -> std::process::Child {
         .unwrap()
 }
 
+/// `VmRSS:  1234 kB` of a process as the kernel says it.
+pub fn memory(pid: &str) -> String {
+    let status = exec(&["cat", &format!("/proc/{pid}/status")]);
+    let line = status.lines().find(|line| line.starts_with("VmRSS"));
+    line.unwrap_or("no memory").to_owned()
+}
+
 /// A program that runs inside the bed until this ends.
 pub struct Inside {
     pid: String,
@@ -123,10 +141,18 @@ pub struct Inside {
 
 impl Inside {
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_as(&name_of(arguments), arguments)
+    }
+
+    /// `name` is that of its log. Where several are started one after the other, the log has what all of them said.
+    pub fn start_as(name: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
-        let log =
-            fs::File::create(bed_dir().join("logs").join(format!("{}.log", name_of(arguments)))).unwrap();
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(bed_dir().join("logs").join(format!("{name}.log")))
+            .unwrap();
         let shell = ["sh", "-c", "echo $$ >\"$0\"; exec \"$@\"", file.to_str().unwrap()];
         let wrapper = inside(&[&shell, arguments].concat())
             .stdin(Stdio::null())
@@ -144,12 +170,12 @@ impl Inside {
             _folder: folder,
         }
     }
+}
 
-    /// `VmRSS:  1234 kB` as the kernel says it.
+impl Inside {
+    /// What it takes of memory, in the kernel's words.
     pub fn memory(&self) -> String {
-        let status = exec(&["cat", &format!("/proc/{}/status", self.pid)]);
-        let line = status.lines().find(|line| line.starts_with("VmRSS"));
-        line.unwrap_or("no memory").to_owned()
+        memory(&self.pid)
     }
 }
 
@@ -223,6 +249,42 @@ impl Drop for Broken {
     fn drop(&mut self) {
         script("service", &[self.back, self.service]);
     }
+}
+
+/// The installed controller stands aside as long as this lives.
+pub struct Aside(String);
+
+impl Aside {
+    pub fn new() -> Self {
+        let deployment = get("deployment", "slipway-system", "slipway").expect("Slipway is installed");
+        let replicas = deployment["spec"]["replicas"].to_string();
+        scale("0");
+        wait("the installed controller has ended", || {
+            kubectl(&["-n", "slipway-system", "get", "pods", "-o", "name"])
+                .trim()
+                .is_empty()
+                .then_some(())
+        });
+        Self(replicas)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        scale(&self.0);
+    }
+}
+
+fn scale(replicas: &str) {
+    let replicas = format!("--replicas={replicas}");
+    kubectl(&[
+        "-n",
+        "slipway-system",
+        "scale",
+        "deployment",
+        "slipway",
+        &replicas,
+    ]);
 }
 
 pub fn base64(text: &str) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{super::Duration, EnvValue};
+use super::{super::Duration, EnvValue, Resources};
 
 // === impl Health ===
 
@@ -153,6 +153,9 @@ pub struct MigrateOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub retries: Option<u32>,
+    /// Requests and limits of the Job alone, over those of the release: `{limits: {memory: 2Gi}}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
     /// A name that migrations share which must not run beside each other; the database when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
@@ -166,6 +169,11 @@ pub struct MigrateOptions {
     /// The variable that names the database; `DATABASE_URL` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
+    /// `false`: no code from before this version can run on the schema that its migration leaves. A rollout that fails is
+    /// then held instead of gone back from, and a commit that declares an earlier version is refused. `true` takes that
+    /// back for the version that is declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compatible: Option<bool>,
     /// Raise it to run a migration again that has run already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rerun: Option<u32>,
@@ -186,7 +194,7 @@ impl<'de> Deserialize<'de> for Migrate {
                 .map(Self::Options)
                 .map_err(D::Error::custom),
             _ => Err(D::Error::custom(
-                "must be a command list, an object {command, args, env, timeout, retries, lock, serviceAccount, database, proof, rerun, accept}, or false",
+                "must be a command list, an object {command, args, env, timeout, retries, resources, lock, serviceAccount, database, proof, compatible, rerun, accept}, or false",
             )),
         }
     }

@@ -1,15 +1,19 @@
 //! What was read of a commit → the `Release` objects: what differs is written, what git removed is removed.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use kube::ResourceExt as _;
+use tokio::time::Instant;
 
-use super::{Context, SWEEP, SourceError, fetch::Reading, lineage::May, remove, status::Outcome, write};
+use super::{Context, SWEEP, SourceError, fetch::Reading, remove, status::Outcome, write};
 use crate::{
     api::{ReleaseSource, source::SourceProblem},
     controller::{compile::Compiled, span},
     names::CommitId,
-    source::prune::{self, Standing},
+    plan::{
+        lineage::May,
+        prune::{self, Standing},
+    },
     words::count,
 };
 

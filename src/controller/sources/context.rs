@@ -4,10 +4,11 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use kube::Client;
+use tokio::time::Instant;
 
 use super::{SourceError, fetch::Reading};
 use crate::{

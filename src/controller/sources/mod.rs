@@ -4,15 +4,13 @@ mod apply;
 mod context;
 mod fetch;
 mod lineage;
+mod namespace;
 mod remove;
 mod status;
 mod wakes;
 mod write;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use kube::{
@@ -24,6 +22,7 @@ use kube::{
         watcher::{self, watcher},
     },
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -44,7 +43,7 @@ use crate::{
     api::{ReleaseSource, meta, source::ReleaseSourceSpec},
     cluster::{
         custom::{self, Custom},
-        error::{ClusterError, backoff},
+        error::{ClusterError, backoff, heeding},
     },
     names::CommitId,
     source::Intent,
@@ -186,10 +185,15 @@ fn wakes_of_releases(
     clippy::needless_pass_by_value,
     reason = "the signature that kube's Controller asks for"
 )]
-fn error_policy(source: Arc<SourceMeta>, _: &SourceError, context: Arc<Context>) -> Action {
+fn error_policy(source: Arc<SourceMeta>, error: &SourceError, context: Arc<Context>) -> Action {
     let failures = context.memory(&source.name_any(), |memory| memory.failures);
     // From about 4 s on: a pass lists much.
-    Action::requeue(backoff(failures + 2, rand::random()).min(PAUSE))
+    let pause = backoff(failures + 2, rand::random()).min(PAUSE);
+    let asked = match error {
+        SourceError::Cluster(error) => error.retry_after(),
+        SourceError::Stopped(_) | SourceError::NotLeading => None,
+    };
+    Action::requeue(heeding(pause, asked, rand::random()))
 }
 
 /// One pass, bounded and measured.

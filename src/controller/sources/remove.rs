@@ -28,11 +28,8 @@ use crate::{
         observe,
     },
     names::{ReleaseId, Uid},
+    plan::prune::{MaxDeletions, PruneFacts, Standing, plan_prune},
     render::{Kind, ObjectKey, Ownership, ours},
-    source::{
-        PruneFacts, plan_prune,
-        prune::{MaxDeletions, Standing},
-    },
 };
 
 /// A release of the source as it was found in the cluster.
@@ -198,6 +195,12 @@ async fn take_away(
     found: &Existing,
     removal: &mut Removal,
 ) -> Result<bool, ClusterError> {
+    // Pods were given time to drain, and this process may have been frozen for long: another one may have taken the removal
+    // back since, or have made a `Release`.
+    let there = release(context, id).await?;
+    if !there.as_ref().is_none_or(|there| still_goes(found, there)) {
+        return Ok(false);
+    }
     // The release loop may have begun one before it saw the mark.
     if migrates(context, id, found, removal).await? {
         return Ok(false);
@@ -212,20 +215,36 @@ async fn take_away(
             return Ok(false);
         }
     }
-    let Some((uid, _)) = &found.seen else {
+    let Some(there) = release(context, id).await? else {
         return Ok(true);
     };
+    if !still_goes(found, &there) {
+        return Ok(false);
+    }
     let params = DeleteParams {
         preconditions: Some(Preconditions {
-            uid: Some(uid.clone()),
-            resource_version: None,
+            uid: there.uid(),
+            resource_version: there.resource_version(),
         }),
         ..DeleteParams::default()
     };
     let api: Api<Meta> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let attempted = || format!("delete Release {id}");
-    objects::found(within(attempted, api.delete(id.name.as_str(), &params)).await)?;
-    Ok(true)
+    match within(attempted, api.delete(id.name.as_str(), &params)).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(true),
+        Err(error) if error.is_conflict() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a `Release` is the one whose removal has begun, and still marked.
+fn still_goes(found: &Existing, there: &Meta) -> bool {
+    let same = found
+        .seen
+        .as_ref()
+        .is_some_and(|(uid, _)| there.uid().as_ref() == Some(uid));
+    same && there.annotations().contains_key(meta::REMOVING)
 }
 
 /// Whether a migration runs or may run: its outcome is booked first, by the release loop. Where the `Release` is gone,

@@ -152,16 +152,23 @@ pub async fn write_status(
     let patch = Patch::Apply(json!({
         "apiVersion": "slipway.dev/v1alpha1",
         "kind": "ReleaseSource",
-        "metadata": { "name": name, "uid": source.metadata.uid },
+        // Only over what this pass began with: one that was frozen meanwhile must not take back what another one applied.
+        "metadata": {
+            "name": name, "uid": source.metadata.uid, "resourceVersion": source.metadata.resource_version,
+        },
         "status": new,
     }));
-    found(
-        within(
-            || format!("write the status of ReleaseSource {name}"),
-            api.patch_status(&name, &params, &patch),
-        )
-        .await,
-    )?;
+    let written = within(
+        || format!("write the status of ReleaseSource {name}"),
+        api.patch_status(&name, &params, &patch),
+    )
+    .await;
+    if written.as_ref().is_err_and(ClusterError::is_conflict) {
+        // That change wakes the next pass, which asks the repository anew and has something to say by that.
+        context.memory(&name, |memory| memory.last = None);
+        return Ok(());
+    }
+    found(written)?;
     tracing::info!(ready = outcome.ready, reason = %outcome.reason, message = %new.message, "source");
     Ok(())
 }

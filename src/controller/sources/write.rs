@@ -14,8 +14,7 @@ use super::{
         compile,
         subject::{declared_at, release_id},
     },
-    Context, SourceError, fetch,
-    lineage::{self, May, Relation},
+    Context, SourceError, fetch, lineage, namespace,
     remove::Existing,
 };
 use crate::{
@@ -25,6 +24,7 @@ use crate::{
         objects::{found, within},
     },
     names::{CommitId, ReleaseId},
+    plan::lineage::{May, Relation, may},
     spec,
 };
 
@@ -89,12 +89,16 @@ pub async fn write_releases(
             continue;
         }
         context.lead()?;
-        if let Err(error) = write_release(source, context, id, merged, before).await {
+        let made_by = (source.spec.create_namespaces == Some(true)).then_some(name.as_str());
+        let write = || write_release(source, context, id, merged, before);
+        if let Err(error) = namespace::writing(&context.client, &id.namespace, made_by, write).await {
             // One that is not written never keeps the others. It is tried again soon, unless it was refused as it is.
-            if !error.is_refused() {
+            if !error.is_refused() || error.is_terminating() {
                 *unfinished = true;
             }
-            if !error.is_conflict() {
+            // Somebody else wrote, or deleted it, meanwhile.
+            let raced = error.is_conflict() || (before.is_some() && error.is_not_found());
+            if !raced {
                 problems.push(SourceProblem {
                     place: merged.place.clone(),
                     message: refusal(id, &error),
@@ -131,10 +135,7 @@ async fn lineage(
         .map(|(id, release, commit)| {
             let relation = relations.get(&commit).copied().unwrap_or(Relation::Missing);
             let same = release.annotations().get(meta::ORIGIN) == Some(&place);
-            (
-                id.clone(),
-                lineage::may(relation, same && fetch::only_grows(source)),
-            )
+            (id.clone(), may(relation, same && fetch::only_grows(source)))
         })
         .collect()
 }
@@ -173,9 +174,16 @@ pub fn of_source(source: &str, listed: &BTreeMap<ReleaseId, Listed>) -> BTreeMap
 }
 
 fn refusal(id: &ReleaseId, error: &ClusterError) -> String {
-    if error.is_not_found() {
+    if error.lacks_namespace() {
         format!(
-            "Waiting(NamespaceMissing): namespace {} of release {id} does not exist",
+            "Waiting(NamespaceMissing): namespace {} of release {id} does not exist; create it, or say createNamespaces: \
+             true",
+            id.namespace
+        )
+    } else if error.is_terminating() {
+        format!(
+            "Waiting(NamespaceTerminating): namespace {} of release {id} is being deleted; it goes on when it is there \
+             again",
             id.namespace
         )
     } else {

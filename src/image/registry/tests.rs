@@ -1,5 +1,11 @@
 //! The registry client against servers that are well, slow, refusing and lying.
 
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+};
+
 use serde_json::json;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -72,7 +78,7 @@ async fn a_single_manifest_has_the_platform_of_its_config() {
     let manifest = serve_config(&server).await;
     serve(&server, "manifests/1.8.2", answer(&manifest, IMAGE)).await;
     let image = registry(&[&server])
-        .resolve(&request(&server), None)
+        .resolve(&request(&server), None, Depth::Digest)
         .await
         .unwrap();
     assert_eq!(image.digest.as_str(), digest_of(&manifest));
@@ -94,7 +100,7 @@ async fn an_index_has_its_own_digest_and_no_attestation_among_its_platforms() {
     .into_bytes();
     serve(&server, "manifests/1.8.2", answer(&index, INDEX)).await;
     let image = registry(&[&server])
-        .resolve(&request(&server), None)
+        .resolve(&request(&server), None, Depth::Digest)
         .await
         .unwrap();
     assert_eq!(image.digest.as_str(), digest_of(&index));
@@ -104,11 +110,97 @@ async fn an_index_has_its_own_digest_and_no_attestation_among_its_platforms() {
     assert_eq!(asked.len(), 1, "registries count what is asked of them");
 }
 
+/// An image whose config has this variable; the digest of its manifest, under which it is served.
+async fn serve_image(server: &MockServer, variable: &str) -> String {
+    let config = json!({"os": "linux", "architecture": "amd64", "config": {"Env": [variable]}}).to_string();
+    let digest = digest_of(config.as_bytes());
+    let blob = answer(config.as_bytes(), "application/octet-stream");
+    serve(server, &format!("blobs/{digest}"), blob).await;
+    let manifest =
+        json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": [], "config": {"digest": digest}})
+            .to_string();
+    let digest = digest_of(manifest.as_bytes());
+    serve(
+        server,
+        &format!("manifests/{digest}"),
+        answer(manifest.as_bytes(), IMAGE),
+    )
+    .await;
+    digest
+}
+
+/// The rules that the texts of an image break, of a release that has no secrets.
+fn rules(image: &ResolvedImage) -> Vec<String> {
+    let spec = serde_yaml::from_str("image: a\nversion: 1.0.0\nport: 80\n").unwrap();
+    let own = crate::image::baked::Own {
+        values: &[],
+        declared: &crate::spec::declare(&"a".parse().unwrap(), &spec)
+            .unwrap()
+            .unwrap(),
+    };
+    let found = crate::image::baked::find(&image.texts, &own);
+    found.into_iter().map(|found| found.words).collect()
+}
+
+#[tokio::test]
+async fn what_the_images_of_an_index_say_of_themselves_is_asked_only_where_it_is_wanted() {
+    let server = MockServer::start().await;
+    let mut entries = Vec::new();
+    for variable in [
+        "A=AKIAIOSFODNN7EXAMPLE",
+        "B=ghp_0123456789abcdefghij0123456789abcdef",
+    ] {
+        let digest = serve_image(&server, variable).await;
+        entries.push(json!({"digest": digest, "platform": {"os": "linux", "architecture": "amd64"}}));
+    }
+    // As where one platform alone was copied here.
+    let gone = format!("sha256:{}", "c".repeat(64));
+    entries.push(json!({"digest": gone, "platform": {"os": "linux", "architecture": "arm64"}}));
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).to_string();
+    serve(&server, "manifests/1.8.2", answer(index.as_bytes(), INDEX)).await;
+    let registry = registry(&[&server]);
+    let shallow = registry
+        .resolve(&request(&server), None, Depth::Digest)
+        .await
+        .unwrap();
+    assert!(shallow.texts.is_empty());
+    let deep = registry
+        .resolve(&request(&server), None, Depth::Texts)
+        .await
+        .unwrap();
+    assert_eq!(
+        rules(&deep),
+        [
+            "the variable A holds an AWS access key",
+            "the variable B holds a GitHub token"
+        ]
+    );
+    assert_eq!(deep.platforms, shallow.platforms);
+    let asked = server.received_requests().await.unwrap().len();
+    assert_eq!(asked, 1 + 6, "once each, and the one that is not there");
+}
+
+#[tokio::test]
+async fn a_single_image_says_of_itself_what_its_config_holds() {
+    let server = MockServer::start().await;
+    let digest = serve_image(&server, "A=AKIAIOSFODNN7EXAMPLE").await;
+    let pinned = ImageRequest {
+        pick: ImagePick::Digest(digest.parse().unwrap()),
+        ..request(&server)
+    };
+    let image = registry(&[&server])
+        .resolve(&pinned, None, Depth::Texts)
+        .await
+        .unwrap();
+    assert_eq!(rules(&image), ["the variable A holds an AWS access key"]);
+    assert!(!format!("{image:?}").contains("AKIA"));
+}
+
 #[tokio::test]
 async fn a_missing_tag_is_not_found_and_waited_for() {
     let server = MockServer::start().await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None)
+        .resolve(&request(&server), None, Depth::Digest)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageNotFound");
@@ -128,7 +220,7 @@ async fn a_refusal_names_what_was_tried_and_never_a_credential() {
         (Some(&secret), "the entry \"127.0.0.1"),
     ] {
         let error = registry(&[&server])
-            .resolve(&request(&server), credentials)
+            .resolve(&request(&server), credentials, Depth::Digest)
             .await
             .unwrap_err();
         assert_eq!(error.reason(), "RegistryAuth");
@@ -156,7 +248,7 @@ async fn user_and_password_answer_a_basic_challenge() {
     let secret = pull_secret(&host(&server));
     assert!(
         registry(&[&server])
-            .resolve(&request(&server), Some(&secret))
+            .resolve(&request(&server), Some(&secret), Depth::Digest)
             .await
             .is_ok()
     );
@@ -185,13 +277,13 @@ async fn a_token_is_fetched_from_the_server_that_the_registry_names() {
     serve(&server, "manifests/1.8.2", refuse).await;
     let secret = pull_secret(&host(&server));
     let image = registry(&[&server, &tokens])
-        .resolve(&request(&server), Some(&secret))
+        .resolve(&request(&server), Some(&secret), Depth::Digest)
         .await;
     assert!(image.is_ok(), "{image:?}");
 
     // A token server in the clear that nobody listed gets nothing.
     let error = registry(&[&server])
-        .resolve(&request(&server), Some(&secret))
+        .resolve(&request(&server), Some(&secret), Depth::Digest)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
@@ -211,7 +303,7 @@ async fn a_token_that_no_header_can_hold_is_an_error() {
         .mount(&server)
         .await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None)
+        .resolve(&request(&server), None, Depth::Digest)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid", "{error}");
@@ -241,10 +333,256 @@ async fn a_redirect_to_another_host_is_followed_without_the_credential() {
     let refuse = ResponseTemplate::new(401).insert_header("www-authenticate", "Basic realm=\"r\"");
     serve(&server, "manifests/1.8.2", refuse).await;
     let secret = pull_secret(&host(&server));
-    let image = registry(&[&server])
-        .resolve(&request(&server), Some(&secret))
+    let image = registry(&[&server, &storage])
+        .resolve(&request(&server), Some(&secret), Depth::Digest)
         .await;
     assert!(image.is_ok(), "{image:?}");
+}
+
+#[tokio::test]
+async fn a_redirect_without_end_is_given_up() {
+    let server = MockServer::start().await;
+    let to = format!("{}/v2/acme/billing/manifests/1.8.2", server.uri());
+    let again = ResponseTemplate::new(307).insert_header("location", to.as_str());
+    serve(&server, "manifests/1.8.2", again).await;
+    let error = registry(&[&server])
+        .resolve(&request(&server), None, Depth::Digest)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "ImageInvalid");
+    assert!(error.to_string().contains("more than 3 times"), "{error}");
+    assert_eq!(server.received_requests().await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn nobody_is_asked_where_no_registry_is_be_it_by_a_redirect_or_as_a_token_server() {
+    for address in [
+        "169.254.169.254",
+        "[fe80::1]",
+        "[::ffff:169.254.169.254]",
+        "0.0.0.0",
+        "2852039166",
+        "127.0.0.1:1",
+        "localhost:1",
+    ] {
+        let server = MockServer::start().await;
+        let secret = pull_secret(&host(&server));
+        for scheme in ["http", "https"] {
+            let to = format!("{scheme}://{address}/latest/meta-data");
+            let away = ResponseTemplate::new(307).insert_header("location", to.as_str());
+            serve(&server, "manifests/1.8.2", away).await;
+            let error = registry(&[&server])
+                .resolve(&request(&server), Some(&secret), Depth::Digest)
+                .await
+                .unwrap_err();
+            assert_eq!(error.reason(), "ImageInvalid", "{to}: {error}");
+            assert!(
+                error.to_string().contains("an address that no registry has"),
+                "{to}: {error}"
+            );
+            server.reset().await;
+            let challenge = format!("Bearer realm=\"{to}\"");
+            let refuse = ResponseTemplate::new(401).insert_header("www-authenticate", challenge.as_str());
+            serve(&server, "manifests/1.8.2", refuse).await;
+            let error = registry(&[&server])
+                .resolve(&request(&server), Some(&secret), Depth::Digest)
+                .await
+                .unwrap_err();
+            assert_eq!(error.reason(), "ImageInvalid", "{to}: {error}");
+            assert!(
+                error.to_string().contains("it gets no credential"),
+                "{to}: {error}"
+            );
+            server.reset().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_expires_midway_is_a_refusal_and_the_next_question_gets_a_new_one() {
+    let server = MockServer::start().await;
+    let challenge = format!("Bearer realm=\"{}/token\"", server.uri());
+    let refuse = || ResponseTemplate::new(401).insert_header("www-authenticate", challenge.as_str());
+    let manifest = serve_config(&server).await;
+    for token in ["first", "second"] {
+        Mock::given(path("/token"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({"token": token})))
+            .up_to_n_times(1)
+            .mount(&server)
+            .await;
+        Mock::given(header("authorization", format!("Bearer {token}").as_str()))
+            .and(path("/v2/acme/billing/manifests/1.8.2"))
+            .respond_with(answer(&manifest, IMAGE))
+            .with_priority(1)
+            .mount(&server)
+            .await;
+    }
+    serve(&server, "manifests/1.8.2", refuse()).await;
+    // The first one ends between the manifest and the config.
+    Mock::given(header("authorization", "Bearer first"))
+        .and(wiremock::matchers::path_regex("/blobs/"))
+        .respond_with(refuse())
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    let error = registry(&[&server])
+        .resolve(&request(&server), None, Depth::Digest)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "RegistryAuth", "{error}");
+    let image = registry(&[&server])
+        .resolve(&request(&server), None, Depth::Digest)
+        .await;
+    assert!(image.is_ok(), "{image:?}");
+}
+
+#[tokio::test]
+async fn every_status_has_its_word_and_no_second_request_follows_at_once() {
+    for (status, reason, words) in [
+        (403, "RegistryAuth", "refused to show"),
+        (404, "ImageNotFound", "does not exist"),
+        (408, "RegistryUnreachable", "408"),
+        (429, "RegistryUnreachable", "fewer requests (429)"),
+        (500, "RegistryUnreachable", "500"),
+        (502, "RegistryUnreachable", "502"),
+        (504, "RegistryUnreachable", "504"),
+        (400, "ImageInvalid", "400"),
+        (418, "ImageInvalid", "418"),
+        (206, "ImageInvalid", "206"),
+    ] {
+        let server = MockServer::start().await;
+        serve(&server, "manifests/1.8.2", ResponseTemplate::new(status)).await;
+        let error = registry(&[&server])
+            .resolve(&request(&server), None, Depth::Digest)
+            .await
+            .unwrap_err();
+        assert_eq!(error.reason(), reason, "{status}: {error}");
+        assert!(error.to_string().contains(words), "{status}: {error}");
+        assert_eq!(server.received_requests().await.unwrap().len(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_config_that_is_lost_is_waited_for_and_one_that_was_changed_is_refused() {
+    let server = MockServer::start().await;
+    let manifest = serve_config(&server).await;
+    serve(&server, "manifests/1.8.2", answer(&manifest, IMAGE)).await;
+    let config = wiremock::matchers::path_regex("/blobs/");
+    Mock::given(config)
+        .respond_with(ResponseTemplate::new(404))
+        .up_to_n_times(1)
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    let ask = || async {
+        registry(&[&server])
+            .resolve(&request(&server), None, Depth::Digest)
+            .await
+    };
+    let error = ask().await.unwrap_err();
+    assert_eq!(error.reason(), "RegistryUnreachable");
+    assert!(
+        error.to_string().contains("does not hold the image's config"),
+        "{error}"
+    );
+    assert!(ask().await.is_ok(), "it is there again");
+    let other = json!({"os": "linux", "architecture": "arm64"}).to_string();
+    Mock::given(wiremock::matchers::path_regex("/blobs/"))
+        .respond_with(answer(other.as_bytes(), "application/octet-stream"))
+        .with_priority(1)
+        .mount(&server)
+        .await;
+    let error = ask().await.unwrap_err();
+    assert_eq!(error.reason(), "ImageInvalid");
+    assert!(
+        error.to_string().contains("other bytes than their digest says"),
+        "{error}"
+    );
+}
+
+/// A registry that answers as no library would, until the test ends.
+fn raw(answer: impl Fn(TcpStream) + Send + 'static) -> ImageRequest {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+            while head
+                .next()
+                .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+            {}
+            answer(stream);
+        }
+    });
+    ImageRequest {
+        repository: format!("{host}/acme/billing"),
+        pick: ImagePick::Tag("1.8.2".into()),
+    }
+}
+
+fn raw_registry(request: &ImageRequest) -> Registry {
+    let host = request.repository.split('/').next().unwrap();
+    Registry::new(None, vec![host.to_owned()]).unwrap()
+}
+
+#[tokio::test]
+async fn a_manifest_that_does_not_say_how_long_it_is_is_cut_off_too_and_one_that_drips_costs_the_deadline() {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {IMAGE}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let endless = {
+        let head = head.clone();
+        raw(move |mut stream| {
+            let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+            let mut sent = stream.write_all(head.as_bytes());
+            while sent.is_ok() {
+                sent = stream.write_all(chunk.as_bytes());
+            }
+        })
+    };
+    let error = raw_registry(&endless)
+        .resolve(&endless, None, Depth::Digest)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "ImageInvalid", "{error}");
+    assert!(error.to_string().contains("4096 KiB"), "{error}");
+
+    let dripping = raw(move |mut stream| {
+        let mut sent = stream.write_all(head.as_bytes());
+        while sent.is_ok() {
+            thread::sleep(Duration::from_millis(50));
+            sent = stream.write_all(b"1\r\n \r\n");
+        }
+    });
+    let registry = raw_registry(&dripping).with_deadline(Duration::from_secs(1));
+    let error = registry
+        .resolve(&dripping, None, Depth::Digest)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "RegistryTimeout", "{error}");
+}
+
+#[tokio::test]
+async fn what_is_packed_is_not_unpacked_and_what_is_no_http_is_no_answer() {
+    let server = MockServer::start().await;
+    // The beginning of a gzip stream, which may become as long as it likes.
+    let packed =
+        answer(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], IMAGE).insert_header("content-encoding", "gzip");
+    serve(&server, "manifests/1.8.2", packed).await;
+    let error = registry(&[&server])
+        .resolve(&request(&server), None, Depth::Digest)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "ImageInvalid");
+    assert!(error.to_string().contains("not valid JSON"), "{error}");
+
+    let other = raw(|mut stream| {
+        let _ = stream.write_all(b"SSH-2.0-what\r\n\x1b[2J\r\n\r\n");
+    });
+    let error = raw_registry(&other)
+        .resolve(&other, None, Depth::Digest)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "RegistryUnreachable", "{error}");
+    assert!(!error.to_string().contains(char::is_control), "{error:?}");
 }
 
 #[tokio::test]
@@ -254,7 +592,10 @@ async fn a_registry_that_hangs_costs_the_deadline_and_no_more() {
     serve(&server, "manifests/1.8.2", slow).await;
     let registry = registry(&[&server]).with_deadline(Duration::from_millis(200));
     let start = std::time::Instant::now();
-    let error = registry.resolve(&request(&server), None).await.unwrap_err();
+    let error = registry
+        .resolve(&request(&server), None, Depth::Digest)
+        .await
+        .unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(60));
     assert_eq!(error.reason(), "RegistryTimeout");
 }
@@ -264,7 +605,7 @@ async fn a_registry_that_is_gone_or_ill_is_asked_again_and_its_cause_is_shown() 
     let server = MockServer::start().await;
     serve(&server, "manifests/1.8.2", ResponseTemplate::new(503)).await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None)
+        .resolve(&request(&server), None, Depth::Digest)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "RegistryUnreachable");
@@ -275,7 +616,7 @@ async fn a_registry_that_is_gone_or_ill_is_asked_again_and_its_cause_is_shown() 
         ..request(&server)
     };
     let registry = Registry::new(None, vec!["127.0.0.1:1".into()]).unwrap();
-    let error = registry.resolve(&gone, None).await.unwrap_err();
+    let error = registry.resolve(&gone, None, Depth::Digest).await.unwrap_err();
     assert_eq!(error.reason(), "RegistryUnreachable");
     assert!(error.to_string().contains("refused"), "{error}");
 }
@@ -288,7 +629,7 @@ async fn bytes_that_are_not_what_their_digest_says_are_refused() {
     let lying = answer(&manifest, IMAGE).insert_header("docker-content-digest", lie.as_str());
     serve(&server, "manifests/1.8.2", lying).await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None)
+        .resolve(&request(&server), None, Depth::Digest)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
@@ -298,7 +639,10 @@ async fn bytes_that_are_not_what_their_digest_says_are_refused() {
         pick: ImagePick::Digest(lie.parse().unwrap()),
         ..request(&server)
     };
-    let error = registry(&[&server]).resolve(&pinned, None).await.unwrap_err();
+    let error = registry(&[&server])
+        .resolve(&pinned, None, Depth::Digest)
+        .await
+        .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
 }
 
@@ -312,7 +656,7 @@ async fn a_manifest_without_end_is_cut_off() {
     )
     .await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None)
+        .resolve(&request(&server), None, Depth::Digest)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
@@ -328,7 +672,10 @@ async fn without_permission_no_registry_is_spoken_to_in_the_clear() {
         .mount(&server)
         .await;
     let registry = Registry::new(None, Vec::new()).unwrap();
-    let error = registry.resolve(&request(&server), None).await.unwrap_err();
+    let error = registry
+        .resolve(&request(&server), None, Depth::Digest)
+        .await
+        .unwrap_err();
     assert_eq!(error.reason(), "RegistryUnreachable");
 }
 
@@ -341,7 +688,7 @@ async fn names_that_would_change_the_url_are_refused() {
             repository: format!("{}/{path}", host(&server)),
             ..request(&server)
         };
-        let error = registry.resolve(&bad, None).await.unwrap_err();
+        let error = registry.resolve(&bad, None, Depth::Digest).await.unwrap_err();
         assert_eq!(error.reason(), "ImageInvalid", "{path}");
     }
     assert!(server.received_requests().await.unwrap().is_empty());

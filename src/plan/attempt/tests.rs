@@ -4,7 +4,7 @@ use crate::{
     plan::{
         decide,
         fixtures::{declared, entry, job, key, ledger, live, rehash, retained, revision, running, under_way},
-        observed::{JobEnd, JobSeen, PodSeen},
+        observed::{JobEnd, JobSeen, LockSeen, PodSeen},
     },
 };
 
@@ -215,6 +215,69 @@ fn a_lost_ledger_does_not_run_a_failed_migration_again() {
         "{}",
         decision.report.message
     );
+}
+
+#[test]
+fn a_ledger_that_is_lost_while_the_first_migration_runs_does_not_run_it_again() {
+    let mut o = under_way(&declared(1));
+    (o.live, o.ledger, o.jobs) = (None, None, Vec::new());
+    let key = o
+        .current
+        .as_ref()
+        .unwrap()
+        .migration
+        .as_ref()
+        .unwrap()
+        .key
+        .clone();
+    let held = |holder: String| LockSeen::Held {
+        by: "uid-of-a-job".parse().unwrap(),
+        holder,
+        over: true,
+        resource_version: "1".into(),
+    };
+    let own = crate::render::job_name(&o.id.name, key.as_str(), 1);
+    for stranger in [
+        "elsewhere/billing-migrate-12345678-1".to_owned(),
+        format!("elsewhere/{own}"),
+    ] {
+        o.lock.1 = held(stranger);
+        assert!(write_ledger(&mut o.clone()).is_none_or(|entry| entry.state != EntryState::Unknown));
+    }
+    o.lock.1 = held(format!("{}/{own}", o.id.namespace));
+    let entry = write_ledger(&mut o).unwrap();
+    assert_eq!(entry.state, EntryState::Unknown);
+    assert!(entry.note.contains("LedgerMissing"), "{}", entry.note);
+}
+
+#[test]
+fn a_ledger_that_is_lost_while_a_later_migration_runs_does_not_run_it_again() {
+    let mut o = under_way(&declared(2));
+    let current = o.current.clone().unwrap();
+    let key = current.migration.unwrap().key;
+    let booked = o.ledger.take().unwrap().ledger.entries;
+    o.records = booked.into_iter().filter(|(booked, _)| *booked != key).collect();
+    assert!(!o.records.is_empty(), "the version before was migrated for");
+    o.jobs.clear();
+    let rebuilt = |o: &Observed| {
+        let decision = decide(o);
+        let [Step::Migrate(MigrationStep::Rebuild { entries })] = &decision.steps[..] else {
+            panic!("{decision:?}")
+        };
+        entries
+            .iter()
+            .find(|(of, _)| *of == key)
+            .map(|(_, entry)| entry.state)
+    };
+    assert_eq!(rebuilt(&o), None, "it never had the lock, so it never ran");
+    let own = crate::render::job_name(&o.id.name, key.as_str(), 1);
+    o.lock.1 = LockSeen::Held {
+        by: "uid-of-a-job".parse().unwrap(),
+        holder: format!("{}/{own}", o.id.namespace),
+        over: true,
+        resource_version: "1".into(),
+    };
+    assert_eq!(rebuilt(&o), Some(EntryState::Unknown));
 }
 
 #[test]

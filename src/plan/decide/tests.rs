@@ -147,6 +147,30 @@ fn a_failed_rollout_brings_the_last_live_revision_back_and_git_still_declares_th
 }
 
 #[test]
+fn going_back_migrates_nothing() {
+    // After a failure, and by a commit; with a success of the version before on record, and without.
+    for by_commit in [false, true] {
+        for known in [true, false] {
+            let mut o = failed();
+            if by_commit {
+                o.declaration = Declaration::Valid(Box::new(declared(1)));
+            }
+            let first = key(o.live.as_ref().unwrap());
+            if !known {
+                o.ledger.as_mut().unwrap().ledger.entries.remove(&first);
+            }
+            let decision = decide(&o);
+            let moves: Vec<&MigrationStep> = decision.migration_steps().collect();
+            // What was Live proves that it was booked; that is put on record, and nothing is run.
+            let booked =
+                |step: &&MigrationStep| matches!(step, MigrationStep::Write { key, .. } if *key == first);
+            assert!(moves.iter().all(booked), "{moves:?}");
+            assert_eq!(moves.is_empty(), known);
+        }
+    }
+}
+
+#[test]
 fn a_commit_that_only_scales_after_a_rollback_scales_what_runs_and_does_not_try_again() {
     let mut o = failed();
     o.objects = running(&o.live.clone().unwrap().objects);
@@ -371,6 +395,7 @@ fn an_image_that_fits_no_node_is_waited_for() {
         digest: fixtures::digest(2),
         platforms: vec![platform.into()],
         obtained: "registry".into(),
+        baked: Vec::new(),
     };
     o.image = found("linux/arm64");
     waits(&o, "PlatformMismatch");
@@ -398,6 +423,34 @@ fn a_secret_that_is_missing_is_named_and_waited_for() {
         decision.report.message.contains("billing-db"),
         "{}",
         decision.report.message
+    );
+}
+
+#[test]
+fn what_an_operator_says_of_a_missing_secret_is_repeated_and_asked_again() {
+    let mut o = live(declared(2));
+    o.missing = vec!["Secret billing-db".into()];
+    o.database = DatabaseSeen::Unreadable;
+    o.operators = vec!["ExternalSecret billing-db says: SecretSyncedError".into()];
+    let decision = waits(&o, "SecretMissing");
+    assert_eq!(
+        decision.report.message,
+        "Secret billing-db does not exist; ExternalSecret billing-db says: SecretSyncedError; it goes on by itself when it does"
+    );
+    assert_eq!(decision.wait, Wait::After(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_secret_that_goes_while_pods_run_is_told_and_nothing_is_done_about_it() {
+    let mut o = live(declared(1));
+    o.missing = vec!["Secret billing-db".into()];
+    o.database = DatabaseSeen::Unreadable;
+    let decision = decide(&o);
+    assert!(decision.is_settled() && decision.report.phase == Phase::Live);
+    let details = &decision.report.details;
+    assert!(
+        matches!(&details[..], [("SecretsMissing", sentence)] if sentence.contains("Secret billing-db")),
+        "{details:?}"
     );
 }
 

@@ -9,7 +9,7 @@ use super::{
         observed::{DatabaseSeen, JobPodSeen, JobSeen, LockSeen},
     },
     Facts, Next, abandoned, delete,
-    evidence::judge,
+    evidence::{judge, never_started},
     write,
 };
 #[cfg(test)]
@@ -30,16 +30,33 @@ pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Ne
             },
         )
     };
+    #[cfg(test)]
+    if mutant::is(Mutant::AnySuccess)
+        && facts
+            .jobs
+            .iter()
+            .any(|job| job.finished == Some(super::super::observed::JobEnd::Complete))
+    {
+        return book(EntryState::Succeeded, Some(0), String::new());
+    }
     let Some(job) = facts.jobs.iter().find(|job| job.uid == entry.uid) else {
         #[cfg(test)]
         if mutant::is(Mutant::MissingIsDone) {
             return book(EntryState::Succeeded, None, String::new());
+        }
+        #[cfg(test)]
+        if mutant::is(Mutant::MissingIsNotRun) {
+            return book(EntryState::Withdrawn, None, String::new());
         }
         let note = format!("its Job {} is gone, and nobody saw how it ended", entry.job);
         return book(EntryState::Unknown, None, note);
     };
     let pods: Vec<&JobPodSeen> = facts.pods.iter().filter(|pod| pod.job == entry.uid).collect();
     if let Some(end) = &job.finished {
+        // Kubernetes may count the pod of a Job that was taken back as a failure though it never started.
+        if job.suspended && never_started(entry, job, &pods) {
+            return taken_back(facts, key, entry, job);
+        }
         if pods.iter().any(|pod| !pod.terminal) {
             // `Failed` and `Complete` are set when pods are over; this is a look in between.
             return Next::Wait {
@@ -63,6 +80,10 @@ pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Ne
             // A database that was exchanged meanwhile has perhaps not seen any of it, whoever asked for it.
             match same_database(facts, entry) {
                 None => return database_unreadable(key),
+                Some(true) if entry.moved => {
+                    let note = "while it ran the release named another database, and nobody knows which one it changed";
+                    return book(EntryState::Unknown, exit_code, note.to_owned());
+                }
                 Some(true) => {}
                 Some(false) => {
                     let note = match facts.database.0 {
@@ -90,7 +111,7 @@ pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Ne
     }
     if job.suspended {
         return if job.resumed || pods.iter().any(|pod| pod.started) {
-            suspended_again(entry, &pods, book)
+            suspended_again(facts, key, entry, job, &pods, book)
         } else {
             lock_and_resume(facts, key, entry, job)
         };
@@ -98,13 +119,43 @@ pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Ne
     watch(facts, key, entry, job, &pods, book)
 }
 
-/// It had the right to run and was suspended, by us because a newer commit came before it started, or by hand.
+/// On which boot of which node it runs: what tells an end by a reboot from one of its own.
+fn write_started(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, node: &str, boot_id: &str) -> Next {
+    let started = Started {
+        node: node.to_owned(),
+        boot_id: boot_id.to_owned(),
+    };
+    write(
+        facts,
+        key,
+        Entry {
+            started: Some(started),
+            ..entry.clone()
+        },
+    )
+}
+
+/// It had the right to run and was suspended, by us because it shall give way before it started, or by hand.
 fn suspended_again(
+    facts: &Facts<'_>,
+    key: &MigrationKey,
     entry: &Entry,
+    job: &JobSeen,
     pods: &[&JobPodSeen],
     book: impl Fn(EntryState, Option<i32>, String) -> Next,
 ) -> Next {
-    if pods.iter().any(|pod| !pod.terminal) {
+    if never_started(entry, job, pods) {
+        return taken_back(facts, key, entry, job);
+    }
+    // A node may have got its pod meanwhile. Kubernetes keeps nothing of it when it has gone, so it is noted while it is there.
+    let mut going = pods.iter().filter(|pod| !pod.terminal);
+    if job.withdrawn
+        && entry.started.is_none()
+        && let Some((node, boot_id)) = going.find_map(|pod| pod.node.as_ref())
+    {
+        return write_started(facts, key, entry, node, boot_id);
+    }
+    if pods.iter().any(|pod| !pod.terminal) || (pods.is_empty() && job.counting) {
         return Next::Wait {
             reason: "Suspending",
             message: format!("the pod of Job {} is going", entry.job),
@@ -114,6 +165,24 @@ fn suspended_again(
         EntryState::Unknown,
         None,
         format!("Job {} was suspended before it ended", entry.job),
+    )
+}
+
+/// Nothing of it ran: another Job of the same migration may be made.
+fn taken_back(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &JobSeen) -> Next {
+    write(
+        facts,
+        key,
+        Entry {
+            state: EntryState::Withdrawn,
+            note: format!(
+                "Job {} was taken back before any container of it started",
+                job.name
+            ),
+            generation: Some(job.generation),
+            at: facts.now,
+            ..entry.clone()
+        },
     )
 }
 
@@ -239,6 +308,18 @@ fn watch(
     pods: &[&JobPodSeen],
     book: impl Fn(EntryState, Option<i32>, String) -> Next,
 ) -> Next {
+    let named = matches!(facts.database.0, DatabaseSeen::Known(_) | DatabaseSeen::Unnamed);
+    if named && !entry.moved && same_database(facts, entry) == Some(false) {
+        // Noted as long as it can be seen: it may be the first one again when the migration ends.
+        return write(
+            facts,
+            key,
+            Entry {
+                moved: true,
+                ..entry.clone()
+            },
+        );
+    }
     if let Some(pod) = pods.iter().find(|pod| pod.started) {
         // A container that ended says nothing about the boot that it ran on.
         if entry.started.is_none()
@@ -246,18 +327,7 @@ fn watch(
             && let Some((node, boot_id)) = &pod.node
             && !boot_id.is_empty()
         {
-            let started = Started {
-                node: node.clone(),
-                boot_id: boot_id.clone(),
-            };
-            return write(
-                facts,
-                key,
-                Entry {
-                    started: Some(started),
-                    ..entry.clone()
-                },
-            );
+            return write_started(facts, key, entry, node, boot_id);
         }
         // Its own: a newer commit must not end it.
         let timeout = entry.timeout.map_or(facts.timeout, Duration::from_secs);
@@ -274,11 +344,27 @@ fn watch(
         };
     }
     // Without a pod and without a reason for that, one is about to come.
-    if facts.superseded && (!pods.is_empty() || job.blocked.is_some()) {
+    let hindered = !pods.is_empty() || job.blocked.is_some();
+    // What a commit changes of the Job alone is no new attempt. It is made anew only where it can be known afterwards that
+    // no container started: a node that has the pod may start one at any time.
+    let own = facts
+        .revision
+        .migration
+        .as_ref()
+        .is_some_and(|own| own.key == *key);
+    let outdated = own
+        && facts
+            .given
+            .is_some_and(|given| job.given.as_ref().is_some_and(|of_job| of_job != given))
+        && pods.iter().all(|pod| pod.node.is_none() && pod.stuck.is_some());
+    // Once the Job controller has taken up that it may run, what it says of its suspension is about this one, and not about
+    // the one that it was created with.
+    if hindered && job.acknowledged && (facts.superseded || outdated) {
         return Next::Step(MigrationStep::Suspend {
             job: job.name.clone(),
             uid: job.uid.clone(),
             over: job.resource_version.clone(),
+            on_node: pods.iter().any(|pod| pod.node.is_some()),
         });
     }
     let stuck = pods.iter().find_map(|pod| pod.stuck.as_ref());

@@ -1,10 +1,10 @@
 use super::*;
 use crate::{
     plan::{
-        Observed, Step,
+        Observed, Phase, Step,
         decide::decide,
         decision::Decision,
-        fixtures::{declared, ended_pod, entry, job, job_pod, key, ledger, rehash, uid, under_way},
+        fixtures::{DATABASE, declared, ended_pod, entry, job, job_pod, key, ledger, rehash, uid, under_way},
         ledger::Started,
         observed::{Declaration, JobEnd},
     },
@@ -38,6 +38,8 @@ fn resumed() -> (Observed, JobSeen) {
     let job = JobSeen {
         suspended: false,
         resumed: true,
+        acknowledged: true,
+        generation: 2,
         ..job(&second(&o), 1)
     };
     o.jobs.push(job.clone());
@@ -96,6 +98,116 @@ fn touches_deployment(decision: &Decision) -> bool {
 }
 
 // === claim before run ===
+
+#[test]
+fn a_job_of_the_version_before_that_succeeded_says_nothing_of_the_next() {
+    let mut o = under_way(&declared(2));
+    let first = o.live.clone().unwrap();
+    let done = JobSeen {
+        finished: Some(JobEnd::Complete),
+        suspended: false,
+        resumed: true,
+        ..job(&first, 1)
+    };
+    o.job_pods.push(ended_pod(&done, 0));
+    o.jobs.push(done.clone());
+    let decision = decide(&o);
+    assert!(!touches_deployment(&decision));
+    let [MigrationStep::CreateJob { key: own, .. }] = &moves(&o)[..] else {
+        panic!("{:?}", moves(&o))
+    };
+    assert_ne!(own.short(), key(&first).short(), "nor do they share a name");
+}
+
+#[test]
+fn a_first_version_migrates_as_every_later_one_does() {
+    let mut o = crate::plan::fixtures::observed(declared(1));
+    let first = crate::plan::fixtures::revision(&o, &declared(1), 1);
+    o.highest = Some(first.number);
+    // Its account is there already.
+    o.objects = crate::plan::fixtures::running(&first.objects);
+    o.objects
+        .retain(|key, _| key.kind == crate::render::Kind::ServiceAccount);
+    o.current = Some(first.clone());
+    assert_eq!(words(&o), ["create"]);
+    o.jobs.push(job(&first, 1));
+    let [MigrationStep::Write { over, entry, .. }] = &moves(&o)[..] else {
+        panic!("{:?}", moves(&o))
+    };
+    assert_eq!(
+        (over, entry.state),
+        (&None, EntryState::Claimed),
+        "into a new ledger"
+    );
+}
+
+#[test]
+fn what_a_migration_needs_is_there_before_it() {
+    let mut o = under_way(&declared(2));
+    o.ungenerated = vec!["SECRET_KEY_BASE".parse().unwrap()];
+    let steps = decide(&o).steps;
+    assert!(matches!(steps[..], [Step::Generate]), "{steps:?}");
+    o.ungenerated.clear();
+    assert_eq!(words(&o), ["create"]);
+    o.missing = vec!["Secret app-db with key url".into()];
+    assert!(decide(&o).steps.is_empty());
+    says(&o, "Secret app-db with key url");
+}
+
+#[test]
+fn a_success_stays_one_whatever_else_a_commit_changes() {
+    let change = |change: fn(&mut Declared)| {
+        let mut spec = declared(2);
+        change(&mut spec);
+        rehash(&mut spec);
+        spec
+    };
+    for spec in [
+        change(|spec| {
+            for process in spec.processes.values_mut() {
+                process.replicas = 5;
+            }
+        }),
+        change(|spec| spec.attempt = 7),
+        change(|spec| spec.migrate.as_mut().unwrap().retries = 3),
+        change(|spec| spec.migrate.as_mut().unwrap().accept = Some("12345678".into())),
+        change(|spec| {
+            let variable = crate::api::release::EnvValue::Literal("b".into());
+            let env = &mut spec.migrate.as_mut().unwrap().env;
+            env.insert("A".parse().unwrap(), variable);
+        }),
+    ] {
+        let o = with_entry(&spec, |entry| entry.state = EntryState::Succeeded);
+        let decision = decide(&o);
+        assert!(touches_deployment(&decision), "{:?}", decision.report);
+        assert_eq!(words(&o), Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn whatever_a_migration_waits_for_is_looked_at_again_without_an_event() {
+    let (mut running, job) = resumed();
+    running.job_pods = vec![ended_pod(&job, 0)];
+    let (starting, _) = resumed();
+    let (mut hindered, _) = resumed();
+    hindered.jobs[0].blocked = Some("Quota: exceeded quota".into());
+    let mut locked = claimed();
+    locked.jobs.push(super::super::fixtures::job(&second(&locked), 1));
+    let other = JobSeen {
+        uid: uid("other"),
+        ..locked.jobs[0].clone()
+    };
+    locked.lock.1 = held_by(&other, false);
+    let (mut newer, _) = resumed();
+    newer.declaration = Declaration::Valid(Box::new(declared(3)));
+    for o in [running, starting, hindered, locked, newer] {
+        let decision = decide(&o);
+        assert!(decision.steps.is_empty(), "{:?}", decision.steps);
+        let again =
+            matches!(decision.wait, crate::plan::Wait::After(time) if time <= Duration::from_secs(10));
+        assert!(again, "{}: {:?}", decision.report.message, decision.wait);
+    }
+}
 
 #[test]
 fn the_job_is_created_then_claimed_then_locked_then_resumed() {
@@ -297,6 +409,15 @@ fn a_pod_that_was_deleted_and_ended_with_exit_0_is_unknown() {
 }
 
 #[test]
+fn two_pods_of_one_job_are_unknown_though_both_ended_well() {
+    let mut o = ended(JobEnd::Complete, |job| Some(ended_pod(job, 0)));
+    o.job_pods.push(o.job_pods[0].clone());
+    let (state, note) = booked_state(&o);
+    assert_eq!(state, EntryState::Unknown);
+    assert!(note.contains("2 pods"), "{note}");
+}
+
+#[test]
 fn another_boot_of_the_node_is_unknown() {
     let mut o = ended(JobEnd::Complete, |job| Some(ended_pod(job, 0)));
     let key = key(&second(&o));
@@ -314,6 +435,17 @@ fn another_boot_of_the_node_is_unknown() {
     let (state, note) = booked_state(&o);
     assert_eq!(state, EntryState::Unknown);
     assert!(note.contains("started anew"), "{note}");
+    let entries = o.ledger.clone();
+    let mut o = ended(JobEnd::Failed("BackoffLimitExceeded".into()), |job| {
+        Some(ended_pod(job, 255))
+    });
+    assert_eq!(booked_state(&o).0, EntryState::Failed);
+    o.ledger = entries;
+    assert_eq!(
+        booked_state(&o).0,
+        EntryState::Unknown,
+        "nor is it a failure of its own"
+    );
 }
 
 #[test]
@@ -374,6 +506,60 @@ fn another_database_at_the_end_is_unknown_also_when_a_newer_commit_waits() {
         assert!(note.contains("database"), "{note}");
         o.database = DatabaseSeen::Unreadable;
         assert!(moves(&o).is_empty(), "nothing is booked while nobody can tell");
+    }
+}
+
+#[test]
+fn a_newer_commit_that_waits_for_a_migration_says_what_that_waits_for() {
+    let mut o = ended(JobEnd::Complete, |job| Some(ended_pod(job, 0)));
+    o.declaration = Declaration::Valid(Box::new(declared(3)));
+    o.database = DatabaseSeen::Unreadable;
+    let report = decide(&o).report;
+    assert_eq!(
+        report.phase,
+        Phase::Waiting("SecretMissing".into()),
+        "{}",
+        report.message
+    );
+    assert!(
+        report
+            .message
+            .starts_with("3.0.0 waits until the migration of 2.0.0"),
+        "{}",
+        report.message
+    );
+}
+
+#[test]
+fn a_database_that_is_exchanged_and_put_back_while_it_runs_is_unknown() {
+    let (mut o, job) = resumed();
+    o.job_pods = vec![job_pod(&job)];
+    o.database = DatabaseSeen::Known("db2:5432/shop".into());
+    let [MigrationStep::Write { key, entry, .. }] = &moves(&o)[..] else {
+        panic!("{:?}", moves(&o))
+    };
+    assert_eq!((entry.state, entry.moved), (EntryState::Claimed, true));
+    let seen = o.ledger.as_mut().unwrap();
+    seen.ledger.entries.insert(key.clone(), (**entry).clone());
+    o.database = DatabaseSeen::Known(DATABASE.into());
+    o.jobs[0].finished = Some(JobEnd::Complete);
+    o.job_pods = vec![ended_pod(&job, 0)];
+    let (state, note) = booked_state(&o);
+    assert_eq!(state, EntryState::Unknown);
+    assert!(note.contains("named another database"), "{note}");
+    // An error is one on any database.
+    o.jobs[0].finished = Some(JobEnd::Failed("BackoffLimitExceeded".into()));
+    o.job_pods = vec![ended_pod(&job, 1)];
+    assert_eq!(booked_state(&o).0, EntryState::Failed);
+}
+
+#[test]
+fn a_commit_without_a_migration_or_a_secret_that_is_gone_for_a_moment_is_no_other_database() {
+    for database in [DatabaseSeen::NotNeeded, DatabaseSeen::Unreadable] {
+        let (mut o, job) = resumed();
+        o.job_pods = vec![ended_pod(&job, 0)];
+        o.database = database;
+        assert!(moves(&o).is_empty(), "{:?}", moves(&o));
     }
 }
 
@@ -469,6 +655,22 @@ fn a_failed_migration_runs_again_only_under_a_higher_attempt() {
         matches!(&steps[..], [MigrationStep::CreateJob { run: 2, .. }]),
         "{steps:?}"
     );
+}
+
+#[test]
+fn a_newer_commit_takes_over_at_once_from_a_migration_that_failed_or_is_unknown() {
+    for state in [EntryState::Failed, EntryState::Unknown] {
+        let mut spec = declared(2);
+        spec.migrate.as_mut().unwrap().retries = 10;
+        let mut o = with_entry(&spec, |entry| entry.state = state);
+        o.current.as_mut().unwrap().outcome = Some(crate::api::revision::Outcome::MigrationFailed);
+        o.declaration = Declaration::Valid(Box::new(declared(3)));
+        let steps = decide(&o).steps;
+        assert!(
+            matches!(&steps[..], [Step::CreateRevision(draft)] if draft.number.0 == 3),
+            "{steps:?}"
+        );
+    }
 }
 
 #[test]
@@ -621,6 +823,168 @@ fn a_newer_commit_takes_over_from_a_job_that_kubernetes_makes_no_pod_of() {
     assert_eq!(words(&o), ["suspend"]);
     o.jobs[0].suspended = true;
     assert_eq!(booked_state(&o).0, EntryState::Unknown);
+}
+
+/// A Job that was let run and taken back, and has no pod.
+fn taken_back() -> Observed {
+    let (mut o, _) = resumed();
+    o.declaration = Declaration::Valid(Box::new(declared(3)));
+    o.jobs[0] = JobSeen {
+        suspended: true,
+        withdrawn: true,
+        generation: 3,
+        ..o.jobs[0].clone()
+    };
+    o
+}
+
+#[test]
+fn a_job_that_kubernetes_never_made_a_pod_of_is_taken_back_and_may_be_made_anew() {
+    let mut o = taken_back();
+    o.jobs[0].untouched = true;
+    let [MigrationStep::Write { entry, .. }] = &moves(&o)[..] else {
+        panic!("{:?}", moves(&o))
+    };
+    assert_eq!(
+        (entry.state, entry.generation),
+        (EntryState::Withdrawn, Some(3)),
+        "{}",
+        entry.note
+    );
+    // The same key is declared again, by a commit that changes something else.
+    let entry = (**entry).clone();
+    let mut o = with_entry(&declared(2), |old| *old = entry);
+    let back = JobSeen {
+        generation: 3,
+        resumed: true,
+        ..job(&second(&o), 1)
+    };
+    o.jobs.push(back.clone());
+    assert_eq!(words(&o), ["delete"]);
+    // Kubernetes may book the pod that never started as a failure; and a deletion is no resume.
+    o.jobs[0].finished = Some(JobEnd::Failed("BackoffLimitExceeded".into()));
+    assert_eq!(words(&o), ["delete"]);
+    o.jobs[0] = JobSeen {
+        generation: 4,
+        deleting: true,
+        ..back.clone()
+    };
+    assert!(words(&o).is_empty());
+    o.jobs[0] = JobSeen {
+        generation: 4,
+        ..back
+    };
+    assert_eq!(booked_state(&o).0, EntryState::Unknown, "somebody resumed it");
+    o.jobs.clear();
+    assert!(matches!(
+        &moves(&o)[..],
+        [MigrationStep::CreateJob { run: 2, .. }]
+    ));
+}
+
+#[test]
+fn a_pod_that_no_node_was_told_of_never_started_and_any_other_may_have() {
+    let unscheduled = |o: &Observed| JobPodSeen {
+        started: false,
+        node: None,
+        running_for: None,
+        deleting: true,
+        ..job_pod(&o.jobs[0])
+    };
+    let mut o = taken_back();
+    o.job_pods = vec![unscheduled(&o)];
+    assert_eq!(booked_state(&o).0, EntryState::Withdrawn);
+    // Not yet deleted: a node may still be told of it.
+    o.job_pods[0].deleting = false;
+    assert!(moves(&o).is_empty());
+    // A node has it.
+    o.job_pods[0].node = Some(("node1".into(), "boot1".into()));
+    o.job_pods[0].deleting = true;
+    let [MigrationStep::Write { entry, .. }] = &moves(&o)[..] else {
+        panic!("it is noted: {:?}", moves(&o))
+    };
+    let node = entry.started.as_ref().map(|started| started.node.as_str());
+    assert_eq!((entry.state, node), (EntryState::Claimed, Some("node1")));
+    let noted = (**entry).clone();
+    let mut later = o.clone();
+    for entry in later.ledger.as_mut().unwrap().ledger.entries.values_mut() {
+        if entry.uid == noted.uid {
+            *entry = noted.clone();
+        }
+    }
+    assert!(moves(&later).is_empty(), "its end is waited for");
+    (later.job_pods, later.jobs[0].untouched) = (Vec::new(), true);
+    assert_eq!(booked_state(&later).0, EntryState::Unknown, "a node had it");
+    o.job_pods[0].terminal = true;
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+    // There were others.
+    let mut o = taken_back();
+    o.job_pods = vec![unscheduled(&o)];
+    o.jobs[0].generation = 5;
+    assert!(moves(&o).is_empty());
+}
+
+#[test]
+fn without_a_pod_only_the_word_of_kubernetes_says_that_there_never_was_one() {
+    let mut o = taken_back();
+    o.jobs[0].counting = true;
+    assert!(moves(&o).is_empty(), "Kubernetes is not done with it");
+    o.jobs[0].counting = false;
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+    o.jobs[0].untouched = true;
+    assert_eq!(booked_state(&o).0, EntryState::Withdrawn);
+    o.jobs[0].generation = 5;
+    assert_eq!(booked_state(&o).0, EntryState::Unknown, "somebody let it run too");
+    o.jobs[0].generation = 3;
+    o.jobs[0].withdrawn = false;
+    assert_eq!(booked_state(&o).0, EntryState::Unknown, "a hand suspended it");
+    o.jobs[0].withdrawn = true;
+    for entry in o.ledger.as_mut().unwrap().ledger.entries.values_mut() {
+        entry.started = Some(Started {
+            node: "node1".into(),
+            boot_id: "boot1".into(),
+        });
+    }
+    assert_eq!(booked_state(&o).0, EntryState::Unknown, "it was seen running");
+}
+
+#[test]
+fn a_job_that_never_started_gives_way_to_what_a_commit_changes_of_it() {
+    let (mut o, _) = resumed();
+    o.jobs[0].given = Some("gone".into());
+    o.jobs[0].blocked = Some("Config: error looking up service account".into());
+    o.given = Some("gone".into());
+    assert!(moves(&o).is_empty());
+    o.given = Some("there".into());
+    o.jobs[0].acknowledged = false;
+    assert!(
+        moves(&o).is_empty(),
+        "Kubernetes has not heard yet that it may run"
+    );
+    o.jobs[0].acknowledged = true;
+    assert_eq!(words(&o), ["suspend"]);
+    // Where a node has its pod, a container may start at any time.
+    let stuck = JobPodSeen {
+        started: false,
+        stuck: Some("ImagePull: ErrImagePull".into()),
+        running_for: None,
+        ..job_pod(&o.jobs[0])
+    };
+    o.jobs[0].blocked = None;
+    o.job_pods = vec![stuck.clone()];
+    assert!(moves(&o).is_empty());
+    o.job_pods = vec![JobPodSeen {
+        node: None,
+        stuck: Some("Unschedulable: 0/1 nodes".into()),
+        ..stuck
+    }];
+    assert_eq!(words(&o), ["suspend"]);
+    // One that runs is never killed.
+    o.job_pods = vec![JobPodSeen {
+        node: None,
+        ..job_pod(&o.jobs[0])
+    }];
+    assert_ne!(words(&o), ["suspend"]);
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! The rest of Kubernetes: the Job controller, pods, nodes, the Deployment controller.
 
+use std::rc::Rc;
+
 use serde_json::json;
 
 use super::{
-    super::observed::JobEnd,
+    super::{fixtures::digest, observed::JobEnd},
     random::Random,
+    rendered::image,
     truth::Truth,
-    world::{Pod, World},
+    world::{Pod, Stuck, World},
 };
-use crate::names::Uid;
+use crate::{names::Uid, trace::event::Fact};
 
 /// Something that can happen now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +34,7 @@ pub fn possible(world: &World) -> Vec<Event> {
         .iter()
         .filter(|job| job.finished.is_none() && !job.deleting)
     {
-        let pod = job
-            .pod
-            .map(|number| world.pods.iter().find(|pod| pod.number == number));
+        let pod = job.pod.map(|number| world.pod(number));
         let acts = match pod {
             None => !job.suspended || job.start_time,
             Some(pod) => job.suspended || pod.is_none_or(|pod| pod.terminal),
@@ -42,7 +43,17 @@ pub fn possible(world: &World) -> Vec<Event> {
             events.push(Event::Sync(job.uid.clone()));
         }
     }
+    // One that waits for a Secret is tried again in vain until that is there.
+    let waits = |pod: &Pod| pod.stuck == Some(Stuck::Config) && world.outside.password.is_none();
     for pod in world.pods.iter().filter(|pod| !pod.terminal) {
+        if waits(pod) && !pod.deleting {
+            continue;
+        }
+        // What no node has when its Job is suspended is deleted before one gets it: docs/migrations.md tells this limit.
+        let suspended = world.job(&pod.job).is_some_and(|job| job.suspended);
+        if pod.stuck == Some(Stuck::Room) && suspended && !pod.deleting {
+            continue;
+        }
         let event = if pod.started.is_some() || pod.deleting {
             Event::End
         } else {
@@ -52,7 +63,8 @@ pub fn possible(world: &World) -> Vec<Event> {
     }
     if let Some(deployment) = world.deployment() {
         let wanted = &deployment["spec"]["replicas"];
-        if world.rolled().is_none() || deployment["status"]["availableReplicas"] != *wanted {
+        let taken_up = deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"];
+        if !taken_up || deployment["status"]["availableReplicas"] != *wanted {
             events.push(Event::Rollout);
         }
     }
@@ -61,7 +73,7 @@ pub fn possible(world: &World) -> Vec<Event> {
 
 pub fn happen(world: &mut World, truth: &mut Truth, random: &mut Random, event: &Event) {
     match event {
-        Event::Sync(uid) => sync(world, uid),
+        Event::Sync(uid) => sync(world, uid, random),
         Event::Start(number) => return start(world, truth, *number, random),
         Event::End(number) => end(world, truth, *number, random),
         Event::Rollout => world.change_deployment(|deployment| {
@@ -76,38 +88,37 @@ pub fn happen(world: &mut World, truth: &mut Truth, random: &mut Random, event: 
 }
 
 /// One pod for a Job that may run; `Complete` or `Failed` when it has ended; none for a suspended Job.
-fn sync(world: &mut World, uid: &Uid) {
+fn sync(world: &mut World, uid: &Uid, random: &mut Random) {
     let Some(job) = world.job(uid).cloned() else {
         return;
     };
-    let pod = job
-        .pod
-        .map(|number| world.pods.iter().find(|pod| pod.number == number).cloned());
+    let pod = job.pod.map(|number| world.pod(number).cloned());
     match pod {
         None if job.suspended => world.change_job(uid, |job| job.start_time = false),
+        None if random.percent(20) => world.change_job(uid, |job| {
+            job.start_time = true;
+            job.refused = true;
+        }),
         None => {
-            let number = usize::try_from(world.bump()).unwrap();
-            world.pods.push(Pod {
-                number,
-                job: uid.clone(),
-                key: job.key.clone(),
-                started: None,
-                exit_code: None,
-                terminal: false,
-                deleting: false,
-                stuck: false,
-            });
+            let number = new_pod(world, uid);
             world.change_job(uid, |job| {
                 job.start_time = true;
+                job.refused = false;
                 job.pod = Some(number);
             });
         }
         Some(pod) if pod.as_ref().is_none_or(|pod| pod.terminal) => {
             // Exit 0 is Complete, whatever made the program end.
             let end = match pod {
-                Some(pod) if pod.exit_code == Some(0) => JobEnd::Complete,
+                Some(pod) if pod.exit_code == Some(0) && !pod.evicted => JobEnd::Complete,
                 _ => JobEnd::Failed("BackoffLimitExceeded".into()),
             };
+            // What runs beside the pod that counts is ended.
+            let beside = |pod: &&Rc<Pod>| pod.job == *uid && Some(pod.number) != job.pod && !pod.terminal;
+            let beside: Vec<usize> = world.pods.iter().filter(beside).map(|pod| pod.number).collect();
+            for number in beside {
+                world.change_pod(number, |pod| pod.deleting = true);
+            }
             world.change_job(uid, |job| job.finished = Some(end));
         }
         Some(_) => {
@@ -120,53 +131,135 @@ fn sync(world: &mut World, uid: &Uid) {
     }
 }
 
+fn new_pod(world: &mut World, uid: &Uid) -> usize {
+    let number = usize::try_from(world.bump()).unwrap();
+    if let Some(job) = world.job(uid).cloned() {
+        world.pods.push(Rc::new(Pod {
+            number,
+            job: uid.clone(),
+            key: job.key.clone(),
+            started: None,
+            exit_code: None,
+            terminal: false,
+            deleting: false,
+            disrupted: false,
+            evicted: false,
+            stuck: None,
+        }));
+    }
+    number
+}
+
+/// Kubernetes makes a second pod of a Job that runs, and counts the first.
+pub fn double(world: &mut World, truth: &mut Truth, random: &mut Random) -> Option<Uid> {
+    let runs = |uid: &Uid| {
+        let job = world.job(uid);
+        job.is_some_and(|job| job.finished.is_none() && !job.suspended && !job.deleting)
+    };
+    let running: Vec<Uid> = world
+        .pods
+        .iter()
+        .filter(|pod| pod.started.is_some() && !pod.terminal && runs(&pod.job))
+        .map(|pod| pod.job.clone())
+        .collect();
+    let uid = random.pick(&running)?.clone();
+    new_pod(world, &uid);
+    truth.facts.push(Fact::PodDoubled {
+        job: uid.as_str().into(),
+    });
+    Some(uid)
+}
+
 fn start(world: &mut World, truth: &mut Truth, number: usize, random: &mut Random) {
     let (clock, database) = (world.clock, world.database);
-    world.bump();
-    let Some(pod) = world.pods.iter_mut().find(|pod| pod.number == number) else {
-        return;
+    let config = world.outside.password.is_none();
+    let Some(pod) = world.pod(number) else { return };
+    let stuck = if config {
+        Some(Stuck::Config)
+    } else if pod.stuck.is_none() && random.percent(15) {
+        Some(if number.is_multiple_of(2) {
+            Stuck::Image
+        } else {
+            Stuck::Room
+        })
+    } else {
+        None
     };
-    if !pod.stuck && random.percent(15) {
-        pod.stuck = true;
-        return;
+    world.change_pod(number, |pod| {
+        pod.stuck = stuck;
+        pod.started = stuck.is_none().then_some(clock);
+    });
+    if stuck.is_none()
+        && let Some(pod) = world.pod(number).cloned()
+    {
+        // Its pod is ready, which the Job's status counts: nobody suspends it any more as it was seen before.
+        world.change_job(&pod.job, |_| {});
+        truth.container_starts(&pod, database);
     }
-    pod.stuck = false;
-    pod.started = Some(clock);
-    truth.container_starts(pod, database);
 }
 
 /// The program gets to its end, or fails by itself, or is interrupted: by TERM it may end with exit 0 all the same.
 fn end(world: &mut World, truth: &mut Truth, number: usize, random: &mut Random) {
-    world.bump();
-    let Some(pod) = world.pods.iter_mut().find(|pod| pod.number == number) else {
-        return;
+    let Some(pod) = world.pod(number) else { return };
+    let started = pod.started.is_some();
+    let (code, done) = match (started, pod.deleting) {
+        (false, _) => (None, false),
+        (true, true) => random.one_of(&[
+            (9, (Some(0), false)),
+            (3, (Some(0), true)),
+            (8, (Some(143), false)),
+        ]),
+        (true, false) => random.one_of(&[(15, (Some(0), true)), (5, (Some(1), false))]),
     };
-    pod.terminal = true;
-    if pod.started.is_none() {
-        return;
+    world.change_pod(number, |pod| {
+        pod.terminal = true;
+        pod.exit_code = code;
+    });
+    if started && let Some(pod) = world.pod(number) {
+        truth.container_ends(pod, done, false);
     }
-    let (code, done) = match (pod.deleting, random.below(20)) {
-        (true, 0..9) => (0, false),
-        (true, 9..12) | (false, 0..15) => (0, true),
-        (true, _) => (143, false),
-        (false, _) => (1, false),
-    };
-    pod.exit_code = Some(code);
-    truth.container_ends(pod, done, false);
 }
 
 /// The node is started anew: what ran there ended midway, with exit 0 where the runtime answered TERM in order.
 pub fn reboot(world: &mut World, truth: &mut Truth, random: &mut Random) {
     world.bump();
     world.boot += 1;
-    for pod in world
+    let running: Vec<usize> = world
         .pods
-        .iter_mut()
+        .iter()
         .filter(|pod| pod.started.is_some() && !pod.terminal)
-    {
-        pod.terminal = true;
-        pod.exit_code = Some(if random.percent(60) { 0 } else { 255 });
-        truth.container_ends(pod, false, true);
+        .map(|pod| pod.number)
+        .collect();
+    for number in running {
+        let code = if random.percent(60) { 0 } else { 255 };
+        world.change_pod(number, |pod| {
+            pod.terminal = true;
+            pod.exit_code = Some(code);
+        });
+        if let Some(pod) = world.pod(number) {
+            truth.container_ends(pod, false, true);
+        }
     }
     world.collect();
+}
+
+/// The kubelet throws a pod out, for want of disk: its container is ended, and says so.
+pub fn evict(world: &mut World, truth: &mut Truth, number: usize) {
+    let Some(pod) = world.pod(number).filter(|pod| !pod.terminal) else {
+        return;
+    };
+    let started = pod.started.is_some();
+    world.change_pod(number, |pod| {
+        pod.terminal = true;
+        pod.evicted = true;
+        pod.exit_code = started.then_some(0);
+    });
+    if started && let Some(pod) = world.pod(number) {
+        truth.container_ends(pod, false, false);
+    }
+}
+
+/// Whether the pods of a Deployment crash: those of version 3 do, as soon as they are rolled out.
+pub fn crashes(deployment: &serde_json::Value) -> bool {
+    image(deployment).is_some_and(|image| image.ends_with(digest(3).as_str()))
 }

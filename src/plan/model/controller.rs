@@ -1,34 +1,37 @@
-//! A controller: look, decide, carry out one step after the other, with the preconditions of `controller::act`.
+//! A controller: look, decide, carry out one request after the other, and what may become of each.
 
-use std::rc::Rc;
+use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use super::{
     super::{
         decide,
-        decision::{Decision, Draft, MigrationStep, Phase, Report, Stage, Step},
-        fixtures::objects,
-        ledger::EntryState,
-        observed::{Observed, Revision},
+        decision::{Decision, MigrationStep, Phase, Report, Stage, Step, Wait},
+        observed::{Fingerprints, ImageSeen, Observed},
+        rollout,
     },
-    eyes::Eyes,
-    recorder::{Recorder, Who},
-    sequence::Coverage,
-    truth::Truth,
+    act::act,
+    eyes::{Eyes, Remembered},
+    outside::unreachable_registry,
     world::{Refused, World},
 };
-use crate::{
-    render::{Kind, ObjectKey, job_name},
-    spec::Declared,
-};
+use crate::{names::RevisionNumber, spec::Declared};
 
 /// What one process keeps in memory; a crash loses it.
 #[derive(Clone, Default)]
 pub struct Controller {
     stage: Option<(Stage, u64)>,
-    settled: bool,
+    rolling: Option<(RevisionNumber, u64)>,
+    restarts_before: Option<(RevisionNumber, u32)>,
+    /// The generation of the spec at which it was settled.
+    settled: Option<u64>,
+    values: Option<(Fingerprints, u64)>,
+    /// What the registry said in this pass, and about which image.
+    answer: Option<(String, ImageSeen)>,
     pub pass: Option<Pass>,
     /// What the last look came to.
     pub last: Option<Report>,
+    /// How many moments there were when it last did something.
+    pub since: usize,
 }
 
 /// A decision that is being carried out.
@@ -36,251 +39,222 @@ pub struct Controller {
 pub struct Pass {
     observed: Rc<Observed>,
     declared: Rc<Declared>,
-    steps: Vec<Step>,
+    steps: VecDeque<Step>,
 }
 
-/// What happens to a step.
+/// One write on its way to the API server.
+#[derive(Clone)]
+pub struct Request {
+    pub observed: Rc<Observed>,
+    pub declared: Rc<Declared>,
+    pub step: Step,
+}
+
+/// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is done, and the controller hears of it.
     Done,
-    /// It is done, and the controller sees an error.
+    /// It is done, and the controller sees an error: 500, a cut connection, a deadline.
     LostReply,
-    /// It is not done, and the controller sees an error.
+    /// It is not done, and the controller sees an error: 429, 500, a cut connection.
     NotDone,
+    /// It is under way for longer than the controller waits for an answer, and is done at some later time.
+    Late,
     /// It is done, and the controller dies.
     CrashAfter,
     /// The controller dies before it.
     CrashBefore,
 }
 
+/// What came of one.
+pub enum Sent {
+    /// There was none to send.
+    Nothing,
+    /// It was carried out, or refused.
+    Arrived(Rc<Request>, Option<Refused>),
+    /// It is still under way.
+    Late(Rc<Request>),
+    /// It never arrived.
+    Lost,
+}
+
 impl Controller {
     /// Looks at worlds of the past and decides; the steps are carried out later.
-    pub fn look(&mut self, eyes: &Eyes<'_>, coverage: &mut Coverage) -> Option<Decision> {
-        let observed = eyes.observe(self.settled, self.stage)?;
+    pub fn look(&mut self, eyes: &Eyes<'_>) -> Option<Decision> {
+        let now = eyes.now().clock;
+        let since = |since: u64| Duration::from_secs(now.saturating_sub(since));
+        let spec = eyes.declared();
+        let values = eyes.outside().outside.fingerprints(eyes.outside().database);
+        if self.values.as_ref().is_none_or(|(before, _)| *before != values) {
+            self.values = Some((values, now));
+        }
+        let observed = eyes.observe(Remembered {
+            image: self.answer.clone(),
+            settled: self.settled == Some(spec.generation),
+            stage: self.stage.map(|(stage, at)| (stage, since(at))),
+            rolling: self.rolling.map(|(number, at)| (number, since(at))),
+            restarts_before: self.restarts_before,
+            same_values_for: self.values.as_ref().map_or(Duration::ZERO, |(_, at)| since(*at)),
+        })?;
         let decision = decide(&observed);
-        let stage = decision.report.stage;
-        if self.stage.is_none_or(|(before, _)| before != stage) {
-            self.stage = Some((stage, eyes.now().clock));
-        }
-        if decision.is_settled() && decision.report.phase == Phase::Live {
-            self.settled = true;
-        }
         assert!(
             !decision.report.message.is_empty(),
             "a decision without a sentence: {decision:?}"
         );
-        let gated = decision
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::Apply { .. } | Step::Migrate(_)));
-        coverage.stale_gate |= gated && eyes.is_stale();
+        self.remember(&observed, &decision, spec, now);
         self.last = Some(decision.report.clone());
+        if decision.wait != Wait::Again {
+            self.answer = None;
+        }
         if !decision.steps.is_empty() {
             self.pass = Some(Pass {
                 observed: Rc::new(observed),
-                declared: Rc::clone(&eyes.declared().declared),
-                steps: decision.steps.clone(),
+                declared: Rc::clone(&spec.declared),
+                steps: decision.steps.iter().flat_map(requests).collect(),
             });
         }
         Some(decision)
     }
 
-    /// Dies and is started anew.
-    pub fn crash(&mut self) {
-        *self = Self::default();
+    /// As `controller::reconcile` does.
+    fn remember(&mut self, observed: &Observed, decision: &Decision, spec: &World, now: u64) {
+        let stage = decision.report.stage;
+        if self.stage.is_none_or(|(before, _)| before != stage) {
+            self.stage = Some((stage, now));
+            if let Stage::Verifying(number) = stage
+                && self.restarts_before.is_none_or(|(before, _)| before != number)
+            {
+                self.restarts_before = Some((number, rollout::restarts(&observed.pods, number)));
+            }
+        }
+        let rolling = match stage {
+            Stage::RollingOut(number) | Stage::Verifying(number) => Some(number),
+            _ => None,
+        };
+        if self.rolling.map(|(number, _)| number) != rolling {
+            self.rolling = rolling.map(|number| (number, now));
+        }
+        if decision.is_settled() && decision.report.phase == Phase::Live {
+            self.settled = Some(spec.generation);
+        }
     }
 
-    /// Carries out the next step of the pass. After an error the pass ends.
-    pub fn step(
-        &mut self,
-        (which, fate): (usize, Fate),
-        world: &mut World,
-        truth: &mut Truth,
-        coverage: &mut Coverage,
-        recorder: &mut Recorder,
-        trace: &mut dyn FnMut(String),
-    ) {
-        let Some(pass) = &mut self.pass else { return };
-        let step = pass.steps.remove(0);
-        let (observed, declared) = (Rc::clone(&pass.observed), Rc::clone(&pass.declared));
+    /// Dies and is started anew.
+    pub fn crash(&mut self, now: usize) {
+        *self = Self {
+            since: now,
+            ..Self::default()
+        };
+    }
+
+    /// What it would send next.
+    pub fn next(&self) -> Option<&Step> {
+        self.pass.as_ref()?.steps.front()
+    }
+
+    /// Sends the next request of the pass. After an error the pass ends.
+    pub fn send(&mut self, fate: Fate, world: &mut World, now: usize) -> Sent {
+        let Some(pass) = &mut self.pass else {
+            return Sent::Nothing;
+        };
+        let Some(step) = pass.steps.pop_front() else {
+            self.pass = None;
+            return Sent::Nothing;
+        };
+        let request = Rc::new(Request {
+            observed: Rc::clone(&pass.observed),
+            declared: Rc::clone(&pass.declared),
+            step,
+        });
         if pass.steps.is_empty() {
             self.pass = None;
         }
-        trace(format!("{} ({fate:?})", word(&step)));
-        let mut refused = None;
-        if !matches!(fate, Fate::NotDone | Fate::CrashBefore) {
-            refused = act(world, truth, coverage, &observed, &declared, &step).err();
-            let who = Who::Controller(which);
-            recorder.record(&Rc::new(world.clone()), truth, who, Some(&step));
-            if let Some(refused) = refused {
-                recorder.refused(world, who, &step, refused);
-                trace(format!("refused: {refused:?}"));
-            } else if fate == Fate::LostReply {
-                let creates = matches!(
-                    step,
-                    Step::CreateRevision(_)
-                        | Step::Migrate(
-                            MigrationStep::CreateJob { .. }
-                                | MigrationStep::Write { over: None, .. }
-                                | MigrationStep::TakeLock { over: None, .. }
-                        )
-                );
-                coverage.lost_create |= creates;
+        let sent = if request.step == Step::AskRegistry {
+            self.ask(fate, world, &request.declared);
+            Sent::Nothing
+        } else {
+            match fate {
+                Fate::NotDone | Fate::CrashBefore => Sent::Lost,
+                Fate::Late => Sent::Late(request),
+                Fate::Done | Fate::LostReply | Fate::CrashAfter => {
+                    let refused = act(world, &request).err();
+                    Sent::Arrived(request, refused)
+                }
             }
-        }
+        };
+        let refused = matches!(sent, Sent::Arrived(_, Some(_)));
         match fate {
-            Fate::Done if refused.is_none() => {}
-            Fate::Done | Fate::LostReply | Fate::NotDone => self.pass = None,
-            Fate::CrashAfter | Fate::CrashBefore => {
-                coverage.crash_after_claim |= claimed_and_never_resumed(world, truth);
-                self.crash();
+            Fate::Done if !refused => {}
+            Fate::CrashAfter | Fate::CrashBefore => self.crash(now),
+            // What it had heard from the registry goes with the pass, but for an answer that is an error itself.
+            _ if matches!(sent, Sent::Nothing) => {}
+            _ => {
+                self.pass = None;
+                self.answer = None;
             }
         }
+        sent
+    }
+
+    fn ask(&mut self, fate: Fate, world: &World, declared: &Declared) {
+        let image = match fate {
+            Fate::Done => world.outside.ask(&declared.image),
+            _ => unreachable_registry(),
+        };
+        self.answer = Some((declared.image.reference(), image));
+    }
+
+    /// For a search, in which no time passes: what is left of its memory has no influence then.
+    pub fn forget(&mut self) {
+        *self = Self {
+            pass: self.pass.take(),
+            answer: self.answer.take(),
+            last: self.last.take(),
+            ..Self::default()
+        };
+    }
+
+    /// All that its next acts depend on, for a search.
+    pub fn state(&self) -> (Option<&Observed>, impl Iterator<Item = &Step>) {
+        let observed = self.pass.as_ref().map(|pass| &*pass.observed);
+        (observed, self.pass.iter().flat_map(|pass| &pass.steps))
     }
 }
 
-/// A claim whose Job has never been resumed.
-pub fn claimed_and_never_resumed(world: &World, truth: &Truth) -> bool {
-    let claimed = world.ledger.as_ref().and_then(|seen| seen.ledger.claimed());
-    claimed.is_some_and(|(_, entry)| !truth.resumed.contains(&entry.uid))
-}
-
-/// One write.
-fn act(
-    world: &mut World,
-    truth: &mut Truth,
-    coverage: &mut Coverage,
-    observed: &Observed,
-    declared: &Declared,
-    step: &Step,
-) -> Result<(), Refused> {
+/// A step as the requests that it is carried out by: what is applied is applied one by one.
+fn requests(step: &Step) -> Vec<Step> {
     match step {
-        Step::AskRegistry | Step::Generate | Step::Record { .. } | Step::Expose { .. } => Ok(()),
-        Step::CreateRevision(draft) => {
-            if let Some(migration) = &draft.migration {
-                truth
-                    .databases
-                    .insert(migration.key.clone(), migration.database.clone());
-            }
-            world.create_revision(drawn(declared, draft))
-        }
-        Step::Conclude {
-            revision,
-            outcome,
-            message,
-            ..
-        } => world.conclude(*revision, *outcome, message),
-        Step::Prepare { objects } | Step::Apply { objects, .. } => {
-            for (object, over) in objects {
-                world.apply(object, over.as_deref(), false)?;
-            }
-            Ok(())
-        }
-        Step::Delete { key, .. } => {
-            world.bump();
-            world.objects.remove(key);
-            Ok(())
-        }
-        Step::Forget { number, .. } => {
-            world.bump();
-            world.revisions.retain(|(revision, _)| revision.number != *number);
-            Ok(())
-        }
-        Step::Migrate(MigrationStep::CreateJob { revision, key, run }) => {
-            let current = observed
-                .current
-                .as_ref()
-                .filter(|current| current.number == *revision);
-            let (Some(current), Some(_)) = (current, &declared.migrate) else {
-                return Ok(());
-            };
-            for object in current
-                .objects
-                .iter()
-                .filter(|object| object.key.kind == Kind::Deployment)
-            {
-                let seen = observed
-                    .objects
-                    .get(&object.key)
-                    .map(|live| live.resource_version.as_str());
-                world.apply(object, seen, true)?;
-            }
-            let name = job_name(&observed.id.name, key.as_str(), *run);
-            world.create_job(&name, key)
-        }
-        Step::Migrate(MigrationStep::Write { key, entry, over }) => {
-            let written = world.write_ledger(key, entry, over.as_deref());
-            if written.is_ok() {
-                coverage.claimed |= entry.state == EntryState::Claimed;
-                coverage.succeeded |= entry.state == EntryState::Succeeded;
-                coverage.unknown |= entry.state == EntryState::Unknown;
-                coverage.withdrawn |= entry.state == EntryState::Withdrawn;
-            }
-            written
-        }
-        // Nobody takes the ledger away here, and a sequence has few migrations.
-        Step::Migrate(MigrationStep::Rebuild { .. } | MigrationStep::Compact { .. }) => {
-            Err(Refused::AlreadyExists)
-        }
-        Step::Migrate(MigrationStep::TakeLock { lock, uid, job, over }) => {
-            world.write_lock(lock, Some((uid.clone(), job.as_str().into())), over.as_deref())
-        }
-        Step::Migrate(MigrationStep::Resume { job, uid, over }) => {
-            let resumed = world.suspend(job, uid, over, false);
-            if resumed.is_ok() {
-                truth.resumed.insert(uid.clone());
-            }
-            resumed
-        }
-        Step::Migrate(MigrationStep::Withdraw { uid, over, .. }) => world.withdraw(uid, over),
-        Step::Migrate(MigrationStep::Suspend { job, uid, over }) => world.suspend(job, uid, over, true),
-        Step::Migrate(MigrationStep::DeleteJob { uid, over, .. }) => world.delete_job(uid, Some(over)),
-        Step::Migrate(MigrationStep::FreeLock { lock, over }) => world.write_lock(lock, None, Some(over)),
+        Step::Prepare { objects } => objects
+            .iter()
+            .map(|object| Step::Prepare {
+                objects: vec![object.clone()],
+            })
+            .collect(),
+        Step::Apply { gate, objects } => objects
+            .iter()
+            .map(|object| Step::Apply {
+                gate: gate.clone(),
+                objects: vec![object.clone()],
+            })
+            .collect(),
+        step => vec![step.clone()],
     }
 }
 
-/// The revision that a draft becomes.
-fn drawn(declared: &Declared, draft: &Draft) -> Revision {
-    Revision {
-        number: draft.number,
-        attempt: declared.attempt_hash.clone(),
-        version: declared.version.to_string(),
-        reference: declared.image.reference(),
-        digest: draft.digest.clone(),
-        migration: draft.migration.clone(),
-        objects: objects(declared, &draft.digest, draft.number),
-        cause: String::new(),
-        fingerprints: None,
-        outcome: None,
-        message: String::new(),
-        was_live: false,
-        resource_version: String::new(),
-    }
-}
-
-fn word(step: &Step) -> String {
-    match step {
-        Step::Migrate(MigrationStep::Write { key, entry, .. }) => {
-            format!("book {:?} of {key} for {} {}", entry.state, entry.uid, entry.note)
-        }
-        Step::Migrate(MigrationStep::CreateJob { key, run, .. }) => format!("create Job {run} of {key}"),
-        Step::Migrate(step) => format!("{step:?}"),
-        Step::Apply { gate, objects } => {
-            let keys: Vec<&ObjectKey> = objects.iter().map(|(object, _)| &object.key).collect();
-            format!("apply {keys:?} of {}", gate.revision())
-        }
-        Step::Conclude {
-            revision, outcome, ..
-        } => format!("conclude {revision} {outcome:?}"),
-        Step::CreateRevision(draft) => format!("create {}", draft.number),
-        Step::Delete { key, .. } => format!("delete {key}"),
-        Step::Forget { number, .. } => format!("forget {number}"),
-        Step::Prepare { .. } => "prepare".into(),
-        Step::AskRegistry | Step::Generate => "ask".into(),
-        Step::Record { revision, .. } => format!("record {revision}"),
-        Step::Expose { revision, .. } => format!("expose {revision}"),
-    }
+/// Whether a request makes something, so that a lost reply leaves open whether it is there.
+pub fn creates(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::CreateRevision(_)
+            | Step::Restore(_)
+            | Step::Migrate(
+                MigrationStep::CreateJob { .. }
+                    | MigrationStep::Write { over: None, .. }
+                    | MigrationStep::Rebuild { .. }
+                    | MigrationStep::TakeLock { over: None, .. }
+            )
+    )
 }
 
 /// A phase as the status has it.

@@ -1,38 +1,96 @@
-//! What a look sees: each part from a moment of its own, in the order in which `controller::reconcile` reads.
+//! What a look sees: each part from a moment of its own, in the order in which `controller::look` reads.
 
 use std::{rc::Rc, time::Duration};
 
 use jiff::Timestamp;
+use serde_json::json;
 
 use super::{
     super::{
         decision::Stage,
-        fixtures::{id, uid},
-        observed::{
-            DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LockSeen, NamespaceSeen, Observed,
-            PodSeen,
-        },
+        fixtures::id,
+        observed::{Declaration, ImageSeen, JobPodSeen, JobSeen, LockSeen, NamespaceSeen, Observed, PodSeen},
         renew::lock_name,
+        restore,
     },
+    cluster::crashes,
     random::Random,
-    world::{Job, Pod, World},
+    rendered::{applied, template},
+    world::{Job, Pod, Said, Stuck, World, rv},
 };
-use crate::names::RevisionNumber;
+use crate::{
+    names::RevisionNumber,
+    render::{Ownership, ours},
+};
 
-/// A way to read the cluster that is known to be wrong.
+/// How many moments of the past a look may begin at.
+pub const STALE: usize = 10;
+
+/// How looks are taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Whether a Job was ever resumed is told from `status.startTime` alone, not from its generation.
+    /// Every read is answered by the API server as it is then, and a look begins after what the same process wrote before:
+    /// how Slipway reads. Else any part may come from a cache of any age.
+    pub direct: bool,
+    /// Known to be wrong: whether a Job was ever resumed is told from `status.startTime` alone, not from its generation.
     pub start_time_only: bool,
+}
+
+/// What was, as far as anybody may still see it.
+#[derive(Clone, Default)]
+pub struct History {
+    moments: Vec<Rc<World>>,
+    /// How many were there before.
+    forgotten: usize,
+}
+
+impl History {
+    /// Nothing was before.
+    pub fn only(world: &World) -> Self {
+        Self {
+            moments: vec![Rc::new(world.clone())],
+            forgotten: 0,
+        }
+    }
+
+    pub fn last(&self) -> Option<&Rc<World>> {
+        self.moments.last()
+    }
+
+    /// How many there have been.
+    pub fn len(&self) -> usize {
+        self.forgotten + self.moments.len()
+    }
+
+    pub fn push(&mut self, world: &World) {
+        if self.moments.len() > 2 * STALE {
+            self.moments.drain(..STALE);
+            self.forgotten += STALE;
+        }
+        self.moments.push(Rc::new(world.clone()));
+    }
+}
+
+/// What a process remembers that is a part of a look.
+#[derive(Default)]
+pub struct Remembered {
+    pub image: Option<(String, ImageSeen)>,
+    pub settled: bool,
+    pub stage: Option<(Stage, Duration)>,
+    pub rolling: Option<(RevisionNumber, Duration)>,
+    pub restarts_before: Option<(RevisionNumber, u32)>,
+    pub same_values_for: Duration,
 }
 
 /// Which moment each part of a look is from.
 pub struct Eyes<'a> {
-    pub history: &'a [Rc<World>],
-    pub reading: Reading,
+    history: &'a [Rc<World>],
+    reading: Reading,
     /// Moments, in the order of the reads.
-    at: [usize; 11],
+    at: [usize; PARTS],
 }
+
+const PARTS: usize = 12;
 
 macro_rules! moments {
     ($($name:ident = $index:literal;)*) => {
@@ -41,87 +99,119 @@ macro_rules! moments {
 }
 
 impl<'a> Eyes<'a> {
-    /// A look that began up to `oldest` moments ago and took until up to now.
-    pub fn drawn(history: &'a [Rc<World>], oldest: usize, reading: Reading, random: &mut Random) -> Self {
-        let now = history.len() - 1;
-        let mut at = [now; 11];
-        let mut moment = now.saturating_sub(random.below(oldest + 1));
+    /// A look that began up to `oldest` moments ago and took until up to now; `since` is how many moments there were when
+    /// its process last did something.
+    pub fn drawn(
+        history: &'a History,
+        (oldest, since): (usize, usize),
+        reading: Reading,
+        random: &mut Random,
+    ) -> Self {
+        let now = history.moments.len() - 1;
+        let first = if reading.direct {
+            since.saturating_sub(history.forgotten + 1).min(now)
+        } else {
+            0
+        };
+        let mut at = [now; PARTS];
+        let mut moment = now.saturating_sub(random.below(oldest + 1)).max(first);
         for part in &mut at {
             moment += random.below(now - moment + 1) * usize::from(random.percent(30));
             *part = moment;
         }
         // What is read together has no order.
         at.swap(1, 2 - random.below(2));
-        if oldest > 0 && random.percent(10) {
-            // Any one part may come from a cache of any age, even where a pass never reads one.
-            let part = [0, 1, 2, 4, 5, 7, 8, 9][random.below(8)];
+        if !reading.direct && oldest > 0 && random.percent(10) {
+            let part = [0, 1, 2, 4, 5, 7, 8, 10][random.below(8)];
             at[part] = random.below(at[part] + 1);
         }
+        let history = &history.moments;
         Self { history, reading, at }
     }
 
     /// Everything as it is.
-    pub fn fresh(history: &'a [Rc<World>], reading: Reading) -> Self {
+    pub fn fresh(history: &'a History, reading: Reading) -> Self {
         Self {
-            history,
+            at: [history.moments.len() - 1; PARTS],
+            history: &history.moments,
             reading,
-            at: [history.len() - 1; 11],
         }
     }
 
     moments! {
         declared = 0; revisions = 1; ledger = 2; boots_before = 3; jobs = 4; pods = 5; boots_after = 6;
-        database = 7; objects = 8; lock = 9; now = 10;
+        outside = 7; objects = 8; revisions_again = 9; lock = 10; now = 11;
     }
 
     /// `None` when the look could not be taken.
-    pub fn observe(&self, settled: bool, stage: Option<(Stage, u64)>) -> Option<Observed> {
+    #[allow(clippy::too_many_lines, reason = "one fact after the other")]
+    pub fn observe(&self, remembered: Remembered) -> Option<Observed> {
         let spec = self.declared();
         let declared = &spec.declared;
-        let revisions = &self.revisions().revisions;
-        let current = revisions.last().map(|(revision, _)| (**revision).clone());
-        let live = revisions
-            .iter()
-            .rev()
-            .filter(|(revision, _)| revision.was_live)
-            .max_by_key(|(_, live_at)| *live_at)
-            .map(|(revision, _)| (**revision).clone());
+        let kept = &self.revisions().revisions;
+        let current = kept.last().map(|kept| kept.revision.clone());
+        // By number, not by time: clocks of two controllers differ.
+        let mut newest_first = kept.iter().rev().map(|kept| &kept.revision);
+        let live = newest_first.find(|revision| revision.was_live).cloned();
         // A node that was started anew between this read and that of the pods would be seen wrongly either way.
         let boot = (self.boots_before().boot == self.boots_after().boot).then(|| self.boots_after().boot)?;
-        let pin = revisions
+        let reference = declared.image.reference();
+        let pin = kept
             .iter()
             .rev()
-            .find(|(revision, _)| revision.reference == declared.image.reference())
-            .map(|(revision, _)| (revision.digest.clone(), revision.number, Vec::new()));
+            .map(|kept| &kept.revision)
+            .find(|revision| revision.reference == reference)
+            .map(|revision| (revision.digest.clone(), revision.number, Vec::new()));
+        let (outside, database) = (&self.outside().outside, self.outside().database);
+        let ledger = self.ledger().ledger.as_deref().cloned();
         let mut observed = Observed {
             id: id(),
-            now: Timestamp::UNIX_EPOCH,
-            declaration: Declaration::Valid(Box::new((**declared).clone())),
+            now: Timestamp::from_second(i64::try_from(self.now().clock).unwrap()).unwrap(),
+            declaration: match spec.said {
+                Said::Valid => Declaration::Valid(Box::new((**declared).clone())),
+                Said::NoVersion => Declaration::NoVersion,
+                Said::Invalid => Declaration::Invalid(vec!["replicas: -1 is too few".into()]),
+                Said::Edited => Declaration::Edited,
+                Said::Removing => Declaration::Removing,
+            },
             namespace: NamespaceSeen::Present,
             highest: current.as_ref().map(|revision| revision.number),
             live,
-            retained: revisions
+            retained: kept
                 .iter()
-                .map(|(revision, _)| (revision.number, uid(&revision.number.to_string())))
+                .map(|kept| (kept.revision.number, kept.uid.clone()))
+                .collect(),
+            digests: kept
+                .iter()
+                .map(|kept| (kept.revision.number, kept.revision.digest.clone()))
                 .collect(),
             current,
-            image: ImageSeen::NotAsked,
+            adopted: self.revisions().adopted(),
+            lost: false,
+            image: match remembered.image {
+                Some((asked, image)) if asked == reference => image,
+                _ => ImageSeen::NotAsked,
+            },
             pin,
             tag_moved: None,
+            suspicious: Vec::new(),
             owner: None,
-            rolling: None,
-            restarts_before: None,
-            records: Vec::new(),
-            fingerprints: None,
-            fingerprints_for: Duration::ZERO,
-            architectures: Vec::new(),
-            missing: Vec::new(),
-            ungenerated: Vec::new(),
-            database: match declared.migrate {
-                Some(_) => DatabaseSeen::Known(self.database().database.to_owned()),
-                None => DatabaseSeen::NotNeeded,
+            rolling: remembered.rolling,
+            restarts_before: remembered.restarts_before,
+            records: match ledger {
+                None => self.revisions().records(),
+                Some(_) => Vec::new(),
             },
-            ledger: self.ledger().ledger.as_deref().cloned(),
+            fingerprints: Some(outside.fingerprints(database)),
+            fingerprints_for: remembered.same_values_for,
+            architectures: Vec::new(),
+            missing: outside.missing(),
+            operators: Vec::new(),
+            ungenerated: outside.ungenerated(),
+            rotated: outside.generated.map(|(_, rotate)| rotate),
+            variables: Vec::new(),
+            database: outside.database(declared, database),
+            ledger,
             jobs: self
                 .jobs()
                 .jobs
@@ -134,6 +224,7 @@ impl<'a> Eyes<'a> {
                 .iter()
                 .map(|pod| pod_seen(pod, boot, self.pods().clock))
                 .collect(),
+            given: None,
             lock: (String::new(), LockSeen::Absent),
             objects: self
                 .objects()
@@ -143,18 +234,26 @@ impl<'a> Eyes<'a> {
                 .collect(),
             pods: process_pods(self.pods()),
             exposure: Vec::new(),
-            seen_before: settled,
-            stage: stage
-                .map(|(stage, since)| (stage, Duration::from_secs(self.now().clock.saturating_sub(since)))),
+            seen_before: remembered.settled,
+            stage: remembered.stage,
         };
+        if observed.highest.is_none() && restore::is_spoken_of(&observed) {
+            for (key, live) in &mut observed.objects {
+                if ours(&observed.id, key, &live.value) == Ownership::Ours {
+                    live.value["metadata"]["managedFields"] = json!([applied(&live.value)]);
+                }
+            }
+            observed.lost = self.revisions_again().revisions.is_empty();
+        }
+        let current = || Some(observed.current.as_ref()?.migration.as_ref()?.lock.clone());
         let lock = observed
             .ledger
             .as_ref()
             .and_then(|seen| seen.ledger.claimed())
             .map(|(_, entry)| entry.lock.clone())
-            .or_else(|| Some(observed.current.as_ref()?.migration.as_ref()?.lock.clone()))
+            .or_else(current)
             .unwrap_or_else(|| lock_name(&observed));
-        if observed.ledger.is_some() {
+        if observed.ledger.is_some() || current().is_some() {
             observed.lock.1 = lock_seen(self.lock(), &lock);
         }
         observed.lock.0 = lock;
@@ -174,45 +273,60 @@ fn job_seen(job: &Job, reading: Reading) -> JobSeen {
     JobSeen {
         name: job.name.to_string(),
         uid: job.uid.clone(),
-        resource_version: job.version.to_string(),
+        resource_version: rv(job.version),
         key: Some(job.key.clone()),
         suspended: job.suspended,
-        resumed: job.start_time || (!reading.start_time_only && job.generation > 1),
+        resumed: job.start_time || (!reading.start_time_only && job.generation > 1 + u32::from(job.deleting)),
+        generation: i64::from(job.generation),
+        acknowledged: job.start_time && !job.suspended,
+        // A pod that is deleted for a suspension is counted nowhere.
+        untouched: job.suspended && !job.start_time,
+        counting: false,
+        given: None,
         withdrawn: job.withdrawn,
+        on_node: job.on_node,
         deleting: job.deleting,
         finished: job.finished.clone(),
-        blocked: None,
+        blocked: (job.refused && !job.suspended && job.pod.is_none())
+            .then(|| "Quota: exceeded quota: compute".to_owned()),
     }
 }
 
 fn pod_seen(pod: &Pod, boot: u64, clock: u64) -> JobPodSeen {
     let running = pod.started.filter(|_| !pod.terminal);
+    let stuck = pod.stuck.map(|stuck| match stuck {
+        Stuck::Image => "ImagePull: ErrImagePull",
+        Stuck::Room => "Unschedulable: 0/1 nodes are available",
+        Stuck::Config => "Config: secret \"billing-db\" not found",
+    });
     JobPodSeen {
         job: pod.job.clone(),
         started: pod.started.is_some(),
-        succeeded: pod.exit_code == Some(0),
+        succeeded: pod.exit_code == Some(0) && !pod.evicted,
         terminal: pod.terminal,
         exit_code: pod.exit_code,
         deleting: pod.deleting,
-        disrupted: false,
-        reason: None,
-        stuck: pod.stuck.then(|| "ImagePull: ErrImagePull".to_owned()),
-        node: Some(("node1".into(), format!("boot{boot}"))),
-        running_for: running.map(|since| Duration::from_secs(clock - since)),
+        disrupted: pod.disrupted,
+        reason: pod.evicted.then(|| "Evicted".to_owned()),
+        stuck: stuck.map(str::to_owned),
+        node: (pod.stuck != Some(Stuck::Room)).then(|| ("node1".into(), format!("boot{boot}"))),
+        running_for: running.map(|since| Duration::from_secs(clock.saturating_sub(since))),
         proven: None,
         tail: String::new(),
     }
 }
 
-/// Version 3 crashes as soon as it is rolled out.
 fn process_pods(world: &World) -> Vec<PodSeen> {
-    let Some(number) = world.rolled() else {
+    let taken_up = |deployment: &&serde_json::Value| {
+        deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
+    };
+    let Some(deployment) = world.deployment().filter(taken_up) else {
         return Vec::new();
     };
-    let bad = world
-        .revisions
-        .iter()
-        .any(|(revision, _)| revision.number.0 == number && revision.version.starts_with('3'));
+    let Some(number) = template(deployment) else {
+        return Vec::new();
+    };
+    let bad = crashes(deployment);
     vec![PodSeen {
         name: "billing-0".into(),
         revision: Some(RevisionNumber(number)),
@@ -228,15 +342,11 @@ fn lock_seen(world: &World, name: &str) -> LockSeen {
     let Some(lock) = world.locks.get(name) else {
         return LockSeen::Absent;
     };
-    let resource_version = lock.version.to_string();
+    let resource_version = rv(lock.version);
     let Some((by, job)) = lock.holder.clone() else {
         return LockSeen::Free { resource_version };
     };
-    let ended = world
-        .jobs
-        .iter()
-        .find(|job| job.uid == by)
-        .is_none_or(|job| job.finished.is_some());
+    let ended = world.job(&by).is_none_or(|job| job.finished.is_some());
     let over = ended
         && world
             .pods

@@ -1,22 +1,19 @@
 //! What happens in the model → a trace, by comparing the world before and after each move.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use jiff::Timestamp;
 
 use super::{
-    super::{
-        decision::{Report, Step},
-        fixtures::id,
-        observed::JobEnd,
-    },
-    controller::phase_word,
+    super::{decision::Report, fixtures::id, observed::JobEnd},
+    controller::{Request, phase_word},
+    rendered::{image, template},
     truth::Truth,
-    world::{Job, Lock, Pod, Refused, World, template},
+    world::{Job, Kept, Lock, Pod, Refused, World, number},
 };
 use crate::{
     names::Uid,
-    render::ObjectKey,
+    render::{ObjectKey, Ownership, ours},
     trace::{
         Sight, Trace, What,
         event::{Actor, Fact, Refusal, Why, Write},
@@ -32,6 +29,9 @@ use step::{Written, deleted, guard, written};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     Controller(usize),
+    /// A request of it that arrives when it has long given up waiting for an answer: of no use to what it sees then, and so
+    /// told apart from it, each by its number.
+    Late(usize, usize),
     Cluster,
     People,
 }
@@ -49,14 +49,18 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub fn new() -> Self {
-        let sights = [
+    /// `direct` says that no look is older than it can be.
+    pub fn new(direct: bool) -> Self {
+        let mut sights = vec![
             Sight::Beginning,
             Sight::Pods,
             Sight::Programs,
             Sight::Status,
             Sight::Rest,
         ];
+        if direct {
+            sights.push(Sight::Reads);
+        }
         Self {
             trace: Trace::new(&sights),
             before: None,
@@ -76,6 +80,9 @@ impl Recorder {
     fn actor(&self, who: Who) -> Actor {
         let at = match who {
             Who::Controller(which) => which,
+            Who::Late(which, number) => {
+                return Actor::Slipway(format!("{which}, late {number}").into());
+            }
             Who::Cluster => 2,
             Who::People => 3,
         };
@@ -109,13 +116,26 @@ impl Recorder {
         (key, uid, version): (Key, Text, u64),
         body: Body,
     ) {
+        self.wrote_as(world, who, (created, true), over, (key, uid, version), body);
+    }
+
+    /// `ours` says whether it is Slipway's by its own word.
+    fn wrote_as(
+        &mut self,
+        world: &World,
+        who: Who,
+        (created, ours): (bool, bool),
+        over: Option<u64>,
+        (key, uid, version): (Key, Text, u64),
+        body: Body,
+    ) {
         let object = Object {
             key,
             uid,
             version,
             generation: 0,
-            release: Some(self.release.clone()),
-            ours: true,
+            release: ours.then(|| self.release.clone()),
+            ours,
             deleting: false,
             commit: None,
             body,
@@ -137,20 +157,20 @@ impl Recorder {
     }
 
     /// Everything that differs from what was recorded last, and what is known of it beyond.
-    pub fn record(&mut self, world: &Rc<World>, truth: &mut Truth, who: Who, step: Option<&Step>) {
-        if let Some((kind, name, uid)) = step.and_then(deleted) {
-            let key = self.key(kind, name);
-            let only = Some(uid.as_str().into());
+    pub fn record(&mut self, world: &Rc<World>, truth: &mut Truth, who: Who, request: Option<&Request>) {
+        if let Some((kind, name, uid)) = request.and_then(|request| deleted(&request.step)) {
+            let key = self.key(kind, &name);
+            let only = uid.map(|uid| uid.as_str().into());
             self.push(world, who, What::Deleted { key, only });
         }
         let before = self.before.replace(Rc::clone(world));
         let before = before.as_deref();
         self.declared(world, before);
-        self.revisions(world, before, who);
-        self.ledger(world, before, who, step);
-        self.jobs(world, before, who, step);
-        self.locks(world, before, who, step);
-        self.objects(world, before, who, step);
+        self.revisions(world, before, who, request);
+        self.ledger(world, before, who, request);
+        self.jobs(world, before, who, request);
+        self.locks(world, before, who, request);
+        self.objects(world, before, who, request);
         self.pods(world, before);
         for fact in truth.facts.drain(..) {
             self.fact(world, fact);
@@ -158,20 +178,23 @@ impl Recorder {
     }
 
     /// A write that was not taken.
-    pub fn refused(&mut self, world: &World, who: Who, step: &Step, refused: Refused) {
-        let key = match written(step).first() {
-            Some(Written::Rendered(key)) => self.key(kind_of(key), &key.name),
-            Some(Written::Ledger) => self.key(Kind::ConfigMap, &format!("{}-ledger", self.release)),
-            Some(Written::Lock(name)) => self.key(Kind::Lease, name),
-            Some(Written::Job(name)) => self.key(Kind::Job, name),
-            None => return,
+    pub fn refused(&mut self, world: &World, who: Who, request: &Request, refused: Refused) {
+        let written = written(&request.step);
+        let Some(written) = written.first() else { return };
+        let key = match written {
+            Written::Rendered(key) => self.key(kind_of(key), &key.name),
+            Written::Ledger => self.key(Kind::ConfigMap, &format!("{}-ledger", self.release)),
+            Written::Lock(name) => self.key(Kind::Lease, name),
+            Written::Job(name) => self.key(Kind::Job, name),
+            Written::Revision(number) => self.key(Kind::ReleaseRevision, &number.object_name(&id().name)),
         };
+        let over = guard(Some(request), written);
         let why = match refused {
             Refused::Conflict => Why::Conflict,
             Refused::AlreadyExists => Why::Exists,
             Refused::NotFound => Why::Missing,
         };
-        self.push(world, who, What::Refused(Refusal { key, over: None, why }));
+        self.push(world, who, What::Refused(Refusal { key, over, why }));
     }
 
     /// The status that a controller would write.
@@ -208,74 +231,69 @@ impl Recorder {
 
     fn declared(&mut self, world: &World, before: Option<&World>) {
         let declared = &world.declared;
-        if before.is_some_and(|before| Rc::ptr_eq(&before.declared, declared)) {
+        if before.is_some_and(|before| before.generation == world.generation) {
             return;
         }
-        self.generation += 1;
+        self.generation = world.generation;
         let migrate = declared.migrate.as_ref();
         self.body.version = Some(declared.version.to_string().into());
         self.body.attempt = declared.attempt;
+        self.body.adopt = declared.adopt;
         self.body.retries = migrate.map_or(0, |migrate| migrate.retries);
         self.body.accept = migrate.and_then(|migrate| migrate.accept.as_deref().map(Into::into));
         self.release(world, Who::People, before.is_none(), false);
     }
 
-    fn revisions(&mut self, world: &World, before: Option<&World>, who: Who) {
+    fn revisions(&mut self, world: &World, before: Option<&World>, who: Who, request: Option<&Request>) {
         let old = before.map_or(&[][..], |before| &before.revisions);
-        for (revision, _) in &world.revisions {
-            if old.iter().any(|(old, _)| old.number == revision.number) {
+        let find = |uid: &Uid| old.iter().find(|old| old.uid == *uid);
+        for kept in old {
+            if !world.revisions.iter().any(|now| now.uid == kept.uid) {
+                let name = kept.revision.number.object_name(&id().name);
+                self.gone(world, who, Kind::ReleaseRevision, &name, kept.uid.as_str());
+            }
+        }
+        for kept in &world.revisions {
+            let known = find(&kept.uid);
+            if known.is_some_and(|known| known.version == kept.version) {
                 continue;
             }
-            let body = RevisionBody {
-                number: revision.number.0,
-                reference: revision.reference.as_str().into(),
-                digest: revision.digest.as_str().into(),
-                commit: None,
-                migration: revision.migration.as_ref().map(|migration| {
-                    (
-                        migration.key.clone(),
-                        migration.database.as_str().into(),
-                        migration.lock.as_str().into(),
-                    )
-                }),
-                objects: BTreeMap::new(),
-            };
-            let name = revision.number.object_name(&id().name);
+            let name = kept.revision.number.object_name(&id().name);
             let key = self.key(Kind::ReleaseRevision, &name);
-            let about = (key, name.as_str().into(), world.version);
-            self.wrote(world, who, true, None, about, Body::Revision(Arc::new(body)));
+            let over = guard(request, &Written::Revision(kept.revision.number));
+            let about = (key, kept.uid.as_str().into(), kept.version);
+            self.wrote(world, who, known.is_none(), over, about, revision_body(kept));
         }
     }
 
-    fn ledger(&mut self, world: &World, before: Option<&World>, who: Who, step: Option<&Step>) {
+    fn ledger(&mut self, world: &World, before: Option<&World>, who: Who, request: Option<&Request>) {
         let old = before.and_then(|before| before.ledger.as_ref());
-        let Some(seen) = &world.ledger else { return };
+        let name = format!("{}-ledger", self.release);
+        let Some(seen) = &world.ledger else {
+            if old.is_some() {
+                self.gone(world, who, Kind::ConfigMap, &name, "ledger");
+            }
+            return;
+        };
         if old.is_some_and(|old| Rc::ptr_eq(old, seen)) {
             return;
         }
-        let name = format!("{}-ledger", self.release);
         let about = (
             self.key(Kind::ConfigMap, &name),
             "ledger".into(),
-            seen.resource_version.parse().unwrap(),
+            number(&seen.resource_version),
         );
         let body = Body::Ledger(Arc::new(seen.ledger.clone()));
-        self.wrote(
-            world,
-            who,
-            old.is_none(),
-            guard(step, &Written::Ledger),
-            about,
-            body,
-        );
+        let over = guard(request, &Written::Ledger);
+        self.wrote(world, who, old.is_none(), over, about, body);
     }
 
-    fn jobs(&mut self, world: &World, before: Option<&World>, who: Who, step: Option<&Step>) {
+    fn jobs(&mut self, world: &World, before: Option<&World>, who: Who, request: Option<&Request>) {
         let old = before.map_or(&[][..], |before| &before.jobs);
         let find = |uid: &Uid| old.iter().find(|old| old.uid == *uid);
         for job in &world.jobs {
             let known = find(&job.uid);
-            if known.is_some_and(|known| known.version == job.version) {
+            if known.is_some_and(|known| Rc::ptr_eq(known, job) || known.version == job.version) {
                 continue;
             }
             // The controller of Jobs writes status, whoever made it look.
@@ -287,7 +305,7 @@ impl Recorder {
             };
             let key = self.key(Kind::Job, &job.name);
             let about = (key, job.uid.as_str().into(), job.version);
-            let over = guard(step, &Written::Job(&job.name));
+            let over = guard(request, &Written::Job(&job.name));
             self.wrote(world, who, known.is_none(), over, about, job_body(job, world));
         }
         for job in old
@@ -298,7 +316,7 @@ impl Recorder {
         }
     }
 
-    fn locks(&mut self, world: &World, before: Option<&World>, who: Who, step: Option<&Step>) {
+    fn locks(&mut self, world: &World, before: Option<&World>, who: Who, request: Option<&Request>) {
         for (name, lock) in &world.locks {
             let Lock { holder, version } = lock;
             let known = before.and_then(|before| before.locks.get(name));
@@ -307,36 +325,30 @@ impl Recorder {
             }
             let about = (self.key(Kind::Lease, name), name.as_str().into(), *version);
             let holder = holder.as_ref().map(|(uid, _)| uid.as_str().into());
-            let over = guard(step, &Written::Lock(name));
+            let over = guard(request, &Written::Lock(name));
             self.wrote(world, who, known.is_none(), over, about, Body::Lock { holder });
         }
     }
 
-    fn objects(&mut self, world: &World, before: Option<&World>, who: Who, step: Option<&Step>) {
+    fn objects(&mut self, world: &World, before: Option<&World>, who: Who, request: Option<&Request>) {
         for (key, live) in &world.objects {
             let known = before.and_then(|before| before.objects.get(key));
             if known.is_some_and(|known| Rc::ptr_eq(known, live)) {
                 continue;
             }
-            let version = live.resource_version.parse().unwrap();
             let about = (
                 self.key(kind_of(key), &key.name),
                 live.uid.as_str().into(),
-                version,
+                number(&live.resource_version),
             );
             let created = known.is_none_or(|known| known.uid != live.uid);
+            let ours = ours(&id(), key, &live.value) == Ownership::Ours;
             let body = match kind_of(key) {
                 Kind::Deployment => Body::Deployment(deployment_body(&live.value)),
                 _ => Body::Plain,
             };
-            self.wrote(
-                world,
-                who,
-                created,
-                guard(step, &Written::Rendered(key)),
-                about,
-                body,
-            );
+            let over = guard(request, &Written::Rendered(key));
+            self.wrote_as(world, who, (created, ours), over, about, body);
         }
         let old = before.into_iter().flat_map(|before| &before.objects);
         for (key, live) in old.filter(|(key, _)| !world.objects.contains_key(key)) {
@@ -349,7 +361,7 @@ impl Recorder {
         for pod in &world.pods {
             let known = old.iter().find(|old| old.number == pod.number);
             let look = |pod: &Pod| (pod.started, pod.exit_code, pod.terminal);
-            if known.is_some_and(|known| look(known) == look(pod)) {
+            if known.is_some_and(|known| Rc::ptr_eq(known, pod) || look(known) == look(pod)) {
                 continue;
             }
             let name = pod_name(pod.number);
@@ -370,6 +382,29 @@ impl Recorder {
             self.gone(world, Who::Cluster, Kind::Pod, &name, &name);
         }
     }
+}
+
+fn revision_body(kept: &Kept) -> Body {
+    let revision = &kept.revision;
+    // What was rendered is not asked for, but what of it there is.
+    let objects = revision.objects.iter().map(|object| {
+        let key = (object.key.kind.as_str().into(), object.key.name.as_str().into());
+        (key, serde_json::Value::Null)
+    });
+    Body::Revision(Arc::new(RevisionBody {
+        number: revision.number.0,
+        reference: revision.reference.as_str().into(),
+        digest: revision.digest.as_str().into(),
+        commit: None,
+        migration: revision.migration.as_ref().map(|migration| {
+            (
+                migration.key.clone(),
+                migration.database.as_str().into(),
+                migration.lock.as_str().into(),
+            )
+        }),
+        objects: objects.collect(),
+    }))
 }
 
 pub fn pod_name(number: usize) -> String {
@@ -396,13 +431,12 @@ fn job_body(job: &Job, world: &World) -> Body {
 
 fn deployment_body(value: &serde_json::Value) -> DeploymentBody {
     let small = |value: &serde_json::Value| u32::try_from(value.as_u64().unwrap_or(0)).unwrap();
-    let image = value["spec"]["template"]["spec"]["containers"][0]["image"].as_str();
     let (status, generation) = (&value["status"], &value["metadata"]["generation"]);
     // Generations of objects are not recorded; what was observed counts only where it is the present one.
     let current = status["observedGeneration"] == *generation;
     DeploymentBody {
         revision: template(value),
-        images: image.into_iter().map(Into::into).collect(),
+        images: image(value).into_iter().map(Into::into).collect(),
         replicas: small(&value["spec"]["replicas"]),
         may_miss: Some(0),
         observed: u64::from(current),

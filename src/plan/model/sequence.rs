@@ -1,27 +1,25 @@
-//! A sequence of moves, each drawn from one number, with the invariants checked after each; and its shrinking.
-
-use std::rc::Rc;
+//! A sequence of moves, each drawn from one number, with the invariants judged over all of it; and its shrinking.
 
 use super::{
     super::{
-        fixtures::{self, DATABASE},
+        decision::Step,
+        fixtures::DATABASE,
         mutant::{self, Mutant},
     },
     cluster::{self, Event},
-    controller::{Controller, Fate, claimed_and_never_resumed, phase_word},
-    eyes::{Eyes, Reading},
-    people,
+    controller::{Fate, phase_word},
+    eyes::{Reading, STALE},
+    outside, people,
     random::Random,
-    recorder::{Recorder, Who},
-    truth::{Truth, Violation},
-    world::World,
+    reach::{Place, Reached},
+    recorder::Who,
+    run::{Fates, Run},
+    truth::Violation,
 };
-use crate::trace::{self, event::Fact, verdict::Limit};
+use crate::trace::{self, event::Fact, object::Release};
 
-/// How many moments of the past a look may begin at.
-const STALE: usize = 10;
 /// Rounds of all controllers after which a world without faults must have come to rest.
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 80;
 
 /// Some migrations, and their way to heed TERM, are long, and outlast what people do meanwhile.
 fn chance(event: &Event) -> usize {
@@ -32,168 +30,120 @@ fn chance(event: &Event) -> usize {
     }
 }
 
-/// What a sequence reached.
-#[derive(Debug, Clone, Copy, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is counted by itself")]
-pub struct Coverage {
-    pub claimed: bool,
-    pub crash_after_claim: bool,
-    pub lost_create: bool,
-    pub vanished: bool,
-    pub stale_gate: bool,
-    pub succeeded: bool,
-    pub unknown: bool,
-    pub withdrawn: bool,
-    pub end: Option<&'static str>,
-}
-
 /// What came of a sequence.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    pub reached: Coverage,
+    pub reached: Reached,
     pub judged: trace::Coverage,
-}
-
-impl Outcome {
-    pub fn limit(&self, limit: Limit) -> usize {
-        self.judged.limits.get(&limit).copied().unwrap_or(0)
-    }
+    /// The phase in which it came to rest.
+    pub end: String,
 }
 
 /// How sequences are run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Setting {
     pub mutant: Option<Mutant>,
-    pub reading: Reading,
+    /// Beside what the sequence itself says.
+    pub start_time_only: bool,
 }
 
-/// Everything of one sequence.
-#[derive(Clone)]
-struct Run {
-    world: World,
-    truth: Truth,
-    controllers: [Controller; 2],
-    history: Vec<Rc<World>>,
-    recorder: Recorder,
-    coverage: Coverage,
-    reading: Reading,
-    trace: Option<Vec<String>>,
+/// What happens, but for what follows from each number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    pub moves: Vec<u64>,
+    /// Whether the looks of the controllers are as direct as those of Slipway.
+    pub direct: bool,
 }
 
-/// The moves of a seed.
-pub fn moves(seed: u64) -> Vec<u64> {
-    let mut random = Random(seed);
-    let length = 30 + random.below(110);
-    (0..length).map(|_| random.next()).collect()
-}
-
-/// Runs the moves, then lets the world come to rest.
-pub fn run(moves: &[u64], setting: Setting) -> Result<Outcome, Violation> {
-    trace(moves, setting, false).0
-}
-
-/// As [`run`], telling what happened.
-pub fn trace(moves: &[u64], setting: Setting, told: bool) -> (Result<Outcome, Violation>, Vec<String>) {
-    let mut run = Run {
-        world: World::new(fixtures::declared(1), DATABASE),
-        truth: Truth::default(),
-        controllers: [Controller::default(), Controller::default()],
-        history: Vec::new(),
-        recorder: Recorder::new(),
-        coverage: Coverage::default(),
-        reading: setting.reading,
-        trace: told.then(Vec::new),
-    };
-    run.happened(Who::People);
-    let result = mutant::with(setting.mutant, || {
-        for number in moves {
-            run.make(&mut Random(*number));
+impl Sequence {
+    /// The sequence of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random::Drawn(seed);
+        let length = 30 + random.below(110);
+        Self {
+            moves: (0..length).map(|_| random.next()).collect(),
+            direct: seed % 2 == 1,
         }
-        run.rest()
-    });
-    let verdict = trace::judge(&run.recorder.trace);
-    let result = match verdict.violations.first() {
-        Some(violation) => Err(Violation {
-            name: violation.invariant.to_string(),
-            names: verdict
-                .violations
-                .iter()
-                .map(|v| v.invariant.to_string())
-                .collect(),
-            what: violation.to_string(),
-        }),
-        None => result.map(|()| Outcome {
-            reached: run.coverage,
-            judged: verdict.coverage,
-        }),
-    };
-    (result, run.trace.unwrap_or_default())
-}
-
-/// A shorter list of moves that breaks the same invariant.
-pub fn shrink(moves: &[u64], setting: Setting) -> Vec<u64> {
-    let breaks = |moves: &[u64]| run(moves, setting).err().map(|violation| violation.name);
-    let mut moves = moves.to_vec();
-    let Some(name) = breaks(&moves) else {
-        return moves;
-    };
-    let mut size = moves.len() / 2;
-    while size > 0 {
-        let mut start = 0;
-        while start < moves.len() {
-            let mut fewer = moves.clone();
-            fewer.drain(start..(start + size).min(moves.len()));
-            if breaks(&fewer).as_ref() == Some(&name) {
-                moves = fewer;
-            } else {
-                start += size;
-            }
-        }
-        size /= 2;
     }
-    moves
+
+    /// Runs the moves, then lets the world come to rest.
+    pub fn run(&self, setting: Setting) -> Result<Outcome, Violation> {
+        self.told(setting, false).0
+    }
+
+    /// As [`Self::run`], telling what happened.
+    pub fn told(&self, setting: Setting, told: bool) -> (Result<Outcome, Violation>, Vec<String>) {
+        let reading = Reading {
+            direct: self.direct,
+            start_time_only: setting.start_time_only,
+        };
+        let mut run = Run::new(outside::declared(1), DATABASE, reading, told);
+        let rested = mutant::with(setting.mutant, || {
+            for number in &self.moves {
+                run.make(&mut Random::Drawn(*number));
+            }
+            run.rest()
+        });
+        let verdict = trace::judge(&run.recorder.trace);
+        let result = match verdict.violations.first() {
+            Some(violation) => Err(Violation {
+                name: violation.invariant.to_string(),
+                names: verdict
+                    .violations
+                    .iter()
+                    .map(|v| v.invariant.to_string())
+                    .collect(),
+                what: violation.to_string(),
+            }),
+            None => rested.map(|end| Outcome {
+                reached: run.reached,
+                judged: verdict.coverage,
+                end,
+            }),
+        };
+        (result, run.story.unwrap_or_default())
+    }
+
+    /// A shorter one that breaks the same invariant.
+    pub fn shrink(&self, setting: Setting) -> Self {
+        let broken = |sequence: &Self| sequence.run(setting).err().map(|violation| violation.name);
+        let mut shortest = self.clone();
+        let Some(name) = broken(&shortest) else {
+            return shortest;
+        };
+        let mut size = shortest.moves.len() / 2;
+        while size > 0 {
+            let mut start = 0;
+            while start < shortest.moves.len() {
+                let mut fewer = shortest.clone();
+                let end = (start + size).min(fewer.moves.len());
+                fewer.moves.drain(start..end);
+                if broken(&fewer).as_ref() == Some(&name) {
+                    shortest = fewer;
+                } else {
+                    start += size;
+                }
+            }
+            size /= 2;
+        }
+        shortest
+    }
 }
 
 impl Run {
-    fn tell(&mut self, text: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            trace.push(text());
-        }
-    }
-
-    fn remember(&mut self) {
-        if self
-            .history
-            .last()
-            .is_none_or(|last| last.version != self.world.version || last.clock != self.world.clock)
-        {
-            if self.history.len() > 2 * STALE {
-                self.history.drain(..STALE);
-            }
-            self.history.push(Rc::new(self.world.clone()));
-        }
-    }
-
-    /// The world is another one: it is remembered and recorded.
-    fn happened(&mut self, who: Who) {
-        let claimed = self.world.ledger.as_ref().and_then(|seen| seen.ledger.claimed());
-        self.coverage.vanished |=
-            claimed.is_some_and(|(_, entry)| !self.world.jobs.iter().any(|job| job.uid == entry.uid));
-        self.remember();
-        if let Some(now) = self.history.last() {
-            self.recorder.record(now, &mut self.truth, who, None);
-        }
-    }
-
     /// One move.
     fn make(&mut self, random: &mut Random) {
         let mut who = Who::People;
         match random.below(100) {
-            0..62 => {
-                who = Who::Cluster;
+            0..58 => {
                 self.controller(random.below(2), random);
+                who = Who::Cluster;
             }
-            62..85 => {
+            58..61 => {
+                self.arrive(random);
+                who = Who::Cluster;
+            }
+            61..82 => {
                 who = Who::Cluster;
                 let events = cluster::possible(&self.world);
                 let slowly = random.below(100);
@@ -202,16 +152,26 @@ impl Run {
                     cluster::happen(&mut self.world, &mut self.truth, random, event);
                 }
             }
-            85..91 => {
+            82 if random.percent(40) => {
+                who = Who::Cluster;
+                let doubled = cluster::double(&mut self.world, &mut self.truth, random);
+                self.reached.add_if(doubled.is_some(), Place::Doubled);
+                self.tell(|| format!("cluster: a second pod of {doubled:?}"));
+            }
+            82..88 => {
                 let told = people::commit(&mut self.world, random);
                 self.tell(|| format!("people: {told}"));
             }
-            91 if random.percent(40) => {
+            88 if random.percent(40) => {
                 let told = people::rotate(&mut self.world, &mut self.truth);
                 self.tell(|| format!("people: {told}"));
             }
-            91..95 => {
+            88..92 => {
                 let told = people::meddle(&mut self.world, &mut self.truth, random);
+                self.tell(|| format!("people: {told}"));
+            }
+            92..95 => {
+                let told = people::outside(&mut self.world, random);
                 self.tell(|| format!("people: {told}"));
             }
             _ => {
@@ -225,48 +185,24 @@ impl Run {
 
     fn controller(&mut self, which: usize, random: &mut Random) {
         if self.controllers[which].pass.is_some() {
-            let fate = match random.below(100) {
-                0..78 => Fate::Done,
-                78..85 => Fate::LostReply,
-                85..90 => Fate::NotDone,
-                90..96 => Fate::CrashAfter,
-                _ => Fate::CrashBefore,
-            };
-            self.step(which, fate);
+            let fate = random.one_of(Fates::ALL);
+            self.send(which, fate);
         } else if random.percent(4) {
-            self.coverage.crash_after_claim |= claimed_and_never_resumed(&self.world, &self.truth);
-            self.controllers[which].crash();
-            self.tell(|| format!("controller {which}: crashes"));
+            self.crash(which);
         } else {
-            let stale = if random.percent(30) { STALE } else { 0 };
-            let eyes = Eyes::drawn(&self.history, stale, self.reading, random);
-            let decision = self.controllers[which].look(&eyes, &mut self.coverage);
-            self.tell(|| match decision {
-                Some(decision) => format!("controller {which}: sees {}", decision.report.message),
-                None => format!("controller {which}: looks again"),
-            });
+            let oldest = if random.percent(30) { STALE } else { 0 };
+            self.look(which, Some((oldest, random)));
         }
     }
 
-    fn step(&mut self, which: usize, fate: Fate) {
-        let trace = &mut self.trace;
-        self.controllers[which].step(
-            (which, fate),
-            &mut self.world,
-            &mut self.truth,
-            &mut self.coverage,
-            &mut self.recorder,
-            &mut |text| {
-                if let Some(trace) = trace {
-                    trace.push(format!("controller {which}: {text}"));
-                }
-            },
-        );
-    }
-
-    /// Without faults the world comes to rest in bounded looks, at an end with a sentence; and then stays.
-    fn rest(&mut self) -> Result<(), Violation> {
-        let mut random = Random(self.world.version);
+    /// Without faults the world comes to rest in bounded looks, at an end with a sentence; and then stays. Returns the
+    /// phase.
+    fn rest(&mut self) -> Result<String, Violation> {
+        let mut random = Random::Drawn(self.world.version);
+        while self.arrive(&mut random) {
+            self.happened(Who::Cluster);
+        }
+        self.relieve(&mut random);
         let mut quiet = 0;
         for _ in 0..ROUNDS {
             let before = self.world.version;
@@ -281,8 +217,7 @@ impl Run {
                 0
             };
             if quiet >= 2 {
-                self.at_an_end(&mut random);
-                return Ok(());
+                return self.at_an_end(&mut random);
             }
             if idle {
                 self.world.clock += 1000;
@@ -290,23 +225,54 @@ impl Run {
             }
         }
         let last = self.controllers[0].last.as_ref().map(|report| &report.message);
-        Err(Violation {
-            name: "liveness".into(),
-            names: ["liveness".to_owned()].into(),
-            what: format!("no rest after {ROUNDS} rounds: {last:?}"),
-        })
+        Err(broken("S19", format!("no rest after {ROUNDS} rounds: {last:?}")))
+    }
+
+    /// What is outside can be reached again, and some of what was waited for comes.
+    fn relieve(&mut self, random: &mut Random) {
+        let mut came = vec!["RegistryUnreachable"];
+        self.world.change_outside(|outside| outside.registry_down = false);
+        if self.world.outside.password.is_none() && random.percent(70) {
+            self.world.change_outside(|outside| outside.password = Some(7));
+            came.push("SecretMissing");
+        }
+        if random.percent(50) {
+            let tag = format!("{}.0.0", outside::TAGGED);
+            let there = self.world.outside.tags.contains_key(&tag);
+            if !there {
+                let image = outside::TAGGED * 10;
+                self.world.change_outside(|outside| {
+                    outside.tags.insert(tag, image);
+                });
+                came.push("WaitingForImage");
+            }
+        }
+        self.tell(|| format!("all that is outside can be reached; there is {came:?}"));
+        self.happened(Who::People);
+        for reason in came {
+            let release = Release {
+                namespace: super::super::fixtures::id().namespace.as_str().into(),
+                name: super::super::fixtures::id().name.as_str().into(),
+            };
+            let reason = reason.into();
+            self.recorder
+                .fact(&self.world, Fact::CauseRemoved { release, reason });
+        }
     }
 
     /// Each controller does all that it wants to do, looks again, and the cluster does all that it can.
     fn round(&mut self, random: &mut Random) {
         for which in 0..2 {
             while self.controllers[which].pass.is_some() {
-                self.step(which, Fate::Done);
+                self.send(which, Fate::Done);
                 self.happened(Who::Cluster);
             }
-            let eyes = Eyes::fresh(&self.history, self.reading);
-            let decision = self.controllers[which].look(&eyes, &mut self.coverage);
-            self.tell(|| format!("rest: {which} sees {:?}", decision.map(|d| d.report.message)));
+            self.look(which, None);
+            if self.controllers[which].next() == Some(&Step::AskRegistry) {
+                // The answer is looked at in the same pass.
+                self.send(which, Fate::Done);
+                self.look(which, None);
+            }
         }
         while let Some(event) = cluster::possible(&self.world).first() {
             self.tell(|| format!("rest: {event:?}"));
@@ -316,7 +282,7 @@ impl Run {
     }
 
     /// What each controller says now is the end; and two more looks long after change nothing (S19).
-    fn at_an_end(&mut self, random: &mut Random) {
+    fn at_an_end(&mut self, random: &mut Random) -> Result<String, Violation> {
         for which in 0..2 {
             if let Some(report) = &self.controllers[which].last {
                 self.recorder.status(&self.world, Who::Controller(which), report);
@@ -329,12 +295,36 @@ impl Run {
             self.round(random);
         }
         let last = self.controllers[0].last.as_ref();
-        self.coverage.end = last.map(|report| match phase_word(&report.phase) {
-            word if word == "Live" => "Live",
-            word if word == "RolledBack" => "RolledBack",
-            word if word.starts_with("Failed") => "Failed",
-            word if word.starts_with("Waiting") => "Waiting",
-            _ => "?",
-        });
+        let word = last.map_or_else(|| "?".into(), |report| phase_word(&report.phase));
+        if word == "Live" {
+            self.values_are_those_of_now()?;
+        }
+        Ok(word)
+    }
+
+    /// The pods of what is Live were started with the values that there are now, as far as anybody can know.
+    fn values_are_those_of_now(&self) -> Result<(), Violation> {
+        let outside = &self.world.outside;
+        if outside.password.is_none() || outside.generated.is_none() {
+            return Ok(());
+        }
+        let now = outside.fingerprints(self.world.database);
+        let live = self.world.revisions.iter().rev().map(|kept| &kept.revision);
+        let live = live.into_iter().find(|revision| revision.was_live);
+        match live.and_then(|live| live.fingerprints.as_ref()) {
+            Some(known) if *known == now => Ok(()),
+            known => {
+                let text = format!("it is Live with {known:?}, and there is {now:?}");
+                Err(broken("L1", text))
+            }
+        }
+    }
+}
+
+fn broken(name: &str, what: String) -> Violation {
+    Violation {
+        name: name.to_owned(),
+        names: [name.to_owned()].into(),
+        what,
     }
 }

@@ -8,7 +8,7 @@ use crate::{names::Uid, trace::event::Fact};
 /// What a sequence breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The name of the invariant that broke first, or `liveness`.
+    /// The name of the invariant that broke first.
     pub name: String,
     /// The names of all that broke.
     pub names: std::collections::BTreeSet<String>,
@@ -22,7 +22,7 @@ impl std::fmt::Display for Violation {
 }
 
 /// The run of a pod.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Run {
     job: Uid,
     key: MigrationKey,
@@ -30,13 +30,15 @@ struct Run {
     database: &'static str,
 }
 
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Truth {
     runs: Vec<Run>,
     /// The database of each key.
     pub databases: BTreeMap<MigrationKey, String>,
     /// Jobs that were let run.
     pub resumed: BTreeSet<Uid>,
+    /// Per pod that ended whether its program did all its work.
+    pub ended: BTreeMap<usize, bool>,
     /// What is to be told with the next events.
     pub facts: Vec<Fact>,
 }
@@ -55,11 +57,17 @@ impl Truth {
     }
 
     pub fn container_ends(&mut self, pod: &Pod, whole: bool, reboot: bool) {
+        self.ended.insert(pod.number, whole);
         self.facts.push(Fact::ProgramEnded {
             pod: pod_name(pod.number).into(),
             whole,
             reboot,
         });
+    }
+
+    /// Which Jobs had a container started, and where.
+    pub fn starts(&self) -> Vec<(&Uid, &'static str)> {
+        self.runs.iter().map(|run| (&run.job, run.database)).collect()
     }
 
     /// The reference names this database from now on: what ran on another one meanwhile can no more be told.

@@ -1,11 +1,12 @@
 use super::*;
 use crate::{
-    api::revision::Outcome,
+    api::{release::EnvValue, revision::Outcome},
     plan::{
-        Phase, decide,
+        decide,
         fixtures::{declared, live, under_way},
         observed::Declaration,
     },
+    spec::declared::{EnvSource, FileSource, Holder},
 };
 
 fn prints(key_id: &str, value: &str) -> Fingerprints {
@@ -142,4 +143,143 @@ fn after_a_failed_rotation_the_old_value_is_live_again_and_a_third_one_is_tried(
             .unwrap()
             .starts_with("values changed")
     );
+}
+
+/// Version 1 live with these references, of which now `now` is there.
+fn seen(before: &[(&str, &str)], now: &[(&str, &str)]) -> Observed {
+    let prints = |values: &[(&str, &str)]| Fingerprints {
+        key_id: "k".into(),
+        values: values
+            .iter()
+            .map(|(reference, value)| ((*reference).to_owned(), (*value).to_owned()))
+            .collect(),
+    };
+    rotated(Some(prints(before)), prints(now))
+}
+
+#[test]
+fn a_secret_that_was_deleted_and_made_again_with_the_same_values_is_no_rotation() {
+    let values = [
+        ("Secret app-db/url", "a"),
+        ("Secret app/*", "n"),
+        ("Secret app/TOKEN", "t"),
+    ];
+    let mut gone = seen(&values, &values[1..2]);
+    gone.missing = vec!["Secret app-db with key url".into()];
+    // What is not there has not changed, however long it is away.
+    for away in [0, 60, 6000] {
+        gone.fingerprints_for = Duration::from_secs(away);
+        let steps = decide(&gone).steps;
+        assert!(steps.is_empty(), "{steps:?}");
+    }
+    let mut back = seen(&values, &values);
+    back.fingerprints_for = Duration::ZERO;
+    assert!(decide(&back).is_settled());
+}
+
+#[test]
+fn one_that_comes_back_with_another_value_is_one_once_it_is_whole_again() {
+    let before = [
+        ("Secret app/*", "n"),
+        ("Secret app/A", "a"),
+        ("Secret app/B", "b"),
+    ];
+    // Its operator has written one of two keys, and another variable is waited for.
+    let mut half = seen(&before, &[("Secret app/*", "m"), ("Secret app/A", "new")]);
+    half.missing = vec!["a key for B in Secret app".into()];
+    assert!(decide(&half).steps.is_empty());
+    let whole = seen(
+        &before,
+        &[
+            ("Secret app/*", "n"),
+            ("Secret app/A", "new"),
+            ("Secret app/B", "b"),
+        ],
+    );
+    assert_eq!(
+        draft(&decide(&whole)).cause.as_deref(),
+        Some("values changed: Secret app/A")
+    );
+}
+
+#[test]
+fn a_cause_names_variables_files_and_generated_values() {
+    let mut o = seen(
+        &[
+            ("Secret app-tls/key", "a"),
+            ("Secret app/*", "a"),
+            ("Secret app/TOKEN", "a"),
+            ("Secret billing-generated/COOKIE", "a"),
+        ],
+        &[
+            ("Secret app-tls/key", "b"),
+            ("Secret app/*", "b"),
+            ("Secret app/TOKEN", "b"),
+            ("Secret billing-generated/COOKIE", "b"),
+        ],
+    );
+    let mut spec = declared(1);
+    let file = FileSource {
+        holder: Holder::Secret,
+        key: "app-tls/key".parse().unwrap(),
+    };
+    spec.files = [("/run/tls.key".to_owned(), file)].into();
+    spec.env_from = vec![EnvSource {
+        holder: Holder::Secret,
+        name: "app".parse().unwrap(),
+        prefix: "APP_".into(),
+    }];
+    let process = spec.processes.values_mut().next().unwrap();
+    let made = EnvValue::Generate("hex/32".parse().unwrap());
+    process.env.insert("COOKIE".parse().unwrap(), made);
+    o.declaration = Declaration::Valid(Box::new(spec));
+    let decision = decide(&o);
+    assert_eq!(
+        draft(&decision).cause.as_deref(),
+        Some(
+            "values changed: /run/tls.key (Secret app-tls/key), Secret app/*, APP_TOKEN (Secret app/TOKEN), \
+             COOKIE (Secret billing-generated/COOKIE)"
+        )
+    );
+}
+
+/// Live with a generated value that was made when `rotate` was 1.
+fn generated(rotate: u64) -> Observed {
+    let values = [("Secret billing-generated/COOKIE", "a")];
+    let mut o = seen(&values, &values);
+    o.rotated = Some(1);
+    let mut spec = declared(1);
+    spec.rotate = rotate;
+    let process = spec.processes.values_mut().next().unwrap();
+    let made = EnvValue::Generate("hex/32".parse().unwrap());
+    process.env.insert("COOKIE".parse().unwrap(), made);
+    o.declaration = Declaration::Valid(Box::new(spec));
+    o
+}
+
+#[test]
+fn generated_values_are_made_anew_where_rotate_is_raised_and_never_else() {
+    let steps = decide(&generated(2)).steps;
+    assert_eq!(steps, [Step::Generate]);
+    for rotate in [0, 1] {
+        assert!(decide(&generated(rotate)).is_settled(), "{rotate}");
+    }
+    let mut first = generated(2);
+    first.rotated = None;
+    assert!(
+        decide(&first).is_settled(),
+        "the first values are made in their own time"
+    );
+    let mut waits = generated(2);
+    waits.missing = vec!["Secret gone with key a".into()];
+    assert!(decide(&waits).steps.is_empty());
+}
+
+#[test]
+fn no_generated_value_is_replaced_under_pods_that_start_with_it() {
+    let mut o = generated(2);
+    let current = o.current.as_mut().unwrap();
+    (current.outcome, current.was_live) = (None, false);
+    o.live = None;
+    assert!(!decide(&o).steps.contains(&Step::Generate));
 }

@@ -44,6 +44,9 @@ pub(super) fn attempt_hash(spec: &ReleaseSpec, preset: &Preset) -> AttemptHash {
             "onSecretChange",
             "suspend",
             "retain",
+            "adopt",
+            "requires",
+            "rotate",
         ],
     );
     // The host is exposure alone, unless pods are told of it: by a variable, or in the header of a probe.
@@ -52,7 +55,16 @@ pub(super) fn attempt_hash(spec: &ReleaseSpec, preset: &Preset) -> AttemptHash {
     }
     remove(
         value.get_mut("migrate"),
-        &["timeout", "accept", "retries", "lock", "serviceAccount", "proof"],
+        &[
+            "timeout",
+            "accept",
+            "retries",
+            "resources",
+            "lock",
+            "serviceAccount",
+            "proof",
+            "compatible",
+        ],
     );
     if value
         .get("migrate")

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::super::{
-    check::{self, Problems},
-    declared::ProcessSpec,
-    document::join,
-    preset::Preset,
+use super::{
+    super::{
+        check::{self, Problems},
+        declared::{EnvSource, ProcessSpec},
+        document::join,
+        preset::Preset,
+    },
+    outside::env_from,
 };
 use crate::{
     api::{ReleaseSpec, release::EnvValue},
@@ -21,6 +24,8 @@ pub(super) struct Environment {
     pub serving: BTreeMap<EnvName, EnvValue>,
     /// The names of what only serves.
     pub serving_only: Vec<EnvName>,
+    /// Whole Secrets and `ConfigMaps`.
+    pub sources: Vec<EnvSource>,
 }
 
 pub(super) fn environment(
@@ -64,6 +69,7 @@ pub(super) fn environment(
         all,
         serving: only,
         serving_only,
+        sources: env_from(spec, problems),
     }
 }
 
@@ -80,8 +86,8 @@ pub(super) fn processes(
     };
     let resources = check::resources("/resources", spec.resources.as_ref(), &preset.resources, problems);
     let own = if preset.serves { &env.serving } else { &env.all };
-    check::words("/command", spec.command.as_deref(), own, problems);
-    check::words("/args", spec.args.as_deref(), own, problems);
+    check::words("/command", spec.command.as_deref(), (own, &env.sources), problems);
+    check::words("/args", spec.args.as_deref(), (own, &env.sources), problems);
     let first = ProcessSpec {
         command: spec.command.clone(),
         args: spec.args.clone(),
@@ -118,7 +124,7 @@ pub(super) fn processes(
             check::words(
                 &format!("{pointer}/{part}"),
                 words.as_deref(),
-                &variables,
+                (&variables, &env.sources),
                 problems,
             );
         }

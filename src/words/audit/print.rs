@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Asked, Ran, Row};
+use super::{Asked, Became, Ran, Row};
 use crate::words::{clean, columns, short_commit, short_digest, utc};
 
 /// Every fact of an answer, in the order of the columns of the CSV.
@@ -14,6 +14,12 @@ fn facts(row: &Row) -> Vec<(&'static str, Value)> {
         Ran::NotKnown(_) => ("not known", None),
         Ran::Nothing { .. } => ("nothing", None),
         Ran::Was(run) => ("known", Some(run)),
+    };
+    let (became, attempt) = match &row.became {
+        Became::NotAsked => (None, None),
+        Became::NotKnown(_) => (Some("not known"), None),
+        Became::Nothing => (Some("nothing yet"), None),
+        Became::Was(attempt) => (Some(attempt.outcome.as_str()), Some(attempt)),
     };
     vec![
         ("release", json!(span.release.to_string())),
@@ -38,6 +44,12 @@ fn facts(row: &Row) -> Vec<(&'static str, Value)> {
         ("outcome", json!(run.map(|run| &run.outcome))),
         ("migration", json!(run.map(|run| &run.migration))),
         ("revisionCommit", json!(run.and_then(|run| run.commit.as_ref()))),
+        ("became", json!(became)),
+        ("becameRevision", json!(attempt.map(|attempt| attempt.revision))),
+        (
+            "becameMigration",
+            json!(attempt.map(|attempt| &attempt.migration)),
+        ),
         ("note", json!(note(row))),
     ]
 }
@@ -64,6 +76,9 @@ fn note(row: &Row) -> String {
         }
         Ran::NotAsked => &None,
     };
+    if let (Became::NotKnown(why), Ran::Was(_) | Ran::Nothing { .. }) = (&row.became, &row.ran) {
+        notes.push(format!("what became of what was declared is not known: {why}"));
+    }
     if let Some(coming) = coming {
         notes.push(format!("{coming} was on its way"));
     }
@@ -95,24 +110,31 @@ pub fn table(rows: &[Row], asked: Asked) -> String {
         "COMMIT",
         "AUTHOR",
         "COMMITTED",
+        "BECAME",
+        "MIGRATION",
         "RAN",
         "DIGEST",
-        "MIGRATION",
-        "OUTCOME",
         "NOTE",
     ];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(|row| {
         let by = row.by.as_ref();
-        let (ran, digest, migration, outcome) = match &row.ran {
-            Ran::NotAsked => ("not asked".to_owned(), "-", "-", "-"),
-            Ran::NotKnown(_) => ("not known".to_owned(), "not known", "not known", "not known"),
-            Ran::Nothing { .. } => ("nothing yet".to_owned(), "-", "-", "-"),
+        let (ran, digest) = match &row.ran {
+            Ran::NotAsked => ("not asked".to_owned(), "-"),
+            Ran::NotKnown(_) => ("not known".to_owned(), "not known"),
+            Ran::Nothing { .. } => ("nothing yet".to_owned(), "-"),
             Ran::Was(run) => (
                 format!("{} (v{})", run.version, run.revision),
                 short_digest(&run.digest),
-                run.migration.as_str(),
-                run.outcome.as_str(),
+            ),
+        };
+        let (became, migration) = match &row.became {
+            Became::NotAsked => ("-".to_owned(), "-"),
+            Became::NotKnown(_) => ("not known".to_owned(), "not known"),
+            Became::Nothing => ("nothing yet".to_owned(), "-"),
+            Became::Was(attempt) => (
+                format!("{} (v{})", attempt.outcome, attempt.revision),
+                attempt.migration.as_str(),
             ),
         };
         let declared = row.span.declared.as_ref();
@@ -125,10 +147,10 @@ pub fn table(rows: &[Row], asked: Asked) -> String {
             by.map_or_else(|| "-".to_owned(), |by| text(short_commit(&by.commit))),
             by.map_or_else(|| "-".to_owned(), |by| clean(&by.author, 60)),
             by.map_or_else(|| "-".to_owned(), |by| utc(by.committed)),
+            became,
+            text(migration),
             ran,
             text(digest),
-            text(migration),
-            text(outcome),
             note(row),
         ]
     }));
@@ -155,7 +177,7 @@ pub fn json(rows: &[Row], asked: Asked) -> Value {
 #[must_use]
 pub fn csv(rows: &[Row]) -> String {
     const NAMES: &str = "release,from,until,declared,image,path,commit,author,committed,subject,branchAt,heldAt,moment,ran,\
-        revision,version,digest,obtained,live,outcome,migration,revisionCommit,note\r\n";
+        revision,version,digest,obtained,live,outcome,migration,revisionCommit,became,becameRevision,becameMigration,note\r\n";
     let mut text = String::from(NAMES);
     for row in rows {
         let cells: Vec<String> = facts(row).into_iter().map(|(_, value)| cell(&value)).collect();

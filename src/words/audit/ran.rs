@@ -1,22 +1,25 @@
-//! Which revision was live at a moment, by those that are kept.
+//! Which revision was live at a moment, and what became of what was declared, by the revisions that are kept.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use super::Version;
 use crate::{
     api::ReleaseRevision,
-    plan::Ledger,
-    words::{clean, history},
+    plan::{Ledger, restore},
+    words::{clean, history, utc},
 };
 
-/// What a cluster has of a release.
+/// What is left of a release.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
-    /// The revisions that are kept.
+    /// The revisions that the cluster keeps.
     pub revisions: Vec<ReleaseRevision>,
     /// The ledger.
     pub ledger: Option<Ledger>,
+    /// When git declared it again after it had not for a while.
+    pub again: Vec<Timestamp>,
 }
 
 /// What ran at a moment.
@@ -42,7 +45,9 @@ pub struct Run {
     pub revision: i64,
     /// Its version.
     pub version: String,
-    /// Its image.
+    /// Its image as it was asked for: `ghcr.io/acme/billing:1.8.2`.
+    pub image: String,
+    /// What that was.
     pub digest: String,
     /// How the digest was obtained.
     pub obtained: String,
@@ -58,44 +63,62 @@ pub struct Run {
     pub coming: Option<String>,
 }
 
+/// What became of what was declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Became {
+    /// No cluster was asked, or no version was declared.
+    NotAsked,
+    /// No record is left; why.
+    NotKnown(String),
+    /// No revision was made of it until then.
+    Nothing,
+    /// The last revision that was made of it.
+    Was(Attempt),
+}
+
+/// How a revision ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its number.
+    pub revision: i64,
+    /// `Live`, `MigrationFailed`, `under way`, …
+    pub outcome: String,
+    /// What became of its migration: `none`, `succeeded`, …
+    pub migration: String,
+}
+
 /// What was live at a moment. Revisions are numbered without gaps, so that one which is no longer kept shows.
 #[must_use]
 pub fn ran(record: &Record, moment: Timestamp) -> Ran {
-    let kept: BTreeSet<i64> = record
-        .revisions
-        .iter()
-        .map(|revision| revision.spec.number)
-        .collect();
-    let Some(highest) = kept.last().copied() else {
+    if record.revisions.is_empty() {
         return Ran::NotKnown("no revision of it is kept".to_owned());
-    };
-    let created =
-        |revision: &ReleaseRevision| revision.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    }
+    // What was live before it was declared again may have been removed meanwhile.
+    let again = record.again.iter().filter(|again| **again <= moment).max();
+    if let Some(lost) = lost_until(record).filter(|lost| moment < *lost) {
+        return Ran::NotKnown(was_lost(lost));
+    }
+    let since = |revision: &&ReleaseRevision| again.is_none_or(|again| created(revision) >= Some(*again));
     let best = record
         .revisions
         .iter()
+        .filter(since)
         .filter_map(|revision| Some((live_at(revision)?, revision)))
         .filter(|(live, _)| *live <= moment)
         .max_by_key(|(live, revision)| (*live, revision.spec.number));
     // Those before the best were over when it became live; those from the first that came later, later still.
-    let after = record
-        .revisions
-        .iter()
-        .filter(|revision| created(revision).is_some_and(|created| created > moment))
-        .map(|revision| revision.spec.number)
-        .min()
-        .unwrap_or(highest + 1);
-    let lower = best.map_or(0, |(_, revision)| revision.spec.number);
-    let missing: Vec<i64> = (lower + 1..after)
-        .filter(|number| !kept.contains(number))
-        .collect();
-    if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
-        let which = if first == last {
-            format!("v{first}")
-        } else {
-            format!("v{first} to v{last}")
-        };
+    let lower = match best {
+        Some((_, revision)) => revision.spec.number,
+        None => highest_before(record, again.copied()),
+    };
+    if let Some(which) = missing(record, lower + 1, first_after(record, moment)) {
         return Ran::NotKnown(format!("{which} may have run, and is no longer kept"));
+    }
+    if let (None, Some(again)) = (best, again.filter(|_| lower > 0)) {
+        return Ran::NotKnown(format!(
+            "it was not declared until {}, and no record tells whether what ran before was gone by then",
+            utc(*again)
+        ));
     }
     let coming = record
         .revisions
@@ -113,18 +136,125 @@ pub fn ran(record: &Record, moment: Timestamp) -> Ran {
     let Some((live, revision)) = best else {
         return Ran::Nothing { coming };
     };
-    let outcome = revision.status.as_ref().and_then(|status| status.outcome);
+    let Attempt {
+        revision: number,
+        outcome,
+        migration,
+    } = attempt(record, revision);
     Ran::Was(Box::new(Run {
-        revision: revision.spec.number,
+        revision: number,
         version: revision.spec.version.clone(),
+        image: revision.spec.image.reference.clone(),
         digest: revision.spec.image.digest.clone(),
         obtained: clean(&revision.spec.image.obtained, 128),
         commit: revision.spec.commit.clone(),
         live,
-        outcome: outcome.map_or("not known", history::outcome_word).to_owned(),
-        migration: history::migration_word(revision, record.ledger.as_ref()),
+        outcome,
+        migration,
         coming,
     }))
+}
+
+/// What had become of what was declared from `from` on. Of a version that ran that is the revision that ran; else the last
+/// one that was made of it.
+#[must_use]
+pub fn became(
+    record: &Record,
+    declared: &Version,
+    from: Option<Timestamp>,
+    moment: Timestamp,
+    ran: &Ran,
+) -> Became {
+    if let Ran::Was(run) = ran
+        && (&run.version, &run.image) == (&declared.version, &declared.image)
+    {
+        return Became::Was(Attempt {
+            revision: run.revision,
+            outcome: run.outcome.clone(),
+            migration: run.migration.clone(),
+        });
+    }
+    if let Some(lost) = lost_until(record).filter(|lost| moment < *lost) {
+        return Became::NotKnown(was_lost(lost));
+    }
+    let of_it = record
+        .revisions
+        .iter()
+        .filter(|revision| revision.spec.version == declared.version)
+        .filter(|revision| created(revision) >= from && created(revision) <= Some(moment))
+        .max_by_key(|revision| revision.spec.number);
+    let lower = of_it.map_or_else(|| highest_before(record, from), |revision| revision.spec.number);
+    if let Some(which) = missing(record, lower + 1, first_after(record, moment)) {
+        return Became::NotKnown(format!("{which} may have been made of it, and is no longer kept"));
+    }
+    match (of_it, ran) {
+        (Some(revision), _) => Became::Was(attempt(record, revision)),
+        // What ran may have been this very version, made before it was declared again.
+        (None, Ran::NotKnown(why)) => Became::NotKnown(why.clone()),
+        (None, _) => Became::Nothing,
+    }
+}
+
+/// When what ran was put on record again because all records were gone: of the time before nothing is known, whatever the
+/// revisions that were made then say of themselves.
+fn lost_until(record: &Record) -> Option<Timestamp> {
+    let again = record
+        .revisions
+        .iter()
+        .filter(|revision| restore::made(&revision.spec.cause));
+    again.filter_map(created).max()
+}
+
+fn was_lost(until: Timestamp) -> String {
+    format!("the records of the time before {} were lost", utc(until))
+}
+
+fn attempt(record: &Record, revision: &ReleaseRevision) -> Attempt {
+    let newest = record.revisions.iter().map(|revision| revision.spec.number).max();
+    Attempt {
+        revision: revision.spec.number,
+        outcome: history::outcome_of(revision, newest).to_owned(),
+        migration: history::migration_word(revision, record.ledger.as_ref()),
+    }
+}
+
+/// The newest that was made before a moment; 0 where there is none, or no moment.
+fn highest_before(record: &Record, moment: Option<Timestamp>) -> i64 {
+    let before = |revision: &&ReleaseRevision| created(revision).is_some_and(|at| Some(at) < moment);
+    let numbers = record.revisions.iter().filter(before);
+    numbers.map(|revision| revision.spec.number).max().unwrap_or(0)
+}
+
+/// The first that was made after a moment; where there is none, the one that comes next.
+fn first_after(record: &Record, moment: Timestamp) -> i64 {
+    let number = |revision: &ReleaseRevision| revision.spec.number;
+    let after = |revision: &&ReleaseRevision| created(revision).is_some_and(|at| at > moment);
+    let next = record.revisions.iter().map(number).max().unwrap_or(0) + 1;
+    record
+        .revisions
+        .iter()
+        .filter(after)
+        .map(number)
+        .min()
+        .unwrap_or(next)
+}
+
+/// Those from `first` up to `end` that are not kept, in words.
+fn missing(record: &Record, first: i64, end: i64) -> Option<String> {
+    let kept: BTreeSet<i64> = record
+        .revisions
+        .iter()
+        .map(|revision| revision.spec.number)
+        .collect();
+    let missing: Vec<i64> = (first..end).filter(|number| !kept.contains(number)).collect();
+    match (missing.first()?, missing.last()?) {
+        (first, last) if first == last => Some(format!("v{first}")),
+        (first, last) => Some(format!("v{first} to v{last}")),
+    }
+}
+
+fn created(revision: &ReleaseRevision) -> Option<Timestamp> {
+    revision.metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
 fn live_at(revision: &ReleaseRevision) -> Option<Timestamp> {

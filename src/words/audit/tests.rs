@@ -19,6 +19,7 @@ fn version(text: &str) -> Version {
     Version {
         version: text.into(),
         image: format!("ghcr.io/acme/billing:{text}"),
+        image_from: None,
         path: "production/billing.yaml".into(),
     }
 }
@@ -129,7 +130,7 @@ fn a_span_is_an_answer_only_if_it_touches_the_time_asked_for() {
 fn record(revisions: Vec<crate::api::ReleaseRevision>) -> Record {
     Record {
         revisions,
-        ledger: None,
+        ..Record::default()
     }
 }
 
@@ -180,7 +181,139 @@ fn where_a_revision_is_no_longer_kept_nobody_guesses() {
     assert!(matches!(ran(&Record::default(), at(0)), Ran::NotKnown(_)));
 }
 
-fn answer(ran: Ran) -> Vec<Row> {
+#[test]
+fn of_a_version_that_came_back_and_may_run_nobody_says_that_nothing_became_of_it() {
+    // v16, which was 2.1.0, is no longer kept; v17 failed, and its commit was taken back.
+    let record = record(vec![
+        revision(17, "2.2.0", 1000, Some("MigrationFailed")),
+        revision(18, "2.3.0", 2000, Some("Live")),
+    ]);
+    let ran = ran(&record, at(1500));
+    assert!(matches!(ran, Ran::NotKnown(_)), "{ran:?}");
+    let became = became(&record, &version("2.1.0"), Some(at(1200)), at(1500), &ran);
+    assert!(matches!(became, Became::NotKnown(_)), "{became:?}");
+}
+
+#[test]
+fn of_the_time_before_the_records_were_lost_nothing_is_told() {
+    let mut first = revision(1, "1.0.0", 5000, Some("Live"));
+    first.spec.cause = "record lost: what runs, as it was found".to_owned();
+    let record = record(vec![first, revision(2, "1.1.0", 9000, Some("Live"))]);
+    for second in [0, 4999] {
+        let Ran::NotKnown(why) = ran(&record, at(second)) else {
+            panic!("{second}")
+        };
+        assert!(why.contains("were lost"), "{why}");
+        let became = became(&record, &version("1.0.0"), None, at(second), &Ran::NotKnown(why));
+        assert!(matches!(became, Became::NotKnown(_)), "{became:?}");
+    }
+    assert!(matches!(ran(&record, at(6000)), Ran::Was(run) if run.revision == 1));
+}
+
+#[test]
+fn what_ran_before_a_removal_is_not_told_of_the_time_after_it() {
+    let again = |second| Record {
+        again: vec![at(second)],
+        ..record(vec![
+            revision(1, "1.0.0", 100, Some("Live")),
+            revision(2, "1.1.0", 600, Some("Live")),
+        ])
+    };
+    let known = |record: &Record, second: i64| match ran(record, at(second)) {
+        Ran::Was(run) => format!("v{}", run.revision),
+        Ran::NotKnown(why) => why,
+        other => format!("{other:?}"),
+    };
+    let removed = again(590);
+    assert_eq!(
+        known(&removed, 300),
+        "v1",
+        "before it was declared again nothing is in doubt"
+    );
+    let why = known(&removed, 620);
+    assert!(
+        why.contains("was not declared until 2026-05-03T09:29:50Z"),
+        "{why}"
+    );
+    assert_eq!(known(&removed, 670), "v2");
+    assert_eq!(known(&again(50), 120), "Nothing { coming: Some(\"1.0.0 (v1)\") }");
+    let gaps = [
+        tip(0, &[("a", "1"), ("b", "1")], &[]),
+        tip(1, &[("b", "1")], &[]),
+        tip(2, &[("a", "1"), ("b", "1"), ("c", "1")], &[]),
+    ];
+    assert_eq!(declared_again(&spans(&gaps)), [(id("a"), at(120))]);
+}
+
+#[test]
+fn what_became_of_what_was_declared_is_told_where_something_else_ran() {
+    // Each is made at 100 n and ends a minute later.
+    let mut failed = revision(3, "1.2.0", 300, Some("MigrationFailed"));
+    failed.status.as_mut().unwrap().migration.as_mut().unwrap().state = "failed".into();
+    let mut record = record(vec![
+        revision(1, "1.0.0", 100, Some("Live")),
+        revision(2, "1.1.0", 200, Some("Live")),
+        failed,
+        revision(4, "1.3.0", 400, Some("Live")),
+        revision(6, "1.2.0", 600, Some("Live")),
+        revision(7, "1.1.0", 700, Some("RolloutFailed")),
+    ]);
+    let told = |record: &Record, text: &str, from: Option<i64>, second: i64| {
+        let moment = at(second);
+        match became(record, &version(text), from.map(at), moment, &ran(record, moment)) {
+            Became::Was(was) => format!("v{} {} {}", was.revision, was.outcome, was.migration),
+            Became::NotKnown(why) => why,
+            other => format!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        told(&record, "1.1.0", Some(190), 270),
+        "v2 Live succeeded",
+        "it ran"
+    );
+    assert_eq!(
+        told(&record, "1.2.0", Some(290), 370),
+        "v3 MigrationFailed failed"
+    );
+    assert_eq!(told(&record, "1.2.0", Some(290), 295), "Nothing", "not yet");
+    assert_eq!(
+        told(&record, "1.1.0", Some(690), 770),
+        "v7 RolloutFailed succeeded"
+    );
+    let lost = "v5 may have been made of it, and is no longer kept";
+    assert_eq!(told(&record, "1.9.0", Some(490), 570), lost);
+    assert_eq!(
+        told(&record, "1.3.0", Some(390), 570),
+        lost,
+        "it may have been tried again"
+    );
+    record.revisions.retain(|revision| revision.spec.number > 3);
+    let lost = "v1 to v3 may have been made of it, and is no longer kept";
+    assert_eq!(told(&record, "1.0.0", None, 170), lost);
+}
+
+#[test]
+fn an_earlier_revision_of_a_version_that_came_back_is_not_what_became_of_it() {
+    let record = record(vec![
+        revision(1, "1.0.0", 100, Some("Live")),
+        revision(2, "1.1.0", 200, Some("Live")),
+    ]);
+    let records = [(id("a"), Ok(record))].into();
+    // Only the commit that is in force at the moment is read, and it was said at 300.
+    let by = Author {
+        commit: COMMIT.into(),
+        author: "Ada <ada@acme.com>".into(),
+        committed: at(300),
+        subject: "back".into(),
+    };
+    let spans = spans(&[tip(5, &[("a", "1.0.0")], &[])]);
+    let spans = spans.into_iter().map(|span| (span, Some(by.clone()))).collect();
+    let rows = rows(spans, Asked::At(at(310)), Some(&records));
+    assert_eq!(rows[0].became, Became::Nothing);
+    assert!(matches!(&rows[0].ran, Ran::Was(run) if run.version == "1.1.0"));
+}
+
+fn answer(ran: Ran, became: Became) -> Vec<Row> {
     let tips = [tip(0, &[("a", "1")], &[]), tip(10, &[("a", "2")], &[])];
     let by = Author {
         commit: COMMIT.into(),
@@ -196,7 +329,7 @@ fn answer(ran: Ran) -> Vec<Row> {
         Asked::At(at(10)),
         None,
     );
-    rows[0].ran = ran;
+    (rows[0].ran, rows[0].became) = (ran, became);
     rows
 }
 
@@ -205,7 +338,12 @@ fn the_three_forms_say_the_same() {
     let Ran::Was(run) = ran(&record(vec![revision(1, "1.0.0", -100, Some("Live"))]), at(10)) else {
         unreachable!()
     };
-    let rows = answer(Ran::Was(run));
+    let failed = Attempt {
+        revision: 2,
+        outcome: "MigrationFailed".into(),
+        migration: "failed".into(),
+    };
+    let rows = answer(Ran::Was(run), Became::Was(failed));
     let asked = Asked::At(at(10));
     let text = table(&rows, asked);
     for words in [
@@ -213,8 +351,7 @@ fn the_three_forms_say_the_same() {
         "shop/a",
         "1.0.0 (v1)",
         "sha256:111111111111",
-        "succeeded",
-        "Live",
+        "MigrationFailed (v2)  failed",
     ] {
         assert!(text.contains(words), "{words} in {text}");
     }
@@ -222,6 +359,11 @@ fn the_three_forms_say_the_same() {
     let value = json(&rows, asked);
     let row = &value["rows"][0];
     assert_eq!((&row["ran"], &row["revision"]), (&"known".into(), &1.into()));
+    assert_eq!(row["migration"], "succeeded", "of what ran");
+    assert_eq!(
+        (&row["became"], &row["becameRevision"], &row["becameMigration"]),
+        (&"MigrationFailed".into(), &2.into(), &"failed".into())
+    );
     let csv = csv(&rows);
     let mut lines = csv.split("\r\n");
     let head: Vec<&str> = lines.next().unwrap().split(',').collect();
@@ -239,11 +381,18 @@ fn the_three_forms_say_the_same() {
 
 #[test]
 fn without_a_record_every_form_says_not_known() {
-    let rows = answer(Ran::NotKnown(
-        "v1 to v2 may have run, and is no longer kept".into(),
-    ));
-    assert!(table(&rows, Asked::At(at(10))).contains("not known"));
+    let why = "v1 to v2 may have run, and is no longer kept";
+    let rows = answer(Ran::NotKnown(why.into()), Became::NotKnown("the same".into()));
+    let text = table(&rows, Asked::At(at(10)));
+    assert!(
+        text.contains("not known  not known  not known  not known  v1 to v2"),
+        "{text}"
+    );
     let row = &json(&rows, Asked::At(at(10)))["rows"][0];
     assert_eq!((&row["ran"], &row["digest"]), (&"not known".into(), &Value::Null));
-    assert!(csv(&rows).contains(",not known,"));
+    assert_eq!(
+        (&row["became"], &row["becameMigration"]),
+        (&"not known".into(), &Value::Null)
+    );
+    assert_eq!(csv(&rows).matches(",not known,").count(), 2);
 }

@@ -36,6 +36,7 @@ fn facts(phase: &str, message: &str) -> Facts {
             "commit 0123456789ab is applied: 2 releases",
             &[],
         ))),
+        others: Vec::new(),
         revisions: vec![
             revision(4, "1.8.2", -9000, Some("Live")),
             revision(5, "1.9.0", 60, ended),
@@ -103,7 +104,13 @@ fn job(suspended: bool, finished: Option<JobEnd>) -> JobSeen {
         key: MigrationKey::parse(&"ab".repeat(32)),
         suspended,
         resumed: !suspended,
+        generation: 2,
+        acknowledged: true,
+        untouched: false,
+        counting: false,
+        given: None,
         withdrawn: false,
+        on_node: false,
         deleting: false,
         finished,
         blocked: None,
@@ -305,6 +312,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "the API server would refuse Deployment billing",
         "admission policy",
     ),
+    (
+        "Failed(SecretInImage)",
+        "ghcr.io/acme/billing:1.9.0 is refused, and nothing is changed: the variable A holds the value of Secret billing/a",
+        "change the value where it is used",
+    ),
 ];
 
 #[test]
@@ -341,6 +353,26 @@ fn the_first_line_names_state_age_cause_and_remedy_for_every_word() {
 }
 
 #[test]
+fn where_earlier_code_cannot_run_nobody_is_told_to_go_back() {
+    let why = "migration abababab of 2.0.0 (v2) was declared with migrate.compatible: false";
+    let refused = format!("1.0.0 is refused, and nothing is changed: {why}; the oldest that can is 2.0.0");
+    has(
+        &first(&facts("Rejected", &refused)),
+        &["To do: declare the version that the message names"],
+    );
+    let held = format!("2.0.0 failed (pod a restarted 3 times) and is held: {why}");
+    let line = first(&facts("Failed(RollingOut)", &held));
+    has(
+        &line,
+        &[
+            "To do: commit a version made after it",
+            "migrate.compatible: true",
+        ],
+    );
+    assert!(!line.contains("or the one that ran before"), "{line}");
+}
+
+#[test]
 fn a_state_counts_from_its_attempt_where_that_is_known() {
     assert!(
         first(&facts("RollingOut", "x")).starts_with("RollingOut for 4m:"),
@@ -373,6 +405,10 @@ fn pods_that_crash_and_images_that_nodes_cannot_pull_have_their_own_remedy() {
             "correct command",
         ),
         ("not complete within 10m: 1 of 2 pods available", "health"),
+        (
+            "not complete within 10m: 1 of 2 pods available; pod x ended with exit code 1 (Error)",
+            "read why it crashes",
+        ),
         (
             "2 restarts while it was verified, 0 allowed",
             "read why it crashed",
@@ -476,6 +512,32 @@ fn a_quota_or_pod_security_that_refuses_the_pod_of_a_migration_is_the_cause() {
 }
 
 #[test]
+fn pods_of_a_rollout_that_the_api_server_refuses_have_the_remedy_of_its_words() {
+    for (words, remedy) in [
+        (
+            "pods \"x\" is forbidden: exceeded quota: small",
+            "describe resourcequota",
+        ),
+        (
+            "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\"",
+            "kubectl get namespace shop --show-labels",
+        ),
+        (
+            "admission webhook \"x\" denied the request",
+            "let the API server accept",
+        ),
+    ] {
+        for (phase, before) in [
+            ("RollingOut", "1.9.0 (v5) is being rolled out"),
+            ("RolledBack", "1.9.0 failed (not complete within 4m"),
+        ] {
+            let message = format!("{before}: Deployment billing; its pods are refused: {words}");
+            has(&first(&facts(phase, &message)), &[words, remedy]);
+        }
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_comes_before_everything_that_follows_from_it() {
     for (place, message) in [
         ("production/billing.yaml:3:5", "unknown field `replcias`"),
@@ -502,6 +564,108 @@ fn a_file_that_cannot_be_read_comes_before_everything_that_follows_from_it() {
     let other = [("production/shop.yaml:1:1", "release shop/billing-worker: no")];
     facts.source = SourceSeen::Found(Box::new(source("Problems", "…", &other)));
     has(&first(&facts), &["1.9.0 is live (v5). To do: nothing"]);
+}
+
+#[test]
+fn what_no_mended_file_settles_has_a_remedy_of_its_own() {
+    for (message, remedy) in [
+        (
+            "2 of 3 releases are not declared any more (shop/a, shop/billing) and are kept, at most 30% may go in one commit: \
+             raise maxDeletions if this is meant",
+            "maxDeletions of the ReleaseSource",
+        ),
+        (
+            "shop/billing is not declared any more and is kept until the commit has no problem",
+            "mend the other problems",
+        ),
+        (
+            "shop/billing is not declared any more and is kept: the source says prune: false",
+            "say prune: true",
+        ),
+        (
+            "shop/billing is not declared and is kept: this is the first commit since the source, or its url, branch or paths, \
+             were new; the next commit to its paths removes it",
+            "commit once more to the paths",
+        ),
+        (
+            "VersionRemoved: the file gives release shop/billing no version any more, so what runs is kept",
+            "to remove the release, remove its file",
+        ),
+        (
+            "release shop/billing belongs to ReleaseSource other; remove it from one of them",
+            "one of the two sources",
+        ),
+        (
+            "release shop/billing was written from commit 0123, which is not part of the history of 4567",
+            "set git.allowRewrite",
+        ),
+        (
+            "release shop/billing is removed when the outcome of its migration is known",
+            "nothing; it goes",
+        ),
+    ] {
+        let mut facts = facts("Live", "1.9.0 is live (v5)");
+        facts.source = SourceSeen::Found(Box::new(source("Problems", "…", &[("", message)])));
+        let line = first(&facts);
+        has(&line, &["Live, held by source releases", message, remedy]);
+        assert!(!line.contains("mend the file at that place"), "{line}");
+    }
+}
+
+#[test]
+fn a_release_that_another_source_declares_too_is_live_and_says_so() {
+    let mut facts = facts("Live", "1.9.0 is live (v5)");
+    let words = |name: &str| {
+        format!("release shop/{name} belongs to ReleaseSource releases; remove it from one of them")
+    };
+    let place = "base/billing.yaml:4:1";
+    facts.others = vec![source("Problems", "…", &[(place, &words("other"))])];
+    has(&first(&facts), &["1.9.0 is live (v5). To do: nothing."]);
+    facts.others = vec![source("Problems", "…", &[(place, &words("billing"))])];
+    has(
+        &first(&facts),
+        &[
+            "1.9.0 is live (v5); source releases has it too: base/billing.yaml:4:1 release shop/billing",
+            "To do: remove it from what one of the two sources reads",
+        ],
+    );
+}
+
+#[test]
+fn a_problem_that_names_the_release_comes_before_another_of_its_file() {
+    let mut facts = facts("Waiting(VersionRemoved)", "the spec no longer gives a version");
+    let problems = [
+        (
+            "production/billing.yaml:3:12",
+            "release shop/biling: spec.image: is required",
+        ),
+        (
+            "production/billing.yaml",
+            "VersionRemoved: the file gives release shop/billing no version any more, so what runs is kept",
+        ),
+    ];
+    facts.source = SourceSeen::Found(Box::new(source("Problems", "…", &problems)));
+    has(
+        &first(&facts),
+        &[
+            "since production/billing.yaml VersionRemoved",
+            "to remove the release, remove its file",
+        ],
+    );
+}
+
+#[test]
+fn a_release_that_needs_a_commit_says_too_when_no_commit_would_be_read() {
+    let mut facts = facts("RolledBack", "1.9.0 failed (x) and was rolled back: 1.8.2 runs");
+    facts.source = SourceSeen::Found(Box::new(source("AuthFailed", "cannot fetch branch main", &[])));
+    has(
+        &first(&facts),
+        &[
+            "1.9.0 failed (x) and was rolled back: 1.8.2 runs; source releases does not follow git: cannot fetch branch main",
+            "To do: commit a version that works",
+            "and that git is followed again: renew the credentials",
+        ],
+    );
 }
 
 #[test]
@@ -537,8 +701,10 @@ fn what_is_to_be_known_of_a_live_release_has_a_remedy_each() {
         ("Degraded", "get pods -l slipway.dev/release=billing"),
         ("Drifted", "--show-managed-fields"),
         ("SourceGone", "create the source again"),
+        ("SecretsMissing", "create what is missing in namespace shop"),
         ("SchemaAhead", "roll forward"),
         ("TagMoved", "use a new version"),
+        ("SecretInImage", "change what is a secret where it is used"),
     ] {
         let mut facts = facts("Live", "1.9.0 is live (v5)");
         facts.release = Some(with_detail(facts.release.unwrap(), type_, "what there is to say"));
@@ -570,6 +736,12 @@ fn a_release_that_is_not_there_is_explained_by_its_source() {
         &first(&facts),
         &["base/billing.yaml:1:1", "kubectl create namespace shop"],
     );
+    let problem = [(
+        "base/billing.yaml:1:1",
+        "Waiting(NamespaceTerminating): namespace shop of release shop/billing is being deleted",
+    )];
+    facts.source = SourceSeen::Any(vec![source("Problems", "…", &problem)]);
+    has(&first(&facts), &["is being deleted", "find what holds it"]);
     facts.source = SourceSeen::Any(vec![source("AuthFailed", "the server refused", &[])]);
     has(&first(&facts), &["the server refused", "renew the credentials"]);
 }
@@ -625,6 +797,30 @@ fn the_chain_names_who_declared_what_and_which_pods_are_not_ready() {
             "pod billing-c of v5 is not ready: CrashLoopBackOff back-off 20s, restarted 2 times",
             "serving     ok  1.8.2 (v4), verified 2h34m ago",
             "2 ready of v4",
+        ],
+    );
+}
+
+#[test]
+fn what_looks_like_a_secret_in_an_image_is_told_below_it() {
+    let mut facts = facts("Live", "1.9.0 is live (v5)");
+    let image = &mut facts.revisions[1].spec.image;
+    image.harmless = vec!["the variable B holds a text under a name that contains COOKIE".into()];
+    has(
+        &all(&facts),
+        &[
+            "image       ok  ",
+            "the variable B holds a text",
+            "it is expected there",
+        ],
+    );
+    let image = &mut facts.revisions[1].spec.image;
+    image.suspicious = vec!["the variable A holds a URL with a password".into()];
+    has(
+        &all(&facts),
+        &[
+            "image       !!  ",
+            "the variable A holds a URL with a password: change it where it is used",
         ],
     );
 }

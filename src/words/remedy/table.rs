@@ -56,7 +56,7 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
     (
         Waiting,
         "NamespaceMissing",
-        "create it: kubectl create namespace {ns}",
+        "create it: kubectl create namespace {ns}; or say createNamespaces: true in its ReleaseSource",
     ),
     (
         Waiting,
@@ -111,7 +111,7 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
     (
         Waiting,
         "NameTaken",
-        "rename the release in git, or remove the object that is in its way",
+        "rename the release in git, remove the object that is in its way, or raise adopt where the message says that it can be taken over",
     ),
     (
         Waiting,
@@ -222,6 +222,11 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
         "Applying",
         "let the API server accept the object (often an admission policy or a quota), or change the spec; it is tried every 30 s",
     ),
+    (
+        Failed,
+        "SecretInImage",
+        "change the value where it is used, since whoever can pull the image has it; build the image without it, and commit its version",
+    ),
     // === details ===
     (
         Detail,
@@ -252,6 +257,11 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
         Detail,
         "SecretsMissing",
         "create what is missing in namespace {ns}, or correct the reference in git",
+    ),
+    (
+        Detail,
+        "SecretInImage",
+        "change what is a secret where it is used, and build the image without it; what is public can be declared so in env",
     ),
     // === pods ===
     (Pod, "InvalidImageName", "correct image in git"),
@@ -398,5 +408,61 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
         Source,
         "NoSpecs",
         "put spec files there, or correct paths of the ReleaseSource",
+    ),
+];
+
+/// Words in the problems of a source that are not, or not only, mended in the file → what to do. The first that fit count.
+pub(super) const PROBLEMS: &[(&str, &str)] = &[
+    (
+        "looks like a secret",
+        "move the value into a Secret, refer to it in the file, and change it where it is used, since git keeps it",
+    ),
+    (
+        "a Secret must not be in git",
+        "remove it, and change its values where they are used, since git keeps them",
+    ),
+    (
+        "Waiting(NamespaceMissing)",
+        "create it: kubectl create namespace {ns}; or say createNamespaces: true in its ReleaseSource",
+    ),
+    (
+        "Waiting(NamespaceTerminating)",
+        "wait until it is gone, or find what holds it: kubectl get namespace {ns} -o yaml",
+    ),
+    (
+        "may not write to namespace",
+        "add the namespace to namespaces of the ReleaseSource, or correct the file",
+    ),
+    (
+        "belongs to ReleaseSource",
+        "remove it from what one of the two sources reads",
+    ),
+    (
+        "is not part of the history of",
+        "if the rewrite is meant, set git.allowRewrite or name the commit in git.commit; else push the old history again",
+    ),
+    (
+        "VersionRemoved",
+        "give the version in git again; to remove the release, remove its file",
+    ),
+    (
+        "is kept: the source says prune: false",
+        "put its file back in git; if it is meant to go, say prune: true in the ReleaseSource",
+    ),
+    (
+        "is kept until the commit has no problem",
+        "mend the other problems, which slipway status names, if it is meant to go; to keep it, put its file back in git",
+    ),
+    (
+        "this is the first commit since",
+        "put its file back in git to keep it; if it is meant to go, commit once more to the paths of the source",
+    ),
+    (
+        "may go in one commit",
+        "put the files back in git; if it is meant, let so many go by maxDeletions of the ReleaseSource",
+    ),
+    (
+        "when the outcome of its migration is known",
+        "nothing; it goes when its migration has ended",
     ),
 ];

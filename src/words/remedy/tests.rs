@@ -28,12 +28,18 @@ const OTHERS: &[&str] = &[
     "Secret",
     // what Kubernetes says of Jobs and pods
     "Complete",
+    "ContainerStatusUnknown",
+    "ReplicaFailure",
+    "Unknown",
     "Failed",
     "Succeeded",
     "DeadlineExceeded",
     "ContainerCreating",
     "PodScheduled",
     "DisruptionTarget",
+    "Evicted",
+    "Killing",
+    "Preempting",
     "True",
     "False",
     "Image",
@@ -71,7 +77,7 @@ fn files(path: &Path, out: &mut Vec<(String, String)>) {
     let tests = ["tests.rs", "fixtures.rs", "effects.rs", "mutant.rs"]
         .iter()
         .any(|end| name.ends_with(end));
-    if path.extension().is_some_and(|end| end == "rs") && !tests && !name.contains("/model/") {
+    if path.extension().is_some_and(|end| end == "rs") && !tests && !name.contains("/plan/model/") {
         let text = fs::read_to_string(path).unwrap();
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
         out.push((name, code.to_owned()));
@@ -257,4 +263,44 @@ fn every_condition_beside_the_phase_stands_in_the_page_on_concepts() {
         .filter(|word| !page.contains(&format!("\n| `{word}` | ")))
         .collect();
     assert_eq!(missing, Vec::<&str>::new());
+}
+
+/// A text whose literals are whole, though they go over several lines.
+fn unbroken(text: &str) -> String {
+    let mut lines = text.lines();
+    let mut out = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        if let Some(length) = out.strip_suffix('\\').map(str::len) {
+            out.truncate(length);
+            out.push_str(line.trim_start());
+        } else {
+            out.push('\n');
+            out.push_str(line);
+        }
+    }
+    out
+}
+
+#[test]
+fn the_words_of_problems_that_have_a_remedy_of_their_own_are_those_that_the_code_says() {
+    let mut all = sources();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/spec"), &mut all);
+    let all: String = all.iter().map(|(_, text)| unbroken(text)).collect();
+    for (words, remedy) in PROBLEMS {
+        assert!(all.contains(words), "nothing says {words:?}");
+        assert!(!remedy.contains('\n') && !remedy.ends_with('.'), "{remedy}");
+        assert_eq!(of_problem(&format!("a.yaml:1:1 {words} shop/billing")), *remedy);
+    }
+    assert!(of_problem("unknown field `replcias`").starts_with("mend the file"));
+    assert_eq!(unbroken("a \\\n   b\nc"), "a b\nc");
+}
+
+#[test]
+fn a_release_that_is_live_is_told_of_each_detail_that_has_a_remedy() {
+    let with_remedy: BTreeSet<&str> = REMEDIES
+        .iter()
+        .filter(|(place, ..)| *place == Detail)
+        .map(|(_, word, _)| *word)
+        .collect();
+    assert_eq!(with_remedy, crate::words::status::DETAILS.into_iter().collect());
 }

@@ -37,8 +37,7 @@ imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 EOF
-  start_daemon kubelet kubelet --config "$BED_DIR/kubelet.yaml" --kubeconfig "$BED_DIR/kubelet.kubeconfig" \
-    --hostname-override node1 --node-ip "$NODE_IP" --root-dir /var/lib/kubelet
+  kubelet_run
 
   # Rules follow endpoints as fast as they can: a rolling update counts the connections that meet an old rule.
   cat >"$BED_DIR/kube-proxy.yaml" <<EOF
@@ -57,4 +56,9 @@ conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeou
 EOF
   start_daemon kube-proxy kube-proxy --config "$BED_DIR/kube-proxy.yaml"
   wait_for 60 "node" in_bed kubectl --kubeconfig "$BED_KUBECONFIG" wait --for condition=Ready node/node1 --timeout 1s
+}
+
+kubelet_run() {
+  start_daemon kubelet kubelet --config "$BED_DIR/kubelet.yaml" --kubeconfig "$BED_DIR/kubelet.kubeconfig" \
+    --hostname-override node1 --node-ip "$NODE_IP" --root-dir /var/lib/kubelet
 }

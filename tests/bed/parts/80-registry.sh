@@ -22,7 +22,7 @@ part_registry_start() {
   local secrets=$BED_DIR/secrets store password side port
   mkdir -p "$BED_DIR/registry" "$secrets"
   chmod 700 "$secrets"
-  password=$(openssl rand -hex 16)
+  password=$(random_password)
   printf '%s' "$password" >"$secrets/registry-password"
   htpasswd -Bbn -C 5 puller "$password" >"$BED_DIR/registry/htpasswd"
   cat >"$secrets/.dockerconfigjson" <<EOF

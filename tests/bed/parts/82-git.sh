@@ -7,7 +7,7 @@ part_git_start() {
   local secrets=$BED_DIR/secrets dir=$BED_DIR/git-server password
   mkdir -p "$BED_DIR/git" "$dir" "$secrets"
   chmod 700 "$secrets"
-  password=$(openssl rand -hex 16)
+  password=$(random_password)
   printf '%s' "$password" >"$secrets/git-password"
   echo "slipway:$(openssl passwd -apr1 "$password")" >"$dir/htpasswd"
   make_cert git git.bed.test "DNS:git.bed.test,IP:$NODE_IP"

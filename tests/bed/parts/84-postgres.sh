@@ -8,7 +8,7 @@ part_postgres_start() {
   local secrets=$BED_DIR/secrets dir=$BED_DIR/postgres
   mkdir -p "$secrets"
   chmod 700 "$secrets"
-  printf '%s' "$(openssl rand -hex 16)" >"$secrets/postgres-password"
+  printf '%s' "$(random_password)" >"$secrets/postgres-password"
   install -d -m 700 -o postgres -g postgres "$dir"
   install -m 400 -o postgres "$secrets/postgres-password" "$BED_DIR/postgres-password"
   # From a directory where that user may be: the caller's may be closed to it.

@@ -20,11 +20,6 @@ fn file() -> PathBuf {
     bed_dir().join("logs/audit.log")
 }
 
-/// The whole log.
-pub fn text() -> String {
-    fs::read_to_string(file()).unwrap()
-}
-
 /// A moment in the log. The log of a whole run has tens of megabytes: who waits for something reads only what came since.
 #[derive(Clone, Copy)]
 pub struct Mark(u64);
@@ -46,12 +41,17 @@ impl Mark {
         found
     }
 
-    fn of_anyone(self, words: &[&str]) -> Vec<Value> {
+    /// What was logged since then.
+    pub fn text(self) -> String {
         let mut log = fs::File::open(file()).unwrap();
         log.seek(SeekFrom::Start(self.0)).unwrap();
         let mut bytes = Vec::new();
         log.read_to_end(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes)
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn of_anyone(self, words: &[&str]) -> Vec<Value> {
+        self.text()
             .lines()
             .filter(|line| words.iter().all(|word| line.contains(word)))
             .filter_map(|line| serde_json::from_str(line).ok())

@@ -1,19 +1,20 @@
 //! One application under test: a namespace, a database, a repository, and a source that follows it.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink, process::Command};
 
 use serde_json::Value;
 use slipway::trace::{
-    self,
+    self, Coverage, Sight,
     audit::{self as audit_log, Scope},
+    verdict::Judged,
 };
 
 use super::{
     apply,
-    audit::{self, Mark, SLIPWAY},
+    audit::{Mark, SLIPWAY},
     base64, bed_dir,
     before::identities,
-    exec, finish, get, kubectl, list, script, text, wait, wait_telling,
+    exec, finish, get, kubectl, list, script, text, values, wait, wait_telling,
 };
 
 /// One application in a namespace, a repository and a database of its own.
@@ -52,10 +53,15 @@ impl Repo {
         text(finish(command, None, "git"), &format!("git {arguments:?}"))
     }
 
-    pub fn write(&self, path: &str, content: &str) {
+    pub fn write(&self, path: &str, content: &(impl AsRef<[u8]> + ?Sized)) {
         let path = self.work.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
+    }
+
+    /// A symbolic link.
+    pub fn link(&self, path: &str, to: &str) {
+        symlink(to, self.work.path().join(path)).unwrap();
     }
 
     /// Every commit with its parents, those that were rewritten too.
@@ -73,14 +79,28 @@ impl Repo {
     pub fn commit(&self, message: &str) -> String {
         self.git(&["add", "-A"]);
         self.git(&["commit", "--quiet", "--allow-empty", "-m", message]);
-        self.git(&[
-            "push",
-            "--quiet",
-            "--force",
-            &self.places["REPO_DIR"],
-            "HEAD:main",
-        ]);
+        self.push("main");
         self.git(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// A clone of what the server has, as an auditor makes it.
+    pub fn cloned(&self) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().to_str().unwrap();
+        self.git(&["clone", "--quiet", &self.places["REPO_DIR"], to]);
+        folder
+    }
+
+    /// Takes a branch away on the server.
+    pub fn forget(&self, branch: &str) {
+        let branch = format!("refs/heads/{branch}");
+        self.git(&["--git-dir", &self.places["REPO_DIR"], "update-ref", "-d", &branch]);
+    }
+
+    /// Makes a branch on the server what is checked out here.
+    pub fn push(&self, branch: &str) {
+        let to = format!("HEAD:refs/heads/{branch}");
+        self.git(&["push", "--quiet", "--force", &self.places["REPO_DIR"], &to]);
     }
 }
 
@@ -125,15 +145,7 @@ impl Case {
         kubectl(&["create", "namespace", &ns]);
         let database = format!("db_{}", name.replace('-', "_"));
         let url = script("db-new", &[&database]);
-        kubectl(&[
-            "-n",
-            &ns,
-            "create",
-            "secret",
-            "generic",
-            "app-db",
-            &format!("--from-literal=url={}", url.trim()),
-        ]);
+        values::secret(&ns, "app-db", &[("url", url.trim())]);
         let repo = Repo::new(name);
         repo.write("base/app.yaml", base);
         let case = Self {
@@ -283,6 +295,17 @@ impl Case {
         );
     }
 
+    /// Waits until Slipway has looked at the release so many times more.
+    pub fn looked_at(&self, times: usize) {
+        let since = Mark::now();
+        let word = format!("\"namespace\":\"{}\"", self.ns);
+        wait(&format!("{}: looked at {times} times more", self.ns), || {
+            let mut looks = since.requests(&["\"verb\":\"get\"", "\"resource\":\"releases\"", &word]);
+            looks.retain(|event| event["verb"] == "get" && event["objectRef"]["name"] == "app");
+            (looks.len() >= times).then_some(())
+        });
+    }
+
     /// Rows of a query on the case's database.
     pub fn sql(&self, query: &str) -> String {
         let secret = get("secret", &self.ns, "app-db").unwrap();
@@ -295,17 +318,17 @@ impl Case {
         ])
     }
 
-    /// The invariants over everything that happened in this case, as the API server logged it.
     fn judge(&self) {
-        let mut trace = audit_log::read(&audit::text(), &Scope::namespace(SLIPWAY, &self.ns, &self.source));
+        let (events, coverage) = self.judged(&Mark::start().text());
+        println!("{}: {events} events judged: {coverage}", self.ns);
+    }
+
+    /// The invariants over everything that happened in this case, as a log of the API server has it: how many events there
+    /// were, and what was judged.
+    pub fn judged(&self, log: &str) -> (usize, Coverage) {
+        let mut trace = audit_log::read(log, &Scope::namespace(SLIPWAY, &self.ns, &self.source));
         trace.git = self.repo.history();
         let verdict = trace::judge(&trace);
-        println!(
-            "{}: {} events judged: {}",
-            self.ns,
-            trace.events.len(),
-            verdict.coverage
-        );
         let broken: Vec<String> = verdict.violations.iter().map(ToString::to_string).collect();
         assert!(
             broken.is_empty(),
@@ -313,15 +336,30 @@ impl Case {
             self.ns,
             broken.join("\n")
         );
+        // A case makes its namespace, so its log has the beginning, and nothing was left out for want of it.
+        let left_out =
+            |judged: &Judged| matches!(judged, Judged::Skipped(lacks) if lacks.contains(&Sight::Beginning));
+        let judged = &verdict.coverage.judged;
+        let left_out: Vec<_> = judged.iter().filter(|(_, judged)| left_out(judged)).collect();
+        assert!(
+            left_out.is_empty(),
+            "{}: the log begins too late: {left_out:?}",
+            self.ns
+        );
+        (trace.events.len(), verdict.coverage)
     }
 
     /// Judges the case, ends the following and takes the namespace away.
     pub fn end(self) {
         self.judge();
+        values::judge(&self.ns);
         kubectl(&["delete", "releasesource", &self.source, "--wait=false"]);
         kubectl(&["delete", "namespace", &self.ns, "--wait=false"]);
     }
 }
+
+/// What a pod asks of the bed's one node, which has room for those of all tests at a time.
+const SMALL: &str = "  resources: {requests: {cpu: 20m}}\n";
 
 /// A release of the small test application.
 pub fn probe(ns: &str) -> String {
@@ -335,7 +373,7 @@ spec:
   health: /health
   rollout: {{minReady: 1s, drain: 5s, deadline: 4m}}
   verify: {{window: 2s}}
-"
+{SMALL}"
     )
 }
 
@@ -361,6 +399,6 @@ spec:
     DATABASE_URL: {{secret: app-db/url}}
   rollout: {{minReady: 2s, drain: 10s, deadline: 4m}}
   verify: {{window: 5s}}
-"
+{SMALL}"
     )
 }

@@ -27,6 +27,11 @@ impl Metrics {
         Self::of_who_says("slipway_leader 0")
     }
 
+    /// The whole page.
+    pub fn page(&self) -> &str {
+        &self.0
+    }
+
     /// The sum of a metric over the series whose labels have this text; what was never counted is 0.
     pub fn sum<T: FromStr + Sum>(&self, metric: &str, labels: &str) -> T {
         let value = |line: &str| {

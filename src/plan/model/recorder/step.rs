@@ -1,10 +1,23 @@
 //! What a step writes or deletes, and what it insists on.
 
 use super::{
-    super::super::decision::{MigrationStep, Step},
+    super::{
+        super::{
+            decision::{MigrationStep, Step},
+            fixtures::id,
+            mutant::{self, Mutant},
+        },
+        act::seen,
+        controller::Request,
+        world::number,
+    },
     kind_of,
 };
-use crate::{names::Uid, render::ObjectKey, trace::object::Kind};
+use crate::{
+    names::{RevisionNumber, Uid},
+    render::ObjectKey,
+    trace::object::Kind,
+};
 
 /// An object that a step writes.
 pub(super) enum Written<'a> {
@@ -12,6 +25,8 @@ pub(super) enum Written<'a> {
     Ledger,
     Lock(&'a str),
     Job(&'a str),
+    /// Its status; what it says is never changed.
+    Revision(RevisionNumber),
 }
 
 /// What a step writes.
@@ -21,7 +36,13 @@ pub(super) fn written(step: &Step) -> Vec<Written<'_>> {
             .iter()
             .map(|(object, _)| Written::Rendered(&object.key))
             .collect(),
-        Step::Migrate(MigrationStep::Write { .. }) => vec![Written::Ledger],
+        Step::Adopt { key, .. } => vec![Written::Rendered(key)],
+        Step::CreateRevision(draft) => vec![Written::Revision(draft.number)],
+        Step::Restore(lost) => vec![Written::Revision(lost.number)],
+        Step::Conclude { revision, .. } | Step::Record { revision, .. } | Step::Adopted { revision, .. } => {
+            vec![Written::Revision(*revision)]
+        }
+        Step::Migrate(MigrationStep::Write { .. } | MigrationStep::Rebuild { .. }) => vec![Written::Ledger],
         Step::Migrate(MigrationStep::TakeLock { lock, .. } | MigrationStep::FreeLock { lock, .. }) => {
             vec![Written::Lock(lock)]
         }
@@ -35,18 +56,27 @@ pub(super) fn written(step: &Step) -> Vec<Written<'_>> {
     }
 }
 
-/// What a step deletes.
-pub(super) fn deleted(step: &Step) -> Option<(Kind, &str, &Uid)> {
-    match step {
-        Step::Delete { key, uid } => Some((kind_of(key), &key.name, uid)),
-        Step::Migrate(MigrationStep::DeleteJob { job, uid, .. }) => Some((Kind::Job, job, uid)),
-        _ => None,
-    }
+/// What a step deletes, and the UID that it insists on.
+pub(super) fn deleted(step: &Step) -> Option<(Kind, String, Option<&Uid>)> {
+    let (kind, name, uid) = match step {
+        Step::Delete { key, uid } => (kind_of(key), key.name.clone(), uid),
+        Step::Forget { number, uid } => (Kind::ReleaseRevision, number.object_name(&id().name), uid),
+        Step::Migrate(MigrationStep::DeleteJob { job, uid, .. }) => (Kind::Job, job.clone(), uid),
+        _ => return None,
+    };
+    Some((kind, name, Some(uid).filter(|_| !mutant::is(Mutant::UidIgnored))))
 }
 
-/// The resourceVersion that a step insists on for an object.
-pub(super) fn guard(step: Option<&Step>, written: &Written<'_>) -> Option<u64> {
-    let over = match (step?, written) {
+/// The resourceVersion that a request insists on for an object.
+pub(super) fn guard(request: Option<&Request>, written: &Written<'_>) -> Option<u64> {
+    if mutant::is(Mutant::Unguarded) {
+        return None;
+    }
+    let request = request?;
+    let over = match (&request.step, written) {
+        (Step::Conclude { .. } | Step::Record { .. } | Step::Adopted { .. }, Written::Revision(number)) => {
+            seen(&request.observed, *number)
+        }
         (Step::Prepare { objects } | Step::Apply { objects, .. }, Written::Rendered(key)) => objects
             .iter()
             .find(|(object, _)| object.key == **key)?
@@ -54,7 +84,8 @@ pub(super) fn guard(step: Option<&Step>, written: &Written<'_>) -> Option<u64> {
             .as_deref(),
         (Step::Migrate(MigrationStep::Write { over, .. }), Written::Ledger)
         | (Step::Migrate(MigrationStep::TakeLock { over, .. }), Written::Lock(_)) => over.as_deref(),
-        (Step::Migrate(MigrationStep::FreeLock { over, .. }), Written::Lock(_))
+        (Step::Adopt { over, .. }, Written::Rendered(_))
+        | (Step::Migrate(MigrationStep::FreeLock { over, .. }), Written::Lock(_))
         | (
             Step::Migrate(
                 MigrationStep::Resume { over, .. }
@@ -66,5 +97,5 @@ pub(super) fn guard(step: Option<&Step>, written: &Written<'_>) -> Option<u64> {
         ) => Some(over.as_str()),
         _ => None,
     };
-    over?.parse().ok()
+    over.map(number)
 }

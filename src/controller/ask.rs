@@ -1,0 +1,198 @@
+//! What a pass asks registries: which image is declared, whether its tag has moved, and what is in it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use tokio::time::Instant;
+
+use super::{act, context::Context, subject::Subject};
+use crate::{
+    cluster::{
+        objects::{found, within},
+        resolve::References,
+    },
+    image::{
+        Depth, DockerConfig, ResolveError,
+        baked::{self, Own, Texts},
+    },
+    names::{Digest, ReleaseId},
+    plan::{
+        Decision, Observed, Step,
+        observed::{ImageSeen, Revision},
+        renew::DECLARED,
+    },
+    spec::{Declared, declared::ImagePick},
+};
+
+/// What the registry said in this pass.
+pub struct Asked {
+    seen: ImageSeen,
+    /// What the image says of itself.
+    texts: Vec<Texts>,
+}
+
+impl Asked {
+    /// Nothing yet.
+    pub fn nothing() -> Self {
+        Self::failed(ImageSeen::NotAsked)
+    }
+
+    fn failed(seen: ImageSeen) -> Self {
+        Self {
+            seen,
+            texts: Vec::new(),
+        }
+    }
+
+    /// The same, with the secrets that the image holds of this release as it is declared.
+    pub fn of(&self, declared: Option<&Declared>, references: &References) -> ImageSeen {
+        let mut seen = self.seen.clone();
+        if let (ImageSeen::Found { baked, .. }, Some(declared)) = (&mut seen, declared) {
+            let own = Own {
+                values: &references.values,
+                declared,
+            };
+            *baked = baked::find(&self.texts, &own);
+        }
+        seen
+    }
+}
+
+/// Asks the registry about the declared image.
+pub async fn ask(context: &Context, id: &ReleaseId, declared: &Declared, depth: Depth) -> Asked {
+    let config = match pull_config(context, id, declared).await {
+        Ok(config) => config,
+        Err(message) => {
+            return Asked::failed(ImageSeen::Failed {
+                reason: "PullSecretInvalid".into(),
+                message,
+            });
+        }
+    };
+    let resolved = context
+        .registry
+        .resolve(&declared.image, config.as_ref(), depth)
+        .await;
+    context.metrics.resolved(
+        resolved
+            .as_ref()
+            .map_or_else(ResolveError::reason, |_| "Resolved"),
+    );
+    match resolved {
+        Ok(image) => Asked {
+            seen: ImageSeen::Found {
+                digest: image.digest,
+                platforms: image.platforms.iter().map(ToString::to_string).collect(),
+                obtained: "registry".to_owned(),
+                baked: Vec::new(),
+            },
+            texts: image.texts,
+        },
+        Err(ResolveError::NotFound { .. }) => Asked::failed(ImageSeen::Missing),
+        Err(error) => Asked::failed(ImageSeen::Failed {
+            reason: error.reason().to_owned(),
+            message: act::clip(&error.to_string(), 600),
+        }),
+    }
+}
+
+/// For how long a registry that did not answer is not asked about digests.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// Asks the registry about a declared digest that is about to become a revision; whether it said something. None is needed
+/// for that, so nobody waits for one, and of one that does not answer not every release finds that out anew. But where one
+/// answers, it tells the platforms of the image and what is in it.
+pub async fn ask_digest(
+    context: &Context,
+    subject: &Subject,
+    decision: &Decision,
+    image: &mut Asked,
+) -> bool {
+    let next = decision.steps.iter().find_map(|step| match step {
+        Step::CreateRevision(draft) => Some(draft),
+        _ => None,
+    });
+    let unasked = image.seen == ImageSeen::NotAsked && next.is_some_and(|draft| draft.obtained == DECLARED);
+    let Some(declared) = subject.declared().filter(|_| unasked) else {
+        return false;
+    };
+    let host = declared.image.repository.split('/').next().unwrap_or_default();
+    if context.silent.of(host, SILENCE) {
+        return false;
+    }
+    let asked = ask(context, &subject.id, declared, Depth::Texts).await;
+    if let ImageSeen::Failed { reason, message } = &asked.seen {
+        tracing::info!(reason, message, "of a declared digest the registry said nothing");
+        if ["RegistryUnreachable", "RegistryTimeout"].contains(&reason.as_str()) {
+            context.silent.note(host);
+        }
+    }
+    let found = matches!(asked.seen, ImageSeen::Found { .. });
+    *image = asked;
+    found
+}
+
+async fn pull_config(
+    context: &Context,
+    id: &ReleaseId,
+    declared: &Declared,
+) -> Result<Option<DockerConfig>, String> {
+    let Some(name) = &declared.pull_secret else {
+        return Ok(None);
+    };
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let secret = found(within(|| format!("get pull Secret {name}"), api.get(name.as_str())).await)
+        .map_err(|error| error.sentence())?;
+    let Some(secret) = secret else {
+        return Err(format!(
+            "pull Secret {name} does not exist in namespace {}; it goes on by itself when it comes",
+            id.namespace
+        ));
+    };
+    let data = secret.data.unwrap_or_default();
+    let bytes = data.get(".dockerconfigjson").ok_or_else(|| {
+        format!("pull Secret {name} has no key .dockerconfigjson; it must be of type kubernetes.io/dockerconfigjson")
+    })?;
+    DockerConfig::parse(&bytes.0)
+        .map(Some)
+        .map_err(|error| format!("pull Secret {name}: {error}"))
+}
+
+/// The digest that the tag of what runs had when it was last asked, where that is another one.
+pub fn moved_tag(context: &Context, subject: &Subject, observed: &Observed) -> Option<Digest> {
+    let live = tagged(subject, observed)?;
+    let (_, reference, digest) = context.memory.get(&subject.id).tag?;
+    digest.filter(|digest| reference == live.reference && *digest != live.digest)
+}
+
+/// The serving revision, if it is the one whose tag is declared.
+fn tagged<'a>(subject: &Subject, observed: &'a Observed) -> Option<&'a Revision> {
+    let declared = subject.declared()?;
+    let live = observed.live.as_ref()?;
+    (matches!(declared.image.pick, ImagePick::Tag(_)) && live.reference == declared.image.reference())
+        .then_some(live)
+}
+
+/// Asks for the tag of what runs, if that is due; whether it was asked. Only when nothing else is to be done: a registry
+/// that hangs must not keep a repair waiting. No answer is no news, and is not asked for again before its time.
+pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) -> bool {
+    let (Some(live), Some(declared)) = (tagged(subject, observed), subject.declared()) else {
+        return false;
+    };
+    let asked = context.memory.get(&subject.id).tag;
+    if asked
+        .is_some_and(|(at, reference, _)| at.elapsed() < context.tag_interval && reference == live.reference)
+    {
+        return false;
+    }
+    let digest = match ask(context, &subject.id, declared, Depth::Digest).await.seen {
+        ImageSeen::Found { digest, .. } => Some(digest),
+        _ => None,
+    };
+    let reference = live.reference.clone();
+    context.memory.update(&subject.id, |memory| {
+        memory.tag = Some((Instant::now(), reference, digest));
+    });
+    true
+}
