@@ -39,6 +39,11 @@ fn written() -> Vec<(&'static str, String)> {
         ("in base64", STANDARD.encode(VALUE)),
         ("in base64", STANDARD.encode(format!("a:{VALUE}"))),
         ("in base64", STANDARD.encode(format!("user:{VALUE}\n"))),
+        ("in hexadecimal digits", canary::hex(VALUE.as_bytes())),
+        (
+            "in hexadecimal digits",
+            canary::hex(VALUE.as_bytes()).to_uppercase(),
+        ),
         ("in a URL", url),
         ("in a URL", "k3v9x2qa-value%20%2B%2F%26%3D%25%22%5Cend".to_owned()),
         ("in JSON", quoted.clone()),

@@ -200,7 +200,10 @@ fn process(replicas: u32, requests: &str, env: &str) -> ProcessSpec {
 }
 
 fn values(objects: Vec<Object>) -> Vec<Value> {
-    objects.into_iter().map(|object| object.value).collect()
+    objects
+        .into_iter()
+        .map(|object| object.value.to_value())
+        .collect()
 }
 
 /// The smallest spec, written by hand: `image`, `version`, `port`.
@@ -282,7 +285,7 @@ fn files_and_whole_secrets() {
     ];
     let is_workload = |value: &Value| value["kind"] == "Deployment" || value["kind"] == "Job";
     let mut objects = release.rendered();
-    objects.push(migrate_job(&release.input(), KEY, 1).unwrap().value);
+    objects.push(migrate_job(&release.input(), KEY, 1).unwrap().value.to_value());
     objects.retain(is_workload);
     let pods: Vec<&Value> = objects
         .iter()

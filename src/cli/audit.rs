@@ -11,7 +11,7 @@ use super::{
     reach::{self, Cluster, Reach, or_say, pretty, print, told},
 };
 use crate::{
-    api::ReleaseSource,
+    api::{Release, ReleaseSource},
     names::ReleaseId,
     words::audit::{self, Asked, Author, Record, Span},
 };
@@ -249,9 +249,16 @@ async fn records(cluster: &Cluster, spans: &[(Span, Option<Author>)]) -> Records
             for sentence in unread {
                 eprintln!("migrations of {id} are told as the revisions have them: {sentence}");
             }
+            // Without it less is known, and nothing wrong is told.
+            let release = reach::get::<Release>(cluster, Some(id.namespace.as_str()), id.name.as_str()).await;
+            let created = release
+                .ok()
+                .flatten()
+                .and_then(|release| release.metadata.creation_timestamp);
             let record = |revisions| Record {
                 revisions,
                 ledger,
+                since: created.map(|time| time.0),
                 again: Vec::new(),
             };
             (id, revisions.map(record))

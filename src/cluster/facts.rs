@@ -289,7 +289,8 @@ fn condition<'a>(pod: &'a Pod, type_: &str, status: &str) -> Option<&'a str> {
         })
 }
 
-/// A pod of a migration Job. `boots` gives the boot id that each node has now.
+/// A pod of a migration Job. `boots` gives the boot id that each node has now. For how long it runs is told by the clocks of
+/// its node and of this machine: for people, not for deadlines.
 #[must_use]
 pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> Option<JobPodSeen> {
     let job = pod
@@ -297,7 +298,7 @@ pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> O
         .get("batch.kubernetes.io/controller-uid")?
         .parse()
         .ok()?;
-    let container = containers(pod).next();
+    let container = containers(pod).find(|container| container.name == render::MIGRATE);
     let state = container.and_then(|c| c.state.as_ref());
     let terminated = state.and_then(|state| state.terminated.as_ref());
     let running = state.and_then(|state| state.running.as_ref());
@@ -338,7 +339,7 @@ pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> O
         node: node.map(|node| (node.clone(), boots.get(&node).cloned().unwrap_or_default())),
         running_for: running
             .and_then(|running| running.started_at.as_ref())
-            .and_then(|started| Duration::try_from(now.duration_since(started.0)).ok()),
+            .map(|started| Duration::try_from(now.duration_since(started.0)).unwrap_or_default()),
         proven: None,
         tail: terminated.and_then(|end| end.message.clone()).unwrap_or_default(),
     })

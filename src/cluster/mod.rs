@@ -4,6 +4,7 @@ pub mod connect;
 pub mod custom;
 pub mod error;
 pub mod facts;
+pub mod given;
 pub mod hash_key;
 pub mod lease;
 pub mod objects;

@@ -114,7 +114,7 @@ fn live(kind: Kind, mut object: DynamicObject) -> Option<(ObjectKey, LiveObject)
         LiveObject {
             uid,
             resource_version,
-            value,
+            value: value.into(),
         },
     ))
 }

@@ -31,7 +31,7 @@ mod pods;
 mod references;
 
 pub use pods::{Asked, blocked, pods};
-pub use references::{references, rotated};
+pub use references::{database_of_job, references, rotated};
 
 /// The revisions of a release.
 #[derive(Debug, Default)]

@@ -9,14 +9,14 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
-use super::{facts, hash_key::HashKey};
+use super::{facts, given::Given, hash_key::HashKey};
 use crate::{
     api::release::{EnvValue, KeyRef},
     names::{EnvName, ObjectName, ReleaseId},
     plan::observed::{DatabaseSeen, Fingerprints},
     spec::{
         Declared,
-        declared::{EnvSource, Holder, reference},
+        declared::{EnvSource, FileSource, Holder, reference},
         redact::redact,
     },
 };
@@ -377,18 +377,53 @@ pub(super) fn text(value: &[u8]) -> SecretString {
     std::str::from_utf8(value).map_or_else(|_| SecretString::from(STANDARD.encode(value)), SecretString::from)
 }
 
-/// Host, port and name of the database of the migration; never the password. The variable may hold the path of a file.
+/// Host, port and name of the database of the migration; never the password.
 fn database(declared: &Declared, contents: &Contents) -> DatabaseSeen {
     let Some(migrate) = &declared.migrate else {
         return DatabaseSeen::NotNeeded;
     };
+    let seen = named(
+        &migrate.database,
+        (&migrate.env, &declared.env_from, &declared.files),
+        contents,
+    );
+    // It is among what is missing, and waited for.
+    let required = declared.requires.contains(&migrate.database);
+    seen.unwrap_or(if required {
+        DatabaseSeen::Unreadable
+    } else {
+        DatabaseSeen::Unnamed
+    })
+}
+
+/// The database of a migration that runs, by what its Job was given.
+#[must_use]
+pub fn database_of_job(given: &Given, contents: &Contents) -> DatabaseSeen {
+    let seen = named(
+        &given.database,
+        (&given.env, &given.env_from, &given.files),
+        contents,
+    );
+    seen.unwrap_or(DatabaseSeen::Unnamed)
+}
+
+/// The database that a variable names, which may hold the path of a file; `None` where nothing gives it.
+fn named(
+    variable: &EnvName,
+    (env, sources, files): (
+        &BTreeMap<EnvName, EnvValue>,
+        &[EnvSource],
+        &BTreeMap<String, FileSource>,
+    ),
+    contents: &Contents,
+) -> Option<DatabaseSeen> {
     let identity =
         |url: &str| facts::database_identity(url).map_or(DatabaseSeen::Unnamed, DatabaseSeen::Known);
     let in_bytes = |bytes: &SecretSlice<u8>| {
         std::str::from_utf8(bytes.expose_secret()).map_or(DatabaseSeen::Unnamed, identity)
     };
-    match contents.variable(&migrate.env, &declared.env_from, &migrate.database) {
-        Variable::Text(text) => match declared.files.get(text.trim()) {
+    Some(match contents.variable(env, sources, variable) {
+        Variable::Text(text) => match files.get(text.trim()) {
             Some(file) => contents
                 .file_key(file.holder, &file.key)
                 .map_or(DatabaseSeen::Unreadable, in_bytes),
@@ -396,10 +431,9 @@ fn database(declared: &Declared, contents: &Contents) -> DatabaseSeen {
         },
         Variable::Value(value, _) => in_bytes(value),
         Variable::Missing => DatabaseSeen::Unreadable,
-        // It is among what is missing, and waited for.
-        Variable::None if declared.requires.contains(&migrate.database) => DatabaseSeen::Unreadable,
-        Variable::Made | Variable::None => DatabaseSeen::Unnamed,
-    }
+        Variable::Made => DatabaseSeen::Unnamed,
+        Variable::None => return None,
+    })
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::{
         hash_key::{self, HashKey},
     },
     image::Registry,
-    names::{Digest, Namespace, ReleaseId, RevisionNumber},
+    names::{Digest, Namespace, ReleaseId, RevisionNumber, Uid},
     plan::{Stage, observed::Fingerprints},
     server::Heartbeat,
     telemetry::Metrics,
@@ -137,6 +137,8 @@ pub struct Remembered {
     pub tag: Option<(Instant, String, Option<Digest>)>,
     /// The fingerprints of the last look, and since when they have been the same.
     pub values: Option<(Fingerprints, Instant)>,
+    /// The Job of the migration that was last seen running, and since when it has been.
+    pub running: Option<(Uid, Instant)>,
     /// How often in a row others changed what was put right.
     pub fights: u32,
     /// What is let be because of that.
@@ -185,8 +187,42 @@ impl Memory {
         since.elapsed()
     }
 
+    /// For how long the container of this migration, which was just seen running, has been seen so: no clock that somebody sets
+    /// ends a migration. Who takes over counts from its own first sight.
+    pub fn running(&self, id: &ReleaseId, job: &Uid) -> Duration {
+        let mut since = Instant::now();
+        self.update(id, |memory| match &memory.running {
+            Some((before, start)) if before == job => since = *start,
+            _ => memory.running = Some((job.clone(), since)),
+        });
+        since.elapsed()
+    }
+
     /// Forgets a release that is gone, and gives what was remembered.
     pub fn forget(&self, id: &ReleaseId) -> Option<Remembered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_migration_runs_for_as_long_as_it_was_seen_to_run() {
+        let memory = Memory::default();
+        let id = ReleaseId {
+            namespace: "shop".parse().unwrap(),
+            name: "app".parse().unwrap(),
+        };
+        let (one, other): (Uid, Uid) = ("one".parse().unwrap(), "other".parse().unwrap());
+        assert_eq!(memory.running(&id, &one), Duration::ZERO);
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(memory.running(&id, &one), Duration::from_secs(90));
+        assert_eq!(
+            memory.running(&id, &other),
+            Duration::ZERO,
+            "another Job has a clock of its own"
+        );
     }
 }

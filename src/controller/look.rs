@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::revision::Outcome,
     cluster::{error::ClusterError, objects::within, observe, resolve::References},
-    names::ReleaseId,
+    names::{ReleaseId, RevisionNumber},
     plan::{
         Observed,
         ledger::EntryState,
@@ -47,22 +47,16 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
             job.blocked = observe::blocked(client, &id, job).await?;
         }
     }
-    subject.architectures = revisions
-        .objects
-        .iter()
-        .filter_map(|object| {
-            let number = crate::names::RevisionNumber(u64::try_from(object.spec.number).ok()?);
-            Some((number, act::architectures(&object.spec.image.platforms)))
-        })
-        .collect();
-    let references = match subject.declared() {
-        Some(declared) => observe::references(client, &id, declared, context.hash_key().await?).await?,
-        None => References::none(),
-    };
+    subject.architectures = of_images(&revisions);
+    let references = references(context, subject, ledger.as_ref()).await?;
     let fingerprints_for = context.memory.same_values(&id, references.fingerprints.as_ref());
-    // What a program printed ends in status, events, ledger and revision.
+    let claimed = ledger.as_ref().and_then(|seen| seen.ledger.claimed());
     for pod in &mut job_pods {
+        // What a program printed ends in status, events, ledger and revision.
         pod.tail = references.redact(&pod.tail);
+        if claimed.is_some_and(|(_, entry)| entry.uid == pod.job) {
+            pod.running_for = pod.running_for.map(|_| context.memory.running(&id, &pod.job));
+        }
     }
     let exposure = exposure(subject, &revisions);
     let wanted: BTreeSet<_> = revisions
@@ -129,6 +123,33 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
     observed.lock = lock(context, &observed).await?;
     observed.tag_moved = moved_tag(context, subject, &observed);
     Ok(observed)
+}
+
+/// The architectures of the image of each revision.
+fn of_images(revisions: &observe::Revisions) -> BTreeMap<RevisionNumber, Vec<String>> {
+    let architectures = revisions.objects.iter().filter_map(|object| {
+        let number = RevisionNumber(u64::try_from(object.spec.number).ok()?);
+        Some((number, act::architectures(&object.spec.image.platforms)))
+    });
+    architectures.collect()
+}
+
+/// What the spec refers to; where there is none that could be used, the database of a migration that has the claim.
+async fn references(
+    context: &Context,
+    subject: &Subject,
+    ledger: Option<&LedgerSeen>,
+) -> Result<References, ClusterError> {
+    let (client, id) = (&context.client, &subject.id);
+    let claimed = ledger.and_then(|seen| seen.ledger.claimed());
+    Ok(match (subject.declared(), claimed) {
+        (Some(declared), _) => observe::references(client, id, declared, context.hash_key().await?).await?,
+        (None, Some((_, entry))) => References {
+            database: observe::database_of_job(client, id, &entry.job, &entry.uid).await?,
+            ..References::none()
+        },
+        (None, None) => References::none(),
+    })
 }
 
 /// The lock of the migration that has the claim, or is to have it, and its state where there is a ledger, or a migration that

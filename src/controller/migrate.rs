@@ -123,7 +123,7 @@ async fn create_job(
     let Some(object) = render::migrate_job(&input, key, run) else {
         return Ok(());
     };
-    let job: Job = serde_json::from_value(object.value)
+    let job: Job = serde_json::from_value(object.value.to_value())
         .map_err(|error| ClusterError::Unreadable(format!("the rendered Job: {error}")))?;
     let api: Api<Job> = Api::namespaced(context.client.clone(), id.namespace.as_str());
     let params = PostParams {

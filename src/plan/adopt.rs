@@ -268,10 +268,14 @@ mod tests {
             uid: uid("s1"),
             resource_version: "9".into(),
             value: json!({"metadata": {"name": "billing", "managedFields": [{"manager": "helm"}]},
-                          "spec": {"clusterIP": "10.0.0.1"}}),
+                          "spec": {"clusterIP": "10.0.0.1"}})
+            .into(),
         };
         o.objects.insert(key.clone(), live);
-        Object { key, value }
+        Object {
+            key,
+            value: value.into(),
+        }
     }
 
     #[test]

@@ -49,16 +49,18 @@ pub fn decide(o: &Observed) -> Decision {
         Declaration::NoVersion if o.highest.is_none() => {
             idle(o, Phase::NotDeployed, "no version is declared, so nothing is deployed here".into())
         }
-        Declaration::NoVersion => steady(o, None).saying(
+        Declaration::NoVersion => undeclared(
+            o,
             Phase::Waiting("VersionRemoved".into()),
             "the spec no longer gives a version; what runs is kept. To remove the release, remove its file".into(),
         ),
         Declaration::Invalid(problems) => {
             let more = if problems.len() > 1 { format!(" (and {} more)", problems.len() - 1) } else { String::new() };
             let first = problems.first().map_or("the spec cannot be used", String::as_str);
-            steady(o, None).saying(Phase::Rejected, format!("the declared spec is refused: {first}{more}"))
+            undeclared(o, Phase::Rejected, format!("the declared spec is refused: {first}{more}"))
         }
-        Declaration::SourceGone(source) => steady(o, None).saying(
+        Declaration::SourceGone(source) => undeclared(
+            o,
             Phase::Waiting("SourceGone".into()),
             format!(
                 "somebody changed this object, and ReleaseSource {source}, which would put it back, is gone; what runs is \
@@ -68,7 +70,8 @@ pub fn decide(o: &Observed) -> Decision {
         ),
         // Nothing is put back: it would come between the steps of the removal.
         Declaration::Removing => removing(o),
-        Declaration::Edited => steady(o, None).saying(
+        Declaration::Edited => undeclared(
+            o,
             Phase::Waiting("Drifted".into()),
             "somebody changed this object; it waits for its source to put it back, and nothing is done about it".into(),
         ),
@@ -82,12 +85,32 @@ pub fn decide(o: &Observed) -> Decision {
         );
         decision.report.details.push(("SecretsMissing", sentence));
     }
+    decision
+        .report
+        .details
+        .extend(rotation::outdated(o, &decision.report.phase));
     decision.report.details.extend(baked::told(o));
     if let Some(digest) = &o.tag_moved {
         let sentence = format!("the tag now has the digest {digest}; what runs stays as it was resolved");
         decision.report.details.push(("TagMoved", sentence));
     }
     decision
+}
+
+/// Nothing that could be used is declared: what runs is kept, and a migration that was let run is watched and booked, since
+/// its evidence does not wait. One that was not let run waits with all else.
+fn undeclared(o: &Observed, phase: Phase, message: String) -> Decision {
+    let kept = steady(o, None);
+    let Some(current) = &o.current else {
+        return kept.saying(phase, message);
+    };
+    let facts = undeclared_facts(o, current, false);
+    let next = if migration::has_begun(&facts) {
+        migration::unfinished(&facts)
+    } else {
+        None
+    };
+    running(kept.saying(phase, message), "meanwhile", next)
 }
 
 /// Git removed it. Only a migration that has the claim is brought to its end, which the removal waits for.
@@ -97,17 +120,26 @@ fn removing(o: &Observed) -> Decision {
     let Some(current) = &o.current else {
         return decision;
     };
-    match migration::unfinished(&facts_of_removed(o, current)) {
-        Some(Next::Step(step)) => Decision {
-            steps: vec![Step::Migrate(step)],
-            wait: Wait::Again,
-            ..decision
-        },
+    let mut facts = undeclared_facts(o, current, true);
+    if o.database == DatabaseSeen::Unreadable {
+        // It may have gone with the release, and the removal would wait for it for ever.
+        facts.database.0 = &DatabaseSeen::NotNeeded;
+    }
+    running(decision, "before that", migration::unfinished(&facts))
+}
+
+/// The same with the next move of a migration that has the claim, told beside what else is to be told.
+fn running(mut decision: Decision, when: &str, next: Option<Next>) -> Decision {
+    match next {
+        Some(Next::Step(step)) => {
+            decision.steps.push(Step::Migrate(step));
+            decision.wait = Wait::Again;
+            decision
+        }
         Some(Next::Wait { message: why, .. }) => {
             let phase = decision.report.phase.clone();
-            decision
-                .saying(phase, format!("{message}; before that: {why}"))
-                .after(POLL)
+            let message = format!("{}; {when}: {why}", decision.report.message);
+            decision.saying(phase, message).after(POLL)
         }
         Some(Next::Open(_) | Next::Failed { .. }) | None => decision,
     }
@@ -245,8 +277,8 @@ pub(super) fn facts<'a>(
     }
 }
 
-/// The facts about a migration of a release that declares nothing any more.
-pub(super) fn facts_of_removed<'a>(o: &'a Observed, revision: &'a Revision) -> Facts<'a> {
+/// The facts about a migration of a release that declares nothing that could be used, any more or for now.
+fn undeclared_facts<'a>(o: &'a Observed, revision: &'a Revision, superseded: bool) -> Facts<'a> {
     Facts {
         release: &o.id.name,
         revision,
@@ -255,7 +287,8 @@ pub(super) fn facts_of_removed<'a>(o: &'a Observed, revision: &'a Revision) -> F
         compatible: (None, ""),
         given: None,
         key_now: None,
-        database: (&DatabaseSeen::NotNeeded, String::new()),
+        // That of the Job itself.
+        database: (&o.database, lock_name(o)),
         // Of entries that do not say their own.
         timeout: Duration::from_secs(1800),
         retries: 0,
@@ -266,7 +299,7 @@ pub(super) fn facts_of_removed<'a>(o: &'a Observed, revision: &'a Revision) -> F
         pods: &o.job_pods,
         lock: (&o.lock.0, &o.lock.1),
         now: o.now,
-        superseded: true,
+        superseded,
     }
 }
 

@@ -7,7 +7,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::{
     decision::Stage,
@@ -16,7 +15,7 @@ use super::{
 use crate::{
     api::revision::Outcome,
     names::{Digest, EnvName, ReleaseId, RevisionNumber, Uid},
-    render::{Object, ObjectKey, OwnerRef},
+    render::{Object, ObjectKey, OwnerRef, Tree},
     spec::{Declared, declared::AttemptHash},
 };
 
@@ -331,7 +330,7 @@ pub struct JobPodSeen {
     pub stuck: Option<String>,
     /// Its node, with the boot id that the node has now.
     pub node: Option<(String, String)>,
-    /// How long its container has been running.
+    /// How long its container has been running; of the claim, for how long it has been seen to.
     pub running_for: Option<Duration>,
     /// Whether its log holds the proof that was asked for; `None` while nothing was asked or the log cannot be read.
     pub proven: Option<bool>,
@@ -370,7 +369,7 @@ pub struct LiveObject {
     /// Its resourceVersion.
     pub resource_version: String,
     /// The whole of it.
-    pub value: Value,
+    pub value: Tree,
 }
 
 /// A pod of a process.

@@ -176,7 +176,8 @@ mod tests {
                 "spec": {"replicas": desired},
                 "status": {"observedGeneration": observed, "replicas": all, "updatedReplicas": updated,
                            "availableReplicas": available},
-            }),
+            })
+            .into(),
         }
     }
 

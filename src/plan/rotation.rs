@@ -9,7 +9,8 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     attempt, decide,
     decision::{Decision, Draft, Phase, Step, Wait},
-    observed::{Fingerprints, Observed, Revision},
+    observed::{Declaration, Fingerprints, Observed, Revision},
+    serve,
 };
 use crate::{api::release::OnSecretChange, names::RevisionNumber, spec::Declared};
 
@@ -174,6 +175,36 @@ pub(super) fn held(failed: &Revision, live: &Revision) -> Option<String> {
              starts anew gets the new ones: put the values right",
             failed.number, failed.cause, failed.message, live.number
         )
+    })
+}
+
+/// What is to be known where what serves was started with other values than there are now, and nothing is being done about
+/// it: beside a version that failed or waits, and where changes are ignored.
+pub(super) fn outdated(o: &Observed, phase: &Phase) -> Option<(&'static str, String)> {
+    let Declaration::Valid(declared) = &o.declaration else {
+        return None;
+    };
+    let (live, now) = (o.live.as_ref()?, o.fingerprints.as_ref()?);
+    let Change::Changed(references) = change(live, now) else {
+        return None;
+    };
+    let serves = serve::running_revisions(o)
+        .values()
+        .all(|number| *number == live.number.0);
+    let ignored = declared.on_secret_change == OnSecretChange::Ignore;
+    let followed = *phase == Phase::Live && !ignored && o.missing.is_empty();
+    let coming = o.current.as_ref().is_some_and(|current| {
+        let newer = current.number != live.number && current.attempt == live.attempt;
+        newer && (current.outcome.is_none() || held(current, live).is_some())
+    });
+    (serves && !followed && !coming).then(|| {
+        let sentence = format!(
+            "{}; the pods of {} keep the values that they were started with{}, and one that starts anew gets the new ones",
+            cause(o, declared, &references),
+            live.version,
+            if ignored { ", as onSecretChange says" } else { "" },
+        );
+        ("ValuesOutdated", sentence)
     })
 }
 

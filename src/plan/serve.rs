@@ -113,9 +113,13 @@ fn same_but_owner(one: Option<&Object>, other: Option<&Object>) -> bool {
 /// The object with the owner of now. A revision outlives its `Release`: an owner that is gone would have Kubernetes
 /// collect what is applied, and one from before a source took over would take the application with it.
 fn owned(o: &Observed, mut object: Object) -> Object {
+    let owners = o.owner.as_ref().map(render::owner_references);
+    if object.value.pointer("/metadata/ownerReferences") == owners.as_ref() {
+        return object;
+    }
     if let Some(metadata) = object.value.get_mut("metadata").and_then(Value::as_object_mut) {
-        match &o.owner {
-            Some(owner) => metadata.insert("ownerReferences".to_owned(), render::owner_references(owner)),
+        match owners {
+            Some(owners) => metadata.insert("ownerReferences".to_owned(), owners),
             None => metadata.remove("ownerReferences"),
         };
     }
@@ -170,11 +174,14 @@ fn followed(o: &Observed, object: &Object, declared: Option<&Declared>) -> Objec
         return with_policy(object, &declared.rollout);
     }
     let live = o.objects.get(&object.key).and_then(|live| live.value.get("spec"));
-    if let (Some(live), Some(spec)) = (live, object.value.get_mut("spec").and_then(Value::as_object_mut)) {
-        for field in render::POLICY {
-            if let Some(value) = live.get(field) {
-                spec.insert(field.to_owned(), value.clone());
-            }
+    for (field, value) in render::POLICY
+        .iter()
+        .filter_map(|field| Some((*field, live?.get(*field)?)))
+    {
+        if object.value.get("spec").and_then(|spec| spec.get(field)) != Some(value)
+            && let Some(spec) = object.value.get_mut("spec").and_then(Value::as_object_mut)
+        {
+            spec.insert(field.to_owned(), value.clone());
         }
     }
     object

@@ -85,7 +85,11 @@ fn compare_maps(
     live: &Map<String, Value>,
     found: &mut Vec<String>,
 ) {
-    for (name, desired) in desired {
+    // What is equal needs no path, and nearly all is.
+    for (name, desired) in desired
+        .iter()
+        .filter(|(name, desired)| live.get(*name) != Some(*desired))
+    {
         path.field(name, |path| match live.get(name) {
             Some(live) => compare(path, desired, live, found),
             // The API server leaves it out where it is 0.

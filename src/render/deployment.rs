@@ -223,7 +223,7 @@ mod tests {
         let found = objects
             .into_iter()
             .find(|o| o.key.kind == Kind::Deployment && o.key.name == name);
-        found.unwrap().value
+        found.unwrap().value.to_value()
     }
 
     fn web(fixture: &Fixture) -> Value {

@@ -18,13 +18,14 @@ use super::{
 };
 use crate::{api::meta, names::ReleaseName};
 
-const TASK: &str = "migrate";
+/// The task, and the name of the container that does it: whatever a mesh puts beside it has another one.
+pub const MIGRATE: &str = "migrate";
 
 /// The name of the Job that is the `run`-th of a key: `<release>-migrate-<first 8 digits of the key>-<run>`. A crash
 /// between creating it and writing it down is found by this name.
 #[must_use]
 pub fn job_name(release: &ReleaseName, key: &str, run: u32) -> String {
-    format!("{release}-{TASK}-{}-{run}", key.get(..8).unwrap_or(key))
+    format!("{release}-{MIGRATE}-{}-{run}", key.get(..8).unwrap_or(key))
 }
 
 /// Which run of its key a Job of this name is.
@@ -38,7 +39,7 @@ pub fn run_of(name: &str) -> Option<u32> {
 pub fn migrate_job(input: &Input<'_>, key: &str, run: u32) -> Option<Object> {
     let migrate = input.declared.migrate.as_ref()?;
     let container = Container {
-        name: TASK,
+        name: MIGRATE,
         command: migrate.command.as_deref(),
         args: migrate.args.as_deref(),
         env: &migrate.env,
@@ -74,6 +75,7 @@ pub fn migrate_job(input: &Input<'_>, key: &str, run: u32) -> Option<Object> {
     let annotations = job.value.pointer_mut("/metadata/annotations");
     if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
         annotations.insert(meta::GIVEN.to_owned(), given.into());
+        annotations.insert(meta::DATABASE.to_owned(), migrate.database.as_str().into());
     }
     Some(job)
 }
@@ -85,7 +87,7 @@ pub fn migrate_guard(input: &Input<'_>, key: &str) -> Object {
     let mut selector = BTreeMap::from([(meta::RELEASE.to_owned(), input.id.name.to_string())]);
     selector.extend(task());
     let body = json!({ "spec": { "minAvailable": 1, "selector": { "matchLabels": selector } } });
-    let name = format!("{}-{TASK}", input.id.name);
+    let name = format!("{}-{MIGRATE}", input.id.name);
     object(input, Kind::PodDisruptionBudget, name, key, body)
 }
 
@@ -100,7 +102,7 @@ fn object(input: &Input<'_>, kind: Kind, name: String, key: &str, body: Value) -
 
 /// In place of the label of a process, so that no Service and no other budget ever counts these pods.
 fn task() -> BTreeMap<String, String> {
-    BTreeMap::from([(meta::TASK.to_owned(), TASK.to_owned())])
+    BTreeMap::from([(meta::TASK.to_owned(), MIGRATE.to_owned())])
 }
 
 /// A hash of what a rendered Job gives to its pod that a commit may change without a new attempt. The Job carries it, since
@@ -125,7 +127,10 @@ mod tests {
     const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     fn job() -> Value {
-        migrate_job(&Fixture::web().input(), KEY, 2).unwrap().value
+        migrate_job(&Fixture::web().input(), KEY, 2)
+            .unwrap()
+            .value
+            .to_value()
     }
 
     #[test]

@@ -70,7 +70,10 @@ pub(super) fn object(
     } else {
         with_hash(value)
     };
-    Object { key, value }
+    Object {
+        key,
+        value: value.into(),
+    }
 }
 
 /// What makes a `Release` the owner of an object.

@@ -1,8 +1,12 @@
 //! A Kubernetes object as a value: what is rendered, stored in a revision, compared and applied.
 
-use std::fmt;
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 /// The kinds that Slipway makes for a release.
@@ -80,7 +84,52 @@ pub struct Object {
     /// Which one.
     pub key: ObjectKey,
     /// The whole object, with `apiVersion`, `kind` and `metadata`.
-    pub value: Value,
+    pub value: Tree,
+}
+
+/// A tree of JSON that is shared until somebody changes it: a look takes objects from one place to another many times, and
+/// changes few of them.
+#[derive(Debug, Clone)]
+pub struct Tree(Arc<Value>);
+
+impl Tree {
+    /// The tree as a value of its own.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        Value::clone(&self.0)
+    }
+}
+
+impl From<Value> for Tree {
+    fn from(value: Value) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl Deref for Tree {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl DerefMut for Tree {
+    fn deref_mut(&mut self) -> &mut Value {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Serialize for Tree {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
 }
 
 impl Object {

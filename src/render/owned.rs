@@ -39,7 +39,7 @@ pub fn owned(key: &ObjectKey, live: &Value) -> Option<Object> {
     fields.insert("kind".to_owned(), json!(key.kind.as_str()));
     Some(Object {
         key: key.clone(),
-        value,
+        value: value.into(),
     })
 }
 
@@ -149,7 +149,7 @@ mod tests {
 
     /// The object as it is in a cluster, with the notes on its apply.
     fn applied(object: &Object) -> Value {
-        let mut live = object.value.clone();
+        let mut live = object.value.to_value();
         let mut fields = fields_of("", &object.value);
         for given in ["f:apiVersion", "f:kind"] {
             fields.as_object_mut().unwrap().remove(given);

@@ -34,7 +34,7 @@ pub enum NotStored {
 
 /// The objects as one JSON list.
 pub fn store(objects: &[Object]) -> Result<String, TooLarge> {
-    let list = Value::Array(objects.iter().map(|object| object.value.clone()).collect());
+    let list = Value::Array(objects.iter().map(|object| object.value.to_value()).collect());
     let text = list.to_string();
     if text.len() > MAX_BYTES {
         return Err(TooLarge { bytes: text.len() });
@@ -50,7 +50,10 @@ pub fn restore(text: &str) -> Result<Vec<Object>, NotStored> {
         .enumerate()
         .map(|(index, value)| {
             let key = key_of(&value).ok_or(NotStored::Object(index + 1))?;
-            Ok(Object { key, value })
+            Ok(Object {
+                key,
+                value: value.into(),
+            })
         })
         .collect()
 }
@@ -65,7 +68,9 @@ fn key_of(value: &Value) -> Option<ObjectKey> {
 #[must_use]
 pub fn with_replicas(object: &Object, replicas: u32) -> Object {
     let mut object = object.clone();
+    // Looked at first: what is not changed stays shared.
     if object.key.kind == Kind::Deployment
+        && object.value.pointer("/spec/replicas") != Some(&json!(replicas))
         && let Some(Value::Object(spec)) = object.value.get_mut("spec")
     {
         spec.insert("replicas".to_owned(), json!(replicas));
@@ -76,10 +81,15 @@ pub fn with_replicas(object: &Object, replicas: u32) -> Object {
 /// The object with what this rollout policy says of how it goes from one template to the next. Only a Deployment has it.
 #[must_use]
 pub fn with_policy(mut object: Object, rollout: &RolloutSpec) -> Object {
-    if object.key.kind == Kind::Deployment
-        && let (Some(Value::Object(spec)), Value::Object(policy)) =
-            (object.value.get_mut("spec"), deployment::policy(rollout))
-    {
+    if object.key.kind != Kind::Deployment {
+        return object;
+    }
+    let Value::Object(policy) = deployment::policy(rollout) else {
+        return object;
+    };
+    let of = |field: &str| object.value.get("spec").and_then(|spec| spec.get(field));
+    let same = policy.iter().all(|(field, value)| of(field) == Some(value));
+    if !same && let Some(Value::Object(spec)) = object.value.get_mut("spec") {
         spec.extend(policy);
     }
     object

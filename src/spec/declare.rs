@@ -6,7 +6,9 @@ use jiff::Timestamp;
 
 use super::{
     check::{self, Problems},
-    declared::{Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec, Suspension},
+    declared::{
+        DATABASE, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec, Suspension,
+    },
     document::join,
     firewall, image,
     preset::{self, Preset},
@@ -213,7 +215,7 @@ fn migrate(
     if let Ok(task) = "SLIPWAY_TASK".parse() {
         variables.insert(task, EnvValue::Literal("migrate".to_owned()));
     }
-    let database = options.database.as_deref().unwrap_or("DATABASE_URL");
+    let database = options.database.as_deref().unwrap_or(DATABASE);
     let named: EnvName = problems.parse("/migrate/database", database)?;
     let in_whole = env.sources.iter().any(|source| source.key_of(&named).is_some());
     if options.database.is_some() && !variables.contains_key(&named) && !in_whole {

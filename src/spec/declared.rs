@@ -253,6 +253,9 @@ pub struct FileSource {
     pub key: KeyRef,
 }
 
+/// The variable that names the database where `migrate.database` says nothing.
+pub const DATABASE: &str = "DATABASE_URL";
+
 /// A whole Secret or `ConfigMap` whose keys become variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvSource {

@@ -172,9 +172,12 @@ fn walk(pointer: &str, key: &str, value: &Value, findings: &mut Vec<Finding>) {
     }
 }
 
-/// `{value: …, public: true}`: what its author declared to be no secret.
+/// `{value: …, public: true}`: what its author declared to be no secret. Nothing else has a field `public`, and where one
+/// stands in a wrong place it hides nothing.
 fn is_public(value: &Value) -> bool {
-    value.get("public") == Some(&Value::Bool(true))
+    let fields = value.as_object();
+    fields.is_some_and(|fields| fields.len() == 2 && fields.contains_key("value"))
+        && value.get("public") == Some(&Value::Bool(true))
 }
 
 fn scan_env(pointer: &str, env: &Map<String, Value>, findings: &mut Vec<Finding>) {
@@ -323,7 +326,25 @@ fn is_reference(text: &str) -> bool {
 }
 
 fn is_path_or_url(text: &str) -> bool {
-    (text.starts_with('/') && !text.contains(char::is_whitespace)) || text.contains("://")
+    is_path(text) || text.contains("://")
+}
+
+/// Whether a text is the absolute path of something that has a name. One in 64 keys in base64 begins with a slash, too: the
+/// words of those mix digits, capital and small letters, and are long, or there is one alone.
+fn is_path(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix('/') else {
+        return false;
+    };
+    let mixed = |word: &str| {
+        let any = |of: fn(&u8) -> bool| word.bytes().any(|c| of(&c));
+        any(u8::is_ascii_digit) && any(u8::is_ascii_uppercase) && any(u8::is_ascii_lowercase)
+    };
+    let long = if rest.trim_end_matches('/').contains('/') {
+        16
+    } else {
+        1
+    };
+    !text.contains(char::is_whitespace) && !rest.split('/').any(|word| word.len() >= long && mixed(word))
 }
 
 #[cfg(test)]
@@ -399,6 +420,44 @@ mod tests {
         } });
         assert_eq!(scan_value(&spec).len(), 1);
         assert_eq!(suspects(&spec), [], "what is refused is not suspected, too");
+    }
+
+    #[test]
+    fn a_key_that_begins_with_a_slash_is_no_path_and_a_path_is_no_key() {
+        for key in [
+            "/hUnter22",
+            "/9jK3x/vQ2mT7wZ1pL5sR8yB4nC6hD0fGa",
+            "/k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa=",
+        ] {
+            assert_eq!(found(&[("SMTP_PASSWORD", key)]).len(), 1, "{key}");
+        }
+        for path in [
+            "/run/secrets/smtp-password",
+            "/etc/ssl/Certs2026/Key1.pem",
+            "/usr/local/lib/Erlang/27/lib/crypto-5.5/priv/key.so",
+            "/cookie",
+        ] {
+            assert_eq!(found(&[("SMTP_PASSWORD", path)]), [], "{path}");
+        }
+    }
+
+    #[test]
+    fn what_only_has_a_field_named_public_hides_nothing() {
+        let token = "ghp_0123456789abcdefghij0123456789abcdef";
+        let spec = serde_json::json!({ "env": {
+            "PUBLIC": { "value": token, "public": true },
+            "OTHER": { "value": token, "public": true, "more": token },
+        }, "public": true, "image": token });
+        let found: Vec<String> = scan_value(&spec)
+            .into_iter()
+            .map(|finding| finding.pointer)
+            .collect();
+        assert!(found.contains(&"/image".to_owned()), "{found:?}");
+        assert!(found.contains(&"/env/OTHER".to_owned()), "{found:?}");
+        assert!(
+            !found.iter().any(|pointer| pointer.starts_with("/env/PUBLIC")),
+            "{found:?}"
+        );
     }
 
     /// Each prefix with as many characters as its tokens have at least, and with one fewer.

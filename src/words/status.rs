@@ -151,9 +151,10 @@ pub fn since(release: &Release) -> Option<Timestamp> {
 }
 
 /// Conditions that may hold beside the phase, worst first.
-pub const DETAILS: [&str; 7] = [
+pub const DETAILS: [&str; 8] = [
     "Degraded",
     "SecretsMissing",
+    "ValuesOutdated",
     "SourceGone",
     "Drifted",
     "SecretInImage",

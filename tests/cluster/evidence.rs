@@ -149,22 +149,45 @@ fn a_pod_that_is_deleted_while_it_migrates_is_unknown() {
     is_unknown(case, &before);
 }
 
+/// Asks for the eviction of a pod, as a drain does; why not.
+fn evict(case: &Case, pod: &str) -> Result<(), String> {
+    let eviction = serde_json::json!({
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": case.ns},
+    });
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}/eviction", case.ns);
+    let create = ["kubectl", "create", "--raw", &path, "-f", "-"];
+    try_exec(&create, &eviction.to_string()).map(drop)
+}
+
+#[test]
+fn a_pod_that_is_evicted_though_its_guard_was_taken_away_is_unknown() {
+    let _services = shared();
+    let case = case("mig-evicted");
+    let before = Before::of(&case);
+    begun_as(&case, "env: {MIGRATE_SLEEP: '60'}");
+    let pod = migration_pod(&case);
+    // Slipway puts the guard back, so that it takes a moment between the two.
+    wait("it is evicted", || {
+        let guard = [
+            "delete",
+            "poddisruptionbudget",
+            "app-migrate",
+            "--ignore-not-found",
+        ];
+        kubectl(&[&["-n", &case.ns], &guard[..]].concat());
+        evict(&case, &pod).ok()
+    });
+    is_unknown(case, &before);
+}
+
 #[test]
 fn an_eviction_is_refused_while_it_migrates_and_a_job_deleted_after_its_success_is_nothing() {
     let _services = shared();
     let case = case("mig-evict");
     let job = begun(&case);
     let pod = migration_pod(&case);
-    let eviction = serde_json::json!({
-        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": case.ns},
-    });
-    let path = format!("/api/v1/namespaces/{}/pods/{pod}/eviction", case.ns);
-    let refused = try_exec(
-        &["kubectl", "create", "--raw", &path, "-f", "-"],
-        &eviction.to_string(),
-    );
     assert!(
-        refused.is_err_and(|why| why.contains("disruption budget")),
+        evict(&case, &pod).is_err_and(|why| why.contains("disruption budget")),
         "the guard stands"
     );
     case.live("1.1.0");
@@ -253,6 +276,78 @@ fn a_quota_that_leaves_no_room_is_named_and_when_it_goes_the_migration_runs_once
     );
     before.holds(&case);
     kubectl(&["-n", &case.ns, "delete", "quota", "none-left"]);
+    case.live("1.1.0");
+    assert_eq!((rows(&case, "start"), rows(&case, "end")), (1, 1));
+    case.end();
+}
+
+/// A rule of the cluster that gives the network of the node to the pods of migrations in a namespace, as somebody's
+/// webhook might; the API server follows it when this comes back.
+fn inject(ns: &str) {
+    apply(&format!(
+        "apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {{name: {ns}}}
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules: [{{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods]}}]
+    objectSelector: {{matchLabels: {{slipway.dev/task: migrate}}}}
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch: {{expression: '[JSONPatch{{op: \"add\", path: \"/spec/hostNetwork\", value: true}}]'}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {{name: {ns}}}
+spec:
+  policyName: {ns}
+  matchResources: {{namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {ns}}}}}}}
+"
+    ));
+    let run = [
+        "run",
+        "x",
+        "--image=x",
+        "--labels=slipway.dev/task=migrate",
+        "--dry-run=server",
+    ];
+    wait("the rule holds", || {
+        try_exec(&[&["kubectl", "-n", ns], &run[..]].concat(), "")
+            .is_err_and(|why| why.contains("hostNetwork"))
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_pod_that_pod_security_refuses_is_named_and_when_it_may_come_the_migration_runs_once() {
+    let _services = shared();
+    let ns = "mig-baseline";
+    let forget = || {
+        for kind in ["mutatingadmissionpolicybinding", "mutatingadmissionpolicy"] {
+            kubectl(&["delete", kind, ns, "--ignore-not-found"]);
+        }
+    };
+    forget();
+    let case = case(ns);
+    let before = Before::of(&case);
+    kubectl(&[
+        "label",
+        "namespace",
+        ns,
+        "pod-security.kubernetes.io/enforce=baseline",
+    ]);
+    inject(ns);
+    case.declare("1.1.0", "version: 1.1.0");
+    case.until("Waiting(PodSecurity)", "1.1.0");
+    case.explained(
+        &["Waiting(PodSecurity)", "hostNetwork"],
+        "let the namespace admit the pod",
+    );
+    assert_eq!(rows(&case, "start"), 0);
+    before.holds(&case);
+    forget();
     case.live("1.1.0");
     assert_eq!((rows(&case, "start"), rows(&case, "end")), (1, 1));
     case.end();

@@ -92,53 +92,6 @@ fn another_database_is_migrated_and_said_to_be_another() {
     case.end();
 }
 
-#[test]
-fn a_pod_that_is_evicted_though_its_guard_was_taken_away_is_unknown() {
-    let _services = shared();
-    let case = migrated_twice("rec-evicted");
-    let before = Before::of(&case);
-    case.declare(
-        "1.0.0 with another migration",
-        "version: 1.0.0\nenv: {MIGRATE_SLEEP: '30'}\nmigrate: {args: [/app/bin/migrate, again]}",
-    );
-    let of_migration = "slipway.dev/release=app,slipway.dev/task=migrate";
-    let pod = wait("its pod runs", || {
-        let pods = list("pod", &case.ns, of_migration);
-        let running = pods.iter().find(|pod| pod["status"]["phase"] == "Running")?;
-        running["metadata"]["name"].as_str().map(str::to_owned)
-    });
-    let eviction = serde_json::json!({
-        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": case.ns},
-    });
-    let path = format!("/api/v1/namespaces/{}/pods/{pod}/eviction", case.ns);
-    // Slipway puts the guard back, so that it takes a moment between the two.
-    wait("it is evicted", || {
-        kubectl(&[
-            "-n",
-            &case.ns,
-            "delete",
-            "poddisruptionbudget",
-            "app-migrate",
-            "--ignore-not-found",
-        ]);
-        let evicted = support::try_exec(
-            &["kubectl", "create", "--raw", &path, "-f", "-"],
-            &eviction.to_string(),
-        );
-        evicted.ok().map(|_| ())
-    });
-    wait_telling(
-        "it is unknown",
-        || case.state(),
-        || (case.phase() == "Failed(Migrating)" && case.message().contains("is unknown")).then_some(()),
-    );
-    case.explained(&["is unknown"], "commit migrate.accept: \"");
-    // Only what does not happen can be told here: it would happen within two looks of ten seconds.
-    case.looked_at(2);
-    before.holds(&case);
-    case.end();
-}
-
 /// What stops Slipway: `.ci/bed-test.sh` runs it on a bed of its own.
 mod alone {
     use super::{

@@ -20,6 +20,7 @@ use crate::{
     api::meta,
     names::{Namespace, ObjectName, ReleaseId, Uid},
     plan::observed::{JobPodSeen, JobSeen, PodSeen},
+    render,
     spec::redact::redact,
 };
 
@@ -74,9 +75,16 @@ pub async fn pods(
                 let text = if log.trim().is_empty() { seen.tail } else { log };
                 // What this pod saw, whatever the spec refers to by now; before anything is cut, so that no half of a
                 // value is left.
-                let values = secrets_of(&mut secrets, pod).await;
-                let values: Vec<&str> = values.iter().map(ExposeSecret::expose_secret).collect();
-                seen.tail = last_chars(&redact(&text, &values), TAIL);
+                seen.tail = match secrets_of(&mut secrets, pod).await {
+                    Ok(values) => {
+                        let values: Vec<&str> = values.iter().map(ExposeSecret::expose_secret).collect();
+                        last_chars(&redact(&text, &values), TAIL)
+                    }
+                    Err(error) => format!(
+                        "[its log is not kept, since it may hold secrets: {}]",
+                        error.sentence()
+                    ),
+                };
             } else if asked.claimed.as_ref() == Some(&seen.job) {
                 // What answers a signal with exit code 0 ends as well as what has finished, and where its node ended it
                 // for what it used, nothing else in the pod's status tells.
@@ -123,6 +131,7 @@ async fn stopped(client: &Client, id: &ReleaseId, pod: &Pod) -> Result<Option<St
 /// Whether a log holds a text in its last 2,000 lines; `None` when it cannot be had.
 async fn log_holds(api: &Api<Pod>, name: &str, text: &str) -> Option<bool> {
     let params = LogParams {
+        container: Some(render::MIGRATE.to_owned()),
         tail_lines: Some(2_000),
         // Of them the API server gives the first so many bytes.
         limit_bytes: Some(4 << 20),
@@ -135,6 +144,7 @@ async fn log_holds(api: &Api<Pod>, name: &str, text: &str) -> Option<bool> {
 /// The last lines of a log; empty when it cannot be had (it is a courtesy, not a fact).
 async fn log_tail(api: &Api<Pod>, name: &str) -> String {
     let params = LogParams {
+        container: Some(render::MIGRATE.to_owned()),
         tail_lines: Some(40),
         // The API server gives the first bytes of those lines: as many as lines that people can read may have.
         limit_bytes: Some(256 * 1024),
@@ -153,21 +163,22 @@ fn last_chars(text: &str, count: usize) -> String {
     text.chars().skip(skipped).collect()
 }
 
-/// The values of Secrets that a pod was given; those that are gone by now cannot be known.
-async fn secrets_of(secrets: &mut Secrets<'_>, pod: &Pod) -> Vec<SecretString> {
+/// The values of Secrets that a pod was given; those that are gone by now cannot be known. An error where one is there and
+/// cannot be read.
+async fn secrets_of(secrets: &mut Secrets<'_>, pod: &Pod) -> Result<Vec<SecretString>, ClusterError> {
     let mut values = Vec::new();
     for (name, key) in given(pod) {
         let Ok(name) = name.parse::<ObjectName>() else {
             continue;
         };
-        let Ok(Some(secret)) = secrets.get(&name).await else {
+        let Some(secret) = secrets.get(&name).await? else {
             continue;
         };
         let data = secret.data.iter().flatten();
         let wanted = data.filter(|(field, _)| key.as_ref().is_none_or(|key| key == *field));
         values.extend(wanted.map(|(_, value)| text(&value.0)));
     }
-    values
+    Ok(values)
 }
 
 /// What of Secrets a pod was given by variables, by whole Secrets and by files: each with its key, or without one where it was

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     ByteString,
-    api::core::v1::{ConfigMap, Secret},
+    api::{
+        batch::v1::Job,
+        core::v1::{ConfigMap, Secret},
+    },
 };
 use kube::{Api, Client, ResourceExt as _};
 use secrecy::SecretSlice;
@@ -12,15 +15,17 @@ use secrecy::SecretSlice;
 use super::{
     super::{
         error::ClusterError,
+        given::Given,
         hash_key::HashKey,
         objects::{found, within},
-        resolve::{Content, Contents, References, resolve},
+        resolve::{self, Content, Contents, References, resolve},
     },
     operators::operators,
 };
 use crate::{
     api::meta,
-    names::{ObjectName, ReleaseId},
+    names::{ObjectName, ReleaseId, Uid},
+    plan::observed::DatabaseSeen,
     spec::{Declared, declared::Holder},
 };
 
@@ -31,7 +36,6 @@ pub async fn references(
     declared: &Declared,
     key: &HashKey,
 ) -> Result<References, ClusterError> {
-    let mut contents = Contents::default();
     let mut secrets = declared.objects(Holder::Secret);
     secrets.extend(declared.pull_secret.clone());
     if !declared.generated().is_empty() {
@@ -42,25 +46,55 @@ pub async fn references(
             .map_err(|e| ClusterError::Unreadable(format!("generated Secret: {e}")))?;
         secrets.insert(name);
     }
-    let api: Api<Secret> = Api::namespaced(client.clone(), id.namespace.as_str());
-    for name in secrets {
-        let attempted = || format!("get Secret {name} of {id}");
-        let secret = found(within(attempted, api.get(name.as_str())).await)?;
-        contents.0.insert((Holder::Secret, name), secret.map(of_secret));
-    }
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), id.namespace.as_str());
-    for name in declared.objects(Holder::ConfigMap) {
-        let attempted = || format!("get ConfigMap {name} of {id}");
-        let map = found(within(attempted, api.get(name.as_str())).await)?;
-        contents
-            .0
-            .insert((Holder::ConfigMap, name), map.map(of_config_map));
-    }
+    let secrets = secrets.into_iter().map(|name| (Holder::Secret, name));
+    let maps = declared.objects(Holder::ConfigMap).into_iter();
+    let contents = contents(
+        client,
+        id,
+        secrets.chain(maps.map(|name| (Holder::ConfigMap, name))),
+    )
+    .await?;
     let mut references = resolve(id, declared, key, &contents);
     if !references.late.is_empty() {
         references.operators = operators(client, id, &references.late).await;
     }
     Ok(references)
+}
+
+/// The database of a migration that runs while no spec says which one is meant: that of its Job.
+pub async fn database_of_job(
+    client: &Client,
+    id: &ReleaseId,
+    name: &str,
+    uid: &Uid,
+) -> Result<DatabaseSeen, ClusterError> {
+    let api: Api<Job> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let job = found(within(|| format!("get Job {name} of {id}"), api.get(name)).await)?;
+    let job = job.filter(|job| job.metadata.uid.as_deref() == Some(uid.as_str()));
+    let Some(given) = job.as_ref().and_then(Given::of) else {
+        return Ok(DatabaseSeen::Unreadable);
+    };
+    let contents = contents(client, id, given.objects()).await?;
+    Ok(resolve::database_of_job(&given, &contents))
+}
+
+async fn contents(
+    client: &Client,
+    id: &ReleaseId,
+    objects: impl IntoIterator<Item = (Holder, ObjectName)>,
+) -> Result<Contents, ClusterError> {
+    let mut contents = Contents::default();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), id.namespace.as_str());
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), id.namespace.as_str());
+    for (holder, name) in objects {
+        let attempted = || format!("get {holder} {name} of {id}");
+        let content = match holder {
+            Holder::Secret => found(within(attempted, secrets.get(name.as_str())).await)?.map(of_secret),
+            Holder::ConfigMap => found(within(attempted, maps.get(name.as_str())).await)?.map(of_config_map),
+        };
+        contents.0.insert((holder, name), content);
+    }
+    Ok(contents)
 }
 
 fn of_secret(secret: Secret) -> Content {

@@ -199,7 +199,10 @@ fn ingress(host: &str) -> Object {
             "annotations": { "slipway.dev/object": object },
         },
     });
-    Object { key, value }
+    Object {
+        key,
+        value: value.into(),
+    }
 }
 
 /// The hosts that a decision applies, and those that it keeps beside a revision.

@@ -88,7 +88,7 @@ pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Ne
                 Some(false) => {
                     let note = match facts.database.0 {
                         DatabaseSeen::NotNeeded => {
-                            "a newer commit names no database, so nobody can tell whether it ran on its own"
+                            "nothing names its database any more, so nobody can tell whether it ran on its own"
                         }
                         _ => "the database that the release names changed while it ran",
                     };

@@ -618,6 +618,69 @@ fn a_release_that_git_removed_brings_a_claimed_migration_to_its_end_and_nothing_
     assert_eq!(booked_state(&o).0, EntryState::Failed);
 }
 
+#[test]
+fn a_success_while_git_removes_the_release_is_one_where_its_job_tells_the_database() {
+    let (mut o, job) = resumed();
+    o.job_pods.push(ended_pod(&job, 0));
+    o.jobs[0].finished = Some(JobEnd::Complete);
+    o.declaration = Declaration::Removing;
+    assert_eq!(booked_state(&o).0, EntryState::Succeeded);
+    o.database = DatabaseSeen::Known("db2:5432/shop".into());
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+    // Its Secret may have gone with the release: that is not waited for.
+    o.database = DatabaseSeen::Unreadable;
+    assert_eq!(booked_state(&o).0, EntryState::Unknown);
+}
+
+/// Each way in which a spec says nothing for now, with the word of its phase.
+fn undeclared() -> [(Declaration, Phase); 4] {
+    let waiting = |reason: &str| Phase::Waiting(reason.into());
+    [
+        (Declaration::NoVersion, waiting("VersionRemoved")),
+        (
+            Declaration::Invalid(vec!["replicas: -1 is too few".into()]),
+            Phase::Rejected,
+        ),
+        (Declaration::Edited, waiting("Drifted")),
+        (Declaration::SourceGone("releases".into()), waiting("SourceGone")),
+    ]
+}
+
+#[test]
+fn a_migration_that_runs_is_watched_and_booked_whatever_becomes_of_its_spec() {
+    for (declaration, phase) in undeclared() {
+        let (mut o, job) = resumed();
+        o.job_pods.push(job_pod(&job));
+        o.declaration = declaration;
+        let decision = decide(&o);
+        assert_eq!(decision.report.phase, phase);
+        let word = decision.migration_steps().next().map(MigrationStep::word);
+        assert!(
+            word.is_some() || decision.report.message.contains("meanwhile"),
+            "{}",
+            decision.report.message
+        );
+        o.job_pods = vec![ended_pod(&job, 0)];
+        o.jobs[0].finished = Some(JobEnd::Complete);
+        assert_eq!(booked_state(&o).0, EntryState::Succeeded, "{phase:?}");
+        o.database = DatabaseSeen::Unreadable;
+        assert!(moves(&o).is_empty(), "it goes on when the Secret can be read");
+        o.jobs.clear();
+        assert_eq!(booked_state(&o).0, EntryState::Unknown, "{phase:?}");
+    }
+}
+
+#[test]
+fn a_migration_that_was_not_let_run_waits_for_a_spec_that_can_be_used() {
+    for (declaration, phase) in undeclared() {
+        let mut o = claimed();
+        o.jobs.push(job(&second(&o), 1));
+        o.declaration = declaration;
+        assert!(moves(&o).is_empty(), "{phase:?}: {:?}", moves(&o));
+        assert_eq!(decide(&o).report.phase, phase);
+    }
+}
+
 // === after the end ===
 
 #[test]

@@ -90,7 +90,7 @@ impl World {
     }
 
     pub fn deployment(&self) -> Option<&Value> {
-        self.objects.get(&deployment_key()).map(|live| &live.value)
+        self.objects.get(&deployment_key()).map(|live| &*live.value)
     }
 }
 

@@ -88,7 +88,57 @@ fn a_release_that_ignores_changes_is_not_rolled() {
     let mut spec = declared(1);
     spec.on_secret_change = OnSecretChange::Ignore;
     o.declaration = Declaration::Valid(Box::new(spec));
-    assert!(decide(&o).is_settled());
+    let decision = decide(&o);
+    assert!(decision.is_settled());
+    says_outdated(&decision, "as onSecretChange says");
+}
+
+fn says_outdated(decision: &Decision, words: &str) {
+    let details = &decision.report.details;
+    let found = details.iter().find(|(type_, _)| *type_ == "ValuesOutdated");
+    let sentence = &found.unwrap_or_else(|| panic!("{details:?}")).1;
+    for words in ["Secret app-db/url", "the pods of 1.0.0 keep the values", words] {
+        assert!(sentence.contains(words), "{sentence}");
+    }
+}
+
+fn says_nothing_of_values(o: &Observed) {
+    let details = decide(o).report.details;
+    assert!(
+        details.iter().all(|(type_, _)| *type_ != "ValuesOutdated"),
+        "{details:?}"
+    );
+}
+
+#[test]
+fn whoever_serves_with_old_values_beside_a_version_that_cannot_go_live_says_so() {
+    // It waits for its image.
+    let mut o = rotated(Some(prints("k", "a")), prints("k", "b"));
+    let mut spec = declared(2);
+    spec.image.pick = crate::spec::declared::ImagePick::Tag("2.0.0".into());
+    crate::plan::fixtures::rehash(&mut spec);
+    o.declaration = Declaration::Valid(Box::new(spec));
+    o.image = crate::plan::observed::ImageSeen::Missing;
+    says_outdated(&decide(&o), "one that starts anew gets the new ones");
+    // It failed, and was rolled back.
+    let mut o = under_way(&declared(2));
+    let second = o.current.as_mut().unwrap();
+    second.outcome = Some(Outcome::RolloutFailed);
+    second.fingerprints = Some(prints("k", "b"));
+    o.live.as_mut().unwrap().fingerprints = Some(prints("k", "a"));
+    o.fingerprints = Some(prints("k", "b"));
+    o.fingerprints_for = Duration::from_secs(60);
+    let decision = decide(&o);
+    assert_eq!(decision.report.phase, Phase::RolledBack);
+    says_outdated(&decision, "one that starts anew gets the new ones");
+}
+
+#[test]
+fn values_that_are_followed_or_the_same_are_not_called_outdated() {
+    says_nothing_of_values(&rotated(Some(prints("k", "a")), prints("k", "b")));
+    says_nothing_of_values(&rotated(Some(prints("k", "a")), prints("k", "a")));
+    says_nothing_of_values(&rotated(Some(prints("lost", "a")), prints("k", "b")));
+    says_nothing_of_values(&failed_rotation(prints("k", "bad")));
 }
 
 /// The second revision was made by a rotation and failed.

@@ -18,6 +18,8 @@ pub struct Record {
     pub revisions: Vec<ReleaseRevision>,
     /// The ledger.
     pub ledger: Option<Ledger>,
+    /// Since when the cluster has had the release as an object, which somebody may have deleted and git written again.
+    pub since: Option<Timestamp>,
     /// When git declared it again after it had not for a while.
     pub again: Vec<Timestamp>,
 }
@@ -134,7 +136,11 @@ pub fn ran(record: &Record, moment: Timestamp) -> Ran {
         .max_by_key(|revision| revision.spec.number)
         .map(|revision| format!("{} (v{})", revision.spec.version, revision.spec.number));
     let Some((live, revision)) = best else {
-        return Ran::Nothing { coming };
+        // A cluster that was built anew knows nothing of the one before it.
+        return match begins(record).filter(|begins| moment < *begins) {
+            Some(begins) => Ran::NotKnown(format!("the records of this cluster begin at {}", utc(begins))),
+            None => Ran::Nothing { coming },
+        };
     };
     let Attempt {
         revision: number,
@@ -193,6 +199,16 @@ pub fn became(
         (None, Ran::NotKnown(why)) => Became::NotKnown(why.clone()),
         (None, _) => Became::Nothing,
     }
+}
+
+/// The oldest thing in the cluster that speaks of the release.
+fn begins(record: &Record) -> Option<Timestamp> {
+    record
+        .revisions
+        .iter()
+        .filter_map(created)
+        .chain(record.since)
+        .min()
 }
 
 /// When what ran was put on record again because all records were gone: of the time before nothing is known, whatever the

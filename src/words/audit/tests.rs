@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{super::fixtures::*, *};
+use crate::words::utc;
 
 fn id(name: &str) -> ReleaseId {
     ReleaseId {
@@ -137,12 +138,13 @@ fn record(revisions: Vec<crate::api::ReleaseRevision>) -> Record {
 #[test]
 fn what_was_live_is_known_where_no_revision_is_missing() {
     // Each is made at 100 n and live a minute later; v3 fails.
-    let record = record(vec![
+    let mut record = record(vec![
         revision(1, "1.0.0", 100, Some("Live")),
         revision(2, "1.1.0", 200, Some("Live")),
         revision(3, "1.2.0", 300, Some("RolloutFailed")),
         revision(4, "1.3.0", 400, None),
     ]);
+    record.since = Some(at(40));
     let at_moment = |second: i64| match ran(&record, at(second)) {
         Ran::Was(run) => format!("v{} {} {:?}", run.revision, run.migration, run.coming),
         Ran::Nothing { coming } => format!("nothing {coming:?}"),
@@ -154,6 +156,34 @@ fn what_was_live_is_known_where_no_revision_is_missing() {
     assert_eq!(at_moment(230), "v1 succeeded Some(\"1.1.0 (v2)\")");
     assert_eq!(at_moment(370), "v2 succeeded None", "v3 failed, so v2 ran on");
     assert_eq!(at_moment(9000), "v2 succeeded Some(\"1.3.0 (v4)\")");
+}
+
+#[test]
+fn of_the_time_before_the_cluster_had_the_release_nothing_is_known() {
+    let mut record = record(vec![revision(1, "1.0.0", 100, Some("Live"))]);
+    let begins = |record: &Record, second: i64| match ran(record, at(second)) {
+        Ran::NotKnown(why) => why,
+        other => format!("{other:?}"),
+    };
+    let at_100 = format!("the records of this cluster begin at {}", utc(at(100)));
+    assert_eq!(
+        begins(&record, 50),
+        at_100,
+        "v1 may be the first one of a cluster that was built anew"
+    );
+    assert!(begins(&record, 120).starts_with("Nothing"));
+    record.since = Some(at(40));
+    assert!(
+        begins(&record, 50).starts_with("Nothing"),
+        "it was declared here, and waited"
+    );
+    assert!(begins(&record, 30).contains("begin at"));
+    record.since = Some(at(5000));
+    assert_eq!(
+        begins(&record, 50),
+        at_100,
+        "an object that was deleted and written again is younger than its revisions"
+    );
 }
 
 #[test]

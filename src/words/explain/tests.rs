@@ -61,7 +61,8 @@ fn deployment(number: u64, [desired, all, updated, available]: [i64; 4]) -> Live
             "metadata": {"name": "billing", "generation": 1, "annotations": {"slipway.dev/revision": number.to_string()}},
             "spec": {"replicas": desired},
             "status": {"observedGeneration": 1, "replicas": all, "updatedReplicas": updated, "availableReplicas": available},
-        }),
+        })
+        .into(),
     }
 }
 
@@ -702,6 +703,10 @@ fn what_is_to_be_known_of_a_live_release_has_a_remedy_each() {
         ("Drifted", "--show-managed-fields"),
         ("SourceGone", "create the source again"),
         ("SecretsMissing", "create what is missing in namespace shop"),
+        (
+            "ValuesOutdated",
+            "rollout restart deployment -l slipway.dev/release=billing",
+        ),
         ("SchemaAhead", "roll forward"),
         ("TagMoved", "use a new version"),
         ("SecretInImage", "change what is a secret where it is used"),

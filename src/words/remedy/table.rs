@@ -260,6 +260,11 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
     ),
     (
         Detail,
+        "ValuesOutdated",
+        "start its pods anew when it suits: kubectl -n {ns} rollout restart deployment -l slipway.dev/release={name}; a version that goes live has the new values, too",
+    ),
+    (
+        Detail,
         "SecretInImage",
         "change what is a secret where it is used, and build the image without it; what is public can be declared so in env",
     ),

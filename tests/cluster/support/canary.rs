@@ -1,7 +1,7 @@
 //! Values of Secrets in every form in which they could stand somewhere, and the search for them.
 //!
-//! Each value is looked for as it is, in base64 at whatever place of a longer text, escaped as in URLs and in JSON, and by
-//! its first eight characters. Of what holds secrets beside other things (URLs, keys of several lines, the configuration of
+//! Each value is looked for as it is, in base64 at whatever place of a longer text, in hexadecimal digits, escaped as in URLs
+//! and in JSON, and by its first eight characters. Of what holds secrets beside other things (URLs, keys of several lines, the configuration of
 //! Docker) those parts are looked for by themselves. What is found is told by its name and place, never by its value.
 
 use std::{
@@ -194,6 +194,9 @@ fn forms_of(part: &[u8], own: bool) -> Vec<(&'static str, Vec<u8>)> {
         })
         .collect();
     found.extend(urlsafe);
+    let digits = hex(part);
+    found.push(("in hexadecimal digits", digits.to_uppercase().into_bytes()));
+    found.push(("in hexadecimal digits", digits.into_bytes()));
     found.push(("in a URL", percent(part, "%20").into_bytes()));
     found.push(("in a URL", percent(part, "+").into_bytes()));
     if let Ok(text) = std::str::from_utf8(part) {
@@ -219,6 +222,13 @@ fn inner_base64(part: &[u8], offset: usize) -> String {
     let head = [0, 2, 3][offset];
     let tail = usize::from(!(offset + part.len()).is_multiple_of(3));
     text[head..text.len() - tail].to_owned()
+}
+
+pub fn hex(part: &[u8]) -> String {
+    let digits = part.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from_digit(digit.into(), 16).unwrap())
+        .collect()
 }
 
 fn percent(part: &[u8], space: &str) -> String {
