@@ -17,6 +17,7 @@ pub mod cli;
 pub mod cluster;
 #[cfg(not(feature = "pure"))]
 pub mod controller;
+pub mod hex;
 #[cfg(not(feature = "pure"))]
 pub mod image;
 pub mod names;

@@ -12,8 +12,8 @@ use super::{
     objects::{found, within},
 };
 use crate::{
+    hex::hex,
     names::{Namespace, ReleaseId},
-    plan::ledger::hex,
 };
 
 const NAME: &str = "slipway-hash-key";

@@ -127,8 +127,8 @@ pub struct Memory(Mutex<HashMap<ReleaseId, Remembered>>);
 pub struct Remembered {
     /// The stage that the last pass left it in, and since when (monotonic: wall clocks jump).
     pub stage: Option<(Stage, Instant)>,
-    /// The revision that is on its way, and since when.
-    pub rolling: Option<(RevisionNumber, Instant)>,
+    /// The revision that is on its way, and for how long it has been looked at.
+    pub rolling: Option<(RevisionNumber, Attended)>,
     /// The revision whose verification began last, and the restarts that its pods had then.
     pub restarts_before: Option<(RevisionNumber, u32)>,
     /// The generation of the last pass that settled.
@@ -151,6 +151,40 @@ pub struct Remembered {
     pub phase: Option<&'static str>,
     /// Since when a revision of it has failed and it was not Live.
     pub failed: Option<Instant>,
+}
+
+/// As much of a time in which nobody looked counts. While something is on its way there is a look every ten seconds.
+const UNSEEN: Duration = Duration::from_secs(60);
+
+/// A clock that runs while somebody looks: what an API server that was away, or a machine that was paused, kept from going on
+/// has not failed to.
+#[derive(Debug, Clone, Copy)]
+pub struct Attended {
+    before: Duration,
+    last: Instant,
+}
+
+impl Attended {
+    /// It begins.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            before: Duration::ZERO,
+            last: Instant::now(),
+        }
+    }
+
+    /// Somebody looks.
+    pub fn look(&mut self) {
+        self.before = self.elapsed();
+        self.last = Instant::now();
+    }
+
+    /// For how long it has run.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.before + self.last.elapsed().min(UNSEEN)
+    }
 }
 
 impl Memory {
@@ -207,6 +241,21 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_on_its_way_is_not_charged_for_a_time_in_which_nobody_looked() {
+        let mut clock = Attended::start();
+        for _ in 0..6 {
+            tokio::time::advance(Duration::from_secs(10)).await;
+            clock.look();
+        }
+        assert_eq!(clock.elapsed(), Duration::from_secs(60));
+        tokio::time::advance(Duration::from_secs(900)).await;
+        assert_eq!(clock.elapsed(), Duration::from_secs(120));
+        clock.look();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(clock.elapsed(), Duration::from_secs(130));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_migration_runs_for_as_long_as_it_was_seen_to_run() {

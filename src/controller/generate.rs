@@ -22,11 +22,9 @@ use crate::{
         objects::{found, within},
         observe::rotated,
     },
+    hex::hex,
     names::{EnvName, ReleaseId},
-    plan::{
-        ledger::hex,
-        observed::{Declaration, Observed},
-    },
+    plan::observed::{Declaration, Observed},
 };
 
 /// Makes what is missing. What is there stays, whatever its form, unless `rotate` was raised since it was made.

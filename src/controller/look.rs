@@ -110,7 +110,7 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
         exposure,
         seen_before: memory.settled.is_some() && memory.settled == generation,
         stage: memory.stage.map(|(stage, since)| (stage, since.elapsed())),
-        rolling: memory.rolling.map(|(number, since)| (number, since.elapsed())),
+        rolling: memory.rolling.map(|(number, clock)| (number, clock.elapsed())),
         restarts_before: memory.restarts_before,
         owner: subject.owner.clone(),
         id,

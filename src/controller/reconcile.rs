@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     act::{self, ActError},
     ask::{Asked, ask, ask_digest, ask_tag},
-    context::Context,
+    context::{Attended, Context},
     fight::{self, Corrections, Written},
     guard::{self, Stopped},
     look::look,
@@ -286,8 +286,9 @@ fn remember(context: &Context, subject: &Subject, observed: &Observed, decision:
             Stage::RollingOut(number) | Stage::Verifying(number) => Some(number),
             _ => None,
         };
-        if memory.rolling.map(|(number, _)| number) != rolling {
-            memory.rolling = rolling.map(|number| (number, Instant::now()));
+        match &mut memory.rolling {
+            Some((number, clock)) if rolling == Some(*number) => clock.look(),
+            other => *other = rolling.map(|number| (number, Attended::start())),
         }
         if decision.is_settled() && decision.report.phase == Phase::Live {
             memory.settled = generation;

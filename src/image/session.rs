@@ -21,6 +21,7 @@ use super::{
     registry::Registry,
 };
 use crate::{
+    hex::hex,
     names::{Digest, Version},
     spec::declared::{ImagePick, ImageRequest},
     telemetry::chain,
@@ -336,14 +337,8 @@ async fn bounded(mut response: Response, cap: usize) -> Result<Vec<u8>, Failure>
 }
 
 pub fn sha256(body: &[u8]) -> Result<Digest, Failure> {
-    let hex = Sha256::digest(body)
-        .iter()
-        .fold(String::from("sha256:"), |mut text, byte| {
-            use std::fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
-    hex.parse()
+    format!("sha256:{}", hex(&Sha256::digest(body)))
+        .parse()
         .map_err(|e| Failure::Invalid(format!("its digest {e}")))
 }
 

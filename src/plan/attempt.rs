@@ -5,20 +5,21 @@ use std::time::Duration;
 use super::{
     adopt::{self, Answered},
     back::booked_entry,
-    decide::{POLL, facts, holds_lock, idle, key_now, waiting_for_missing},
+    decide::{POLL, facts, idle, key_now, waiting_for_missing},
     decision::{Decision, MigrationStep, Phase, Stage, Step, Wait},
     history,
     keep::{steady, steady_after_failure},
-    ledger::{Entry, EntryState, MigrationKey},
+    ledger::Entry,
     migration::{self, Migrated, Next},
-    observed::{LockSeen, Observed, Revision},
+    observed::{Observed, Revision},
+    rebuild,
     rollout::{self, Progress},
     rotation, serve,
 };
 use crate::{
     api::revision::Outcome,
-    names::{RevisionNumber, Uid},
-    render::{Kind, Object, run_of},
+    names::RevisionNumber,
+    render::{Kind, Object},
     spec::Declared,
 };
 
@@ -41,8 +42,8 @@ pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) ->
         match migration::booked(revision, o.ledger.as_ref()) {
             Some(gate) => return settled(o, declared, revision, &wanted, gate),
             // An older ledger was put back, perhaps with an older database: a commit can settle it.
-            None if is_open(o, revision) => {}
-            None => return rebuild_ledger(o, revision),
+            None if rebuild::is_open(o, revision) => {}
+            None => return rebuild::from_live(o, revision),
         }
     }
     let applied = serve::running_revisions(o)
@@ -113,9 +114,9 @@ fn not_migrated(
     entry: Option<&Entry>,
     message: String,
 ) -> Decision {
-    if let Some(live) = o.live.as_ref().filter(|live| forgotten(o, live)) {
+    if let Some(live) = o.live.as_ref().filter(|live| rebuild::forgotten(o, live)) {
         // What serves must be kept as it is meanwhile.
-        return rebuild_ledger(o, live);
+        return rebuild::from_live(o, live);
     }
     let tail = entry
         .and_then(|entry| o.job_pods.iter().find(|pod| pod.job == entry.uid))
@@ -305,112 +306,6 @@ pub(super) fn hold(o: &Observed, declared: &Declared, revision: &Revision) -> De
         decision.wait = Wait::Again;
     }
     decision
-}
-
-/// Whether the ledger has an entry of a revision's migration that has no outcome, or an unknown one.
-fn is_open(o: &Observed, revision: &Revision) -> bool {
-    let state = booked_entry(o, revision).map(|booked| booked.1.state);
-    matches!(state, Some(EntryState::Claimed | EntryState::Unknown))
-}
-
-/// Whether the ledger has no entry, good or bad, of a revision's migration.
-fn forgotten(o: &Observed, revision: &Revision) -> bool {
-    let known = |key| o.ledger.as_ref().and_then(|seen| seen.ledger.get(key)).is_some();
-    revision
-        .migration
-        .as_ref()
-        .is_some_and(|migration| !known(&migration.key))
-}
-
-/// The ledger is gone, and revisions tell what it said.
-pub(super) fn rebuild_all(o: &Observed) -> Decision {
-    let message = "the record of migrations is gone, and is made anew from the revisions";
-    let mut decision = idle(o, Phase::Preparing, message.into());
-    let mut entries = o.records.clone();
-    entries.extend(running_unbooked(o));
-    decision
-        .steps
-        .push(Step::Migrate(MigrationStep::Rebuild { entries }));
-    decision.wait = Wait::Again;
-    decision
-}
-
-/// What the revisions cannot tell: that the migration of the current one has the lock, so that it may have begun. Its Job may
-/// be gone with the ledger, and it must not run again as one that never was.
-fn running_unbooked(o: &Observed) -> Option<(MigrationKey, Entry)> {
-    let current = o.current.as_ref().filter(|current| current.outcome.is_none())?;
-    let migration = current.migration.as_ref()?;
-    let LockSeen::Held { by, holder, .. } = &o.lock.1 else {
-        return None;
-    };
-    let known = o.records.iter().any(|(key, _)| *key == migration.key);
-    if known || !holds_lock(o, current) {
-        return None;
-    }
-    let (_, job) = holder.split_once('/')?;
-    let entry = Entry {
-        state: EntryState::Unknown,
-        job: job.to_owned(),
-        uid: by.clone(),
-        run: run_of(job)?,
-        lock: migration.lock.clone(),
-        note: "LedgerMissing: the record of migrations was lost while it ran, so nobody can say how it ended"
-            .into(),
-        ..blank_entry(o, current)
-    };
-    Some((migration.key.clone(), entry))
-}
-
-/// An entry of a revision that says nothing yet.
-fn blank_entry(o: &Observed, revision: &Revision) -> Entry {
-    Entry {
-        state: EntryState::Succeeded,
-        job: String::new(),
-        uid: Uid::none(),
-        run: 0,
-        attempt: 0,
-        revision: revision.number.0,
-        digest: revision.digest.to_string(),
-        lock: String::new(),
-        tries: 0,
-        database: None,
-        proof: None,
-        needs: None,
-        moved: false,
-        generation: None,
-        timeout: None,
-        at: o.now,
-        started: None,
-        exit_code: None,
-        note: String::new(),
-    }
-}
-
-/// The ledger is gone, and a revision that was Live proves that its migration had been booked.
-pub(super) fn rebuild_ledger(o: &Observed, live: &Revision) -> Decision {
-    let message = format!("the record of migrations is being rebuilt from {}", live.number);
-    let mut decision = idle(o, Phase::Preparing, message);
-    if let Some(migration) = live.migration.as_ref().filter(|_| forgotten(o, live)) {
-        let entry = Entry {
-            lock: migration.lock.clone(),
-            note: format!("rebuilt from {}, which was live", live.number),
-            ..blank_entry(o, live)
-        };
-        let step = MigrationStep::Write {
-            key: migration.key.clone(),
-            entry: Box::new(entry),
-            over: o.ledger.as_ref().map(|seen| seen.resource_version.clone()),
-        };
-        decision.steps.push(Step::Migrate(step));
-        decision.wait = Wait::Again;
-        return decision;
-    }
-    let message = format!(
-        "Unknown(LedgerMissing): the record of migrations has no success of {}, although it was live, so it is an older one; \
-         nothing is changed. Put the newer one back, or raise migrate.rerun to run it again",
-        live.number
-    );
-    decision.saying(Phase::Failed("Migrating"), message)
 }
 
 /// What is cleared away when all is well: objects that nobody wants, leftovers of migrations, old records.

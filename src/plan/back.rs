@@ -9,6 +9,7 @@ use super::{
     ledger::{Entry, MigrationKey},
     migration,
     observed::{Observed, Revision},
+    rebuild,
     renew::{supersede, wait_for_running},
     rollout::{self, Progress},
     rotation, schema, serve,
@@ -83,7 +84,7 @@ fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision 
         return attempt::hold(o, declared, current).saying(phase, message);
     };
     let Some(gate) = migration::booked(live, o.ledger.as_ref()) else {
-        return attempt::rebuild_ledger(o, live);
+        return rebuild::from_live(o, live);
     };
     let wanted = serve::wanted_after(o, current, live, declared);
     if let Some(taken) = adopt::in_the_way(o, declared, &wanted, Answered::Now) {

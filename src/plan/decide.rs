@@ -10,14 +10,14 @@ use super::{
     keep::{paused, steady, under_way},
     ledger::{KeyParts, MigrationKey},
     migration::{self, Facts, Next},
-    observed::{DatabaseSeen, Declaration, LockSeen, NamespaceSeen, Observed, Revision},
+    observed::{DatabaseSeen, Declaration, NamespaceSeen, Observed, Revision},
+    rebuild,
     renew::{lock_name, renew, wait_for_running},
-    restore, rotation, schema, serve,
+    restore, rotation, schema,
 };
 use crate::{
     api::revision::Outcome,
-    names::{Digest, RevisionNumber},
-    render::{job_name, run_of},
+    names::Digest,
     spec::{Declared, declared::Suspension},
 };
 
@@ -148,7 +148,7 @@ fn running(mut decision: Decision, when: &str, next: Option<Next>) -> Decision {
 fn valid(o: &Observed, declared: &Declared) -> Decision {
     if o.ledger.is_none() && !o.records.is_empty() {
         // Before anything rests on it: a key that is on record must not run again for want of a ledger.
-        return attempt::rebuild_all(o);
+        return rebuild::from_revisions(o);
     }
     if let Some(decision) = restore::records(o, declared) {
         return decision;
@@ -268,7 +268,7 @@ pub(super) fn facts<'a>(
             .as_ref()
             .and_then(|migrate| migrate.proof.as_deref()),
         ledger: o.ledger.as_ref(),
-        history_lost: o.ledger.is_none() && had_ledger(o),
+        history_lost: o.ledger.is_none() && rebuild::had_ledger(o),
         jobs: &o.jobs,
         pods: &o.job_pods,
         lock: (&o.lock.0, &o.lock.1),
@@ -301,40 +301,6 @@ fn undeclared_facts<'a>(o: &'a Observed, revision: &'a Revision, superseded: boo
         now: o.now,
         superseded,
     }
-}
-
-/// Whether something shows that a migration was booked once: a revision that was Live with one, one whose migration
-/// failed or holds the lock of its database, or pods of a revision that is no more.
-fn had_ledger(o: &Observed) -> bool {
-    let migrated = |revision: &Revision| revision.migration.is_some();
-    o.live.as_ref().is_some_and(migrated)
-        || o.current.as_ref().is_some_and(|current| {
-            current.outcome == Some(Outcome::MigrationFailed) || holds_lock(o, current)
-        })
-        || (o.live.is_none()
-            && serve::running_revisions(o)
-                .values()
-                .any(|number| unexplained(o, *number)))
-}
-
-/// Whether a Job of this migration holds the lock, which nobody takes before the claim is in the ledger.
-pub(super) fn holds_lock(o: &Observed, revision: &Revision) -> bool {
-    let (LockSeen::Held { holder, .. }, Some(migration)) = (&o.lock.1, &revision.migration) else {
-        return false;
-    };
-    let job = holder
-        .strip_prefix(o.id.namespace.as_str())
-        .and_then(|rest| rest.strip_prefix('/'));
-    job.is_some_and(|job| {
-        run_of(job).is_some_and(|run| job_name(&o.id.name, migration.key.as_str(), run) == job)
-    })
-}
-
-/// Whether pods of a revision run of which no record is left, or one that must have been migrated for.
-fn unexplained(o: &Observed, number: u64) -> bool {
-    let number = RevisionNumber(number);
-    let current = o.current.as_ref().filter(|current| current.number == number);
-    !o.retained.contains_key(&number) || current.is_some_and(|current| current.migration.is_some())
 }
 
 /// What is missing is waited for, and what its operator says of it is repeated.

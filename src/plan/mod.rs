@@ -13,7 +13,7 @@
 //! - [`rollout`] whether Deployments are done, on their way or failed
 //! - [`serve`] which objects of a revision must be in the cluster, [`cause`] why a revision was made
 //! - [`baked`] images that have secrets in them
-//! - [`adopt`] names that others have taken, [`restore`] what runs and has no record any more
+//! - [`adopt`] names that others have taken, [`restore`] what runs and has no record any more, [`rebuild`] a ledger that is gone
 //! - [`history`] what is kept, [`prune`] which releases go since git declares them no longer, [`lineage`] which of their
 //!   objects may be moved to a commit
 
@@ -31,6 +31,7 @@ pub mod lineage;
 pub mod migration;
 pub mod observed;
 pub mod prune;
+pub mod rebuild;
 pub mod renew;
 pub mod restore;
 pub mod rollout;

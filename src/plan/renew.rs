@@ -11,10 +11,11 @@ use super::{
     keep::{meanwhile, steady},
     migration::{self, Next},
     observed::{Baked, DatabaseSeen, Declaration, ImageSeen, Migration, Observed, Revision},
-    restore, schema,
+    rebuild, restore, schema,
 };
 use crate::{
     api::revision::Outcome,
+    hex::hex,
     names::{Digest, RevisionNumber},
     spec::{Declared, declared::ImagePick},
 };
@@ -29,7 +30,7 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
         && o.ledger.is_none()
     {
         // Before a key comes that nobody could say anything about.
-        return attempt::rebuild_ledger(o, live);
+        return rebuild::from_live(o, live);
     }
     if let Some(current) = &o.current
         && let Some(decision) = wait_for_running(o, declared, current)
@@ -202,7 +203,7 @@ pub fn lock_name(o: &Observed) -> String {
         (None, DatabaseSeen::Known(identity)) => format!("database {identity}"),
         (None, _) => format!("release {}", o.id),
     };
-    let hash = super::ledger::hex(&Sha256::digest(identity.as_bytes()));
+    let hash = hex(&Sha256::digest(identity.as_bytes()));
     format!("slipway-lock-{}", hash.get(..16).unwrap_or(&hash))
 }
 

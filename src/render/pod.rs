@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     api::release::{EnvValue, Resources},
+    hex::hex,
     names::{EnvName, ObjectName},
     spec::declared::{FileSource, Holder},
 };
@@ -198,13 +199,13 @@ fn volume_name(path: &str) -> String {
         .collect();
     // Room for the hash within the 63 characters of a volume's name.
     name.truncate(40);
-    let hash = Sha256::digest(path);
-    let hash = hash.iter().take(4).map(|byte| format!("{byte:02x}"));
+    let mut hash = hex(&Sha256::digest(path));
+    hash.truncate(8);
     let name = name.trim_end_matches('-');
     if name.is_empty() {
-        format!("path-{}", hash.collect::<String>())
+        format!("path-{hash}")
     } else {
-        format!("{name}-{}", hash.collect::<String>())
+        format!("{name}-{hash}")
     }
 }
 

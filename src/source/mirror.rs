@@ -6,7 +6,6 @@
 
 use std::{
     cell::Cell,
-    fmt::Write as _,
     path::Path,
     sync::{Arc, mpsc},
     thread,
@@ -24,7 +23,7 @@ use super::{
     tree::{ReadError, Reader},
     url::GitUrl,
 };
-use crate::names::CommitId;
+use crate::{hex::hex, names::CommitId};
 
 /// What a fetch may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -398,11 +397,7 @@ fn forget_incoming(repository: &Repository) -> Result<(), git2::Error> {
 }
 
 fn hex_of_sha256(text: &str, digits: usize) -> String {
-    let mut hex = String::new();
-    for byte in Sha256::digest(text) {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
+    let mut hex = hex(&Sha256::digest(text));
     hex.truncate(digits);
     hex
 }

@@ -1,12 +1,13 @@
 //! Takes secrets out of texts that programs print: by the values that a release refers to, and by their form.
 
-use std::{collections::BTreeSet, fmt::Write as _, ops::Range};
+use std::{collections::BTreeSet, ops::Range};
 
 use aho_corasick::AhoCorasick;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::firewall::{has_secret, secret_word};
+use crate::hex::hex;
 
 const GONE: &str = "[redacted]";
 /// Shorter values are words of the language: to take them out would tell more than to leave them.
@@ -108,14 +109,6 @@ fn forms(part: &str) -> Vec<String> {
     forms.push(escaped(&once));
     forms.push(once);
     forms
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// What is the same in the base64 of every text in which these bytes begin `offset` after a multiple of three.

@@ -215,12 +215,6 @@ pub enum Fact {
         /// Whether its node was started anew under it.
         reboot: bool,
     },
-    /// An object was made when its name had been looked at and found free, and is applied over by who had looked: a
-    /// server-side apply cannot insist on absence.
-    TakenForAbsent {
-        /// UID of the object.
-        object: Text,
-    },
     /// A pass over a source has read what it acts on.
     PassBegins {
         /// Which source.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    event::{Fact, Sight, What, Why},
+    event::{Sight, What, Why},
     object::{Body, Key, Kind, Text},
-    verdict::{Invariant, Judge, Limit, Moment, Predicate},
+    verdict::{Invariant, Judge, Moment, Predicate},
     world::World,
 };
 
@@ -49,9 +49,6 @@ impl Predicate for OnlyOurs {
     }
 
     fn before(&mut self, moment: &Moment<'_>, judge: &mut Judge<'_>) {
-        if let What::Fact(Fact::TakenForAbsent { .. }) = &moment.event.what {
-            judge.beyond(Limit::BlindCreate);
-        }
         if !moment.event.by.is_slipway() {
             return;
         }
@@ -79,8 +76,7 @@ impl Predicate for OnlyOurs {
             return;
         };
         let adopts = matches!(&moment.event.what, What::Wrote(write) if moment.world.adopts(write));
-        let blind = moment.world.taken_for_absent.contains(&known.object.uid);
-        if key.kind == Kind::Release || adopts || blind {
+        if key.kind == Kind::Release || adopts {
             return;
         }
         if let Some(made) = stranger(moment.world, &known.object.uid) {
@@ -139,9 +135,7 @@ impl Predicate for NoSilentAdoption {
                     // A commit asked for it.
                     self.met.remove(&write.object.uid);
                 }
-                if let Some(met) = self.met.get(&write.object.uid)
-                    && !moment.world.taken_for_absent.contains(&write.object.uid)
-                {
+                if let Some(met) = self.met.get(&write.object.uid) {
                     let key = &write.object.key;
                     judge.broken(
                         format!("{key} stood in the way, made by somebody else, and was written"),

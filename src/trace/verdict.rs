@@ -56,9 +56,6 @@ pub enum Limit {
     UnseenReboot,
     /// A success on a database that came and went before anybody had looked.
     UnseenRotation,
-    /// A Deployment that was applied as absent, and without insisting on it, over another one that a second controller had
-    /// made meanwhile. The next pass puts it right.
-    BlindCreate,
     /// A second pod that Kubernetes made of a Job by itself, which it reserves the right to do; or a success of such a Job,
     /// of which another pod may have been ended midway.
     StartedTwice,

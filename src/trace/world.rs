@@ -20,8 +20,6 @@ pub struct World {
     pub makers: BTreeMap<Text, (Actor, usize)>,
     /// UIDs of what somebody else made and Slipway took over, as a release said.
     pub adopted: BTreeSet<Text>,
-    /// UIDs of what somebody else made and Slipway wrote over, having found its name free.
-    pub taken_for_absent: BTreeSet<Text>,
     /// Every Job of a migration that ever was, by UID.
     pub jobs: BTreeMap<Text, JobStory>,
     /// Every pod of such a Job that ever was, by UID.
@@ -381,9 +379,6 @@ impl World {
                 if let Some(job) = self.jobs.get_mut(job) {
                     job.doubled = true;
                 }
-            }
-            Fact::TakenForAbsent { object } => {
-                self.taken_for_absent.insert(object.clone());
             }
             Fact::Rest | Fact::Unrest | Fact::CauseRemoved { .. } | Fact::PassBegins { .. } => {}
         }

@@ -18,23 +18,14 @@ use serde_json::{Value, json};
 use super::support::{
     Mark, Metrics, apply, bed_dir, canary,
     canary::{CHANNELS, Channel, Searcher, Text},
-    exec, kubectl, list, values,
+    exec, kept_logs, kubectl, list, node_files, values,
 };
 
 const SYSTEM: &str = "slipway-system";
 
-/// The file system of the node, as its own processes see it.
-fn node() -> PathBuf {
-    let holder = fs::read_to_string(bed_dir().join("run/holder.pid")).unwrap();
-    let holder = holder.split_whitespace().next().unwrap();
-    let children = fs::read_to_string(format!("/proc/{holder}/task/{holder}/children")).unwrap();
-    let node = children.split_whitespace().next().expect("the bed runs");
-    PathBuf::from(format!("/proc/{node}/root"))
-}
-
 /// Where each pod of the controller has its logs, and where its files, as far as there are some.
 fn folders() -> Vec<(PathBuf, PathBuf)> {
-    let node = node();
+    let node = node_files();
     list("pod", SYSTEM, "app.kubernetes.io/name=slipway")
         .iter()
         .map(|pod| {
@@ -204,6 +195,7 @@ fn no_value_of_a_secret_stands_anywhere_after_the_whole_run() {
         texts.extend(canary::of_folder(Channel::Logs, &logs));
         texts.extend(canary::of_folder(Channel::Files, &files));
     }
+    texts.extend(canary::of_folder(Channel::Logs, &kept_logs()));
     let page = Metrics::of_the_leader();
     texts.push(metrics(page.page()));
     // Nobody can put anything there from outside.

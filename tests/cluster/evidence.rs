@@ -513,7 +513,7 @@ fn interval(case: &Case, release: &str, version: &str) -> (f64, f64) {
 #[test]
 fn two_releases_of_one_database_in_two_namespaces_users_and_spellings_never_migrate_beside_each_other() {
     let _services = shared();
-    let base = |ns: &str| migrating(ns, &format!(", RELEASE: {ns}, MIGRATE_SLEEP: '8'")) + "  replicas: 1\n";
+    let base = |ns: &str| migrating(ns, &format!(", RELEASE: {ns}, MIGRATE_SLEEP: '25'")) + "  replicas: 1\n";
     let (one, two) = (
         Case::new("mig-one", &base("mig-one")),
         Case::new("mig-two", &base("mig-two")),
@@ -542,6 +542,14 @@ fn two_releases_of_one_database_in_two_namespaces_users_and_spellings_never_migr
     super::support::set("mig-two", "app-db", "url", &other);
     one.declare("1.0.0", "version: 1.0.0");
     two.declare("1.0.0", "version: 1.0.0");
+    let later = wait("one of them waits for the other", || {
+        let waits = |case: &&Case| case.phase() == "Waiting(DatabaseLocked)";
+        [&one, &two].into_iter().find(waits)
+    });
+    later.explained(
+        &["Waiting(DatabaseLocked)", "is migrating the same database"],
+        "nothing; it goes on when that migration has ended",
+    );
     one.live("1.0.0");
     two.live("1.0.0");
     let (first, second) = (

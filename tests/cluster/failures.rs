@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::support::{
-    Case, Inside, Mark, canary, is_true, list, probe, received, secret, shared, shop, wait, wait_telling,
+    Before, Case, Inside, Mark, canary, is_true, kubectl, list, probe, received, secret, shared, shop, wait,
+    wait_telling,
 };
 
 fn ready(case: &Case) -> i64 {
@@ -109,6 +110,20 @@ fn versions_that_crash_or_never_become_ready_are_rolled_back_by_themselves() {
             "{page}"
         );
     }
+    // Nor does an object that somebody deletes, and that git writes again, try it anew.
+    let (before, deleted) = (Before::of(&case), Mark::now());
+    let first = case.release()["metadata"]["uid"].clone();
+    kubectl(&["-n", &case.ns, "delete", "release", "app"]);
+    wait("another object says the same", || {
+        let release = case.release();
+        let another = !release["metadata"]["uid"].is_null() && release["metadata"]["uid"] != first;
+        (another && release["status"]["phase"] == "RolledBack").then_some(())
+    });
+    before.holds(&case);
+    assert!(
+        deleted.created(&case.ns, "jobs").is_empty(),
+        "and nothing migrates"
+    );
     let revisions = case.revisions().len();
     let scaled = Mark::now();
     case.declare("scale only", "version: 1.4.0\nreplicas: 3");

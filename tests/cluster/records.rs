@@ -2,9 +2,7 @@
 
 use serde_json::Value;
 
-use super::support::{
-    self, Before, Case, Mark, get, kubectl, list, migrating, script, shared, wait, wait_telling,
-};
+use super::support::{self, Before, Case, Mark, get, kubectl, migrating, script, shared, wait_telling};
 
 /// A release whose second version is live, too; both have migrated.
 fn migrated_twice(name: &str) -> Case {

@@ -85,6 +85,37 @@ fn running(case: &Case) -> (Vec<(String, i64)>, usize, usize) {
     )
 }
 
+/// How long who asks may take to notice that the way to the pods is gone.
+const DRAIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// Judges the removal of a release by the audit log: what exposes it goes first, and what runs a while later.
+pub fn exposure_went_first(namespace: &str, name: &str) {
+    let order: Vec<(Timestamp, String)> = audit(namespace)
+        .into_iter()
+        .filter(|event| event["verb"] == "delete" && event["objectRef"]["name"] == name)
+        .filter(|event| {
+            let code = event["responseStatus"]["code"].as_i64();
+            code.is_some_and(|code| code < 300)
+        })
+        .map(|event| {
+            let resource = event["objectRef"]["resource"].as_str().unwrap_or("");
+            (received(&event), resource.to_owned())
+        })
+        .collect();
+    let of = |resource: &str| {
+        let its = order.iter().filter(|(_, one)| one == resource);
+        its.map(|(at, _)| *at).collect::<Vec<_>>()
+    };
+    let stopped = of("deployments").into_iter().min().expect("a Deployment");
+    for exposing in ["ingresses", "services"] {
+        let hidden = of(exposing).into_iter().max().expect(exposing);
+        assert!(
+            stopped.duration_since(hidden) >= DRAIN,
+            "exposure goes first, and it drains: {order:?}"
+        );
+    }
+}
+
 #[test]
 fn a_release_that_somebody_deletes_is_written_again_and_neither_rolls_nor_migrates() {
     let _services = shared();
@@ -514,25 +545,6 @@ mod alone {
         "releaserevisions.slipway.dev",
     ];
 
-    /// How long who asks may take to notice that the way to the pods is gone.
-    const DRAIN: SignedDuration = SignedDuration::from_secs(5);
-
-    /// When Slipway deleted objects of a name, and of which resources, in that order.
-    fn deleted(namespace: &str, name: &str) -> Vec<(Timestamp, String)> {
-        audit(namespace)
-            .into_iter()
-            .filter(|event| event["verb"] == "delete" && event["objectRef"]["name"] == name)
-            .filter(|event| {
-                let code = event["responseStatus"]["code"].as_i64();
-                code.is_some_and(|code| code < 300)
-            })
-            .map(|event| {
-                let resource = event["objectRef"]["resource"].as_str().unwrap_or("");
-                (received(&event), resource.to_owned())
-            })
-            .collect()
-    }
-
     #[test]
     fn what_git_and_people_removed_while_slipway_was_down_is_settled_when_it_is_back() {
         let _services = alone();
@@ -566,19 +578,7 @@ mod alone {
         let (pods, ..) = running(&case);
         assert_eq!(pods, before.0, "what git declares runs on");
         assert_eq!(phase(ns, "third"), "Live");
-        let order = deleted(ns, "other");
-        let of = |resource: &str| {
-            let its = order.iter().filter(|(_, one)| one == resource);
-            its.map(|(at, _)| *at).collect::<Vec<_>>()
-        };
-        let stopped = of("deployments").into_iter().min().expect("a Deployment");
-        for exposing in ["ingresses", "services"] {
-            let hidden = of(exposing).into_iter().max().expect(exposing);
-            assert!(
-                stopped.duration_since(hidden) >= DRAIN,
-                "exposure goes first, and it drains: {order:?}"
-            );
-        }
+        exposure_went_first(ns, "other");
         assert!(
             !list("releaserevision", ns, "slipway.dev/release=other").is_empty(),
             "its revisions stay"

@@ -1,5 +1,6 @@
 //! Git servers that do not answer, repositories that cannot be trusted, files that cannot be read, and removal.
 
+use super::removal::exposure_went_first;
 use super::support::{
     self, Before, Broken, Case, Mark, Way, apply, audit, bed_dir, canary, exec, get, is_true, kubectl, probe,
     shared, spawn, wait, wait_telling,
@@ -299,6 +300,7 @@ fn a_rewritten_history_is_held_and_a_removed_file_removes_what_it_declared() {
             get(kind, "git-prune", "other").is_none().then_some(())
         });
     }
+    exposure_went_first("git-prune", "other");
     assert!(get("deployment", "git-prune", "app").is_some());
     assert!(
         audit("git-prune")

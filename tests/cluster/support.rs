@@ -30,7 +30,7 @@ pub use self::{
     case::{Case, Repo, Way, migrating, probe, shop},
     images::with_variable,
     metrics::{Metrics, until_asked_again},
-    node::{AnotherBoot, processes, signal},
+    node::{AnotherBoot, keep_logs, kept_logs, node_files, processes, signal},
     outside::{Outside, Part, Process, Rights},
     values::{canary, secret, set},
     words::{explained, slipway, slipway_alone},
@@ -258,6 +258,7 @@ impl Aside {
     pub fn new() -> Self {
         let deployment = get("deployment", "slipway-system", "slipway").expect("Slipway is installed");
         let replicas = deployment["spec"]["replicas"].to_string();
+        keep_logs();
         scale("0");
         wait("the installed controller has ended", || {
             kubectl(&["-n", "slipway-system", "get", "pods", "-o", "name"])

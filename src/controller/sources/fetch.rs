@@ -13,8 +13,8 @@ use super::{
 use crate::{
     api::ReleaseSource,
     cluster::objects::{found, within},
+    hex::hex,
     names::CommitId,
-    plan::ledger::hex,
     source::{Credentials, FetchError, FetchLimits, GitRef, GitUrl, Mirror, ReadError, Reader},
 };
 

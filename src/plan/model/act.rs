@@ -71,7 +71,12 @@ pub fn act(world: &mut World, request: &Request) -> Result<(), Refused> {
         }
         Step::Prepare { objects } | Step::Apply { objects, .. } => {
             for (object, over) in objects {
-                world.apply(object, guard(over.as_deref()), false)?;
+                let now = world
+                    .objects
+                    .get(&object.key)
+                    .map(|live| live.resource_version.clone());
+                let over = if mutant::is(Mutant::Unguarded) { &now } else { over };
+                world.apply(object, over.as_deref(), false)?;
             }
             Ok(())
         }

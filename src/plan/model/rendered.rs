@@ -17,12 +17,12 @@ use crate::{
 };
 
 impl World {
-    /// Server-side apply: with a resourceVersion a compare-and-swap, without one whatever is there is taken over, since
-    /// both controllers are one field manager.
+    /// Server-side apply, a compare-and-swap: with a resourceVersion on what was seen, and without one on that there is nothing.
     pub fn apply(&mut self, object: &Object, over: Option<&str>, dry: bool) -> Result<(), Refused> {
         let seen = self.objects.get(&object.key);
         match (seen, over) {
             (None, Some(_)) => return Err(Refused::NotFound),
+            (Some(_), None) => return Err(Refused::Conflict),
             (Some(live), Some(over)) if live.resource_version != over => return Err(Refused::Conflict),
             _ => {}
         }

@@ -3,10 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    super::{
-        decision::{MigrationStep, Step},
-        fixtures::id,
-    },
+    super::decision::{MigrationStep, Step},
     act::{act, word},
     controller::{Controller, Fate, Request, Sent, creates},
     eyes::{Eyes, History, Reading},
@@ -16,11 +13,7 @@ use super::{
     truth::Truth,
     world::{Refused, World},
 };
-use crate::{
-    render::{Ownership, ours},
-    spec::Declared,
-    trace::{event::Fact, object::Text},
-};
+use crate::spec::Declared;
 
 /// Everything of one story.
 #[derive(Clone)]
@@ -182,23 +175,8 @@ impl Run {
             _ => {}
         }
         self.reached.done(&request.step);
-        if let Some(object) = self.taken_for_absent(request) {
-            self.recorder.fact(&self.world, Fact::TakenForAbsent { object });
-        }
         let now = Rc::new(self.world.clone());
         self.recorder.record(&now, &mut self.truth, who, Some(request));
-    }
-
-    /// What was applied over although its name was free when that was decided, where somebody else had made it since.
-    fn taken_for_absent(&self, request: &Request) -> Option<Text> {
-        let (Step::Apply { objects, .. } | Step::Prepare { objects }) = &request.step else {
-            return None;
-        };
-        let (object, over) = objects.first()?;
-        let unseen = over.is_none() && !request.observed.objects.contains_key(&object.key);
-        let before = self.history.last()?.objects.get(&object.key)?;
-        let stranger = ours(&id(), &object.key, &before.value) != Ownership::Ours;
-        (unseen && stranger).then(|| before.uid.as_str().into())
     }
 
     pub fn crash(&mut self, which: usize) {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::super::{declared::AttemptHash, preset::Preset};
-use crate::api::ReleaseSpec;
+use crate::{api::ReleaseSpec, hex::hex};
 
 /// Hash of a spec, for telling a hand edit from what git says.
 #[must_use]
@@ -14,13 +14,7 @@ pub fn spec_hash(spec: &ReleaseSpec) -> String {
 
 /// `serde_json` keeps maps sorted, so equal values are equal texts.
 fn hash(value: &Value) -> String {
-    Sha256::digest(value.to_string().as_bytes())
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            use std::fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hex(&Sha256::digest(value.to_string().as_bytes()))
 }
 
 /// Everything that pods and database see, in git's own words: an upgrade of Slipway changes no hash.

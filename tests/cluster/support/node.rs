@@ -1,8 +1,42 @@
-//! What happens on a node past Kubernetes: signals to the processes of a pod, and another boot.
+//! What happens on a node past Kubernetes: its files, signals to the processes of a pod, and another boot.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use super::{bed_dir, exec, get, script};
+
+/// The file system of the node, as its own processes see it.
+pub fn node_files() -> PathBuf {
+    let holder = fs::read_to_string(bed_dir().join("run/holder.pid")).unwrap();
+    let holder = holder.split_whitespace().next().unwrap();
+    let children = fs::read_to_string(format!("/proc/{holder}/task/{holder}/children")).unwrap();
+    let node = children.split_whitespace().next().expect("the bed runs");
+    PathBuf::from(format!("/proc/{node}/root"))
+}
+
+/// Where the logs of Slipway's pods that are gone are kept for the search at the end.
+pub fn kept_logs() -> PathBuf {
+    node_files().join("var/log/slipway-kept")
+}
+
+/// Keeps the logs of Slipway's pods beyond the pods, to the last line: the kubelet takes its own names of them away, and
+/// these are others.
+pub fn keep_logs() {
+    let kept = kept_logs();
+    for pod in fs::read_dir(node_files().join("var/log/pods")).unwrap() {
+        let pod = pod.unwrap();
+        if !pod.file_name().to_string_lossy().starts_with("slipway-system_") {
+            continue;
+        }
+        for file in fs::read_dir(pod.path().join("controller")).into_iter().flatten() {
+            let file = file.unwrap().path();
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            let folder = kept.join(pod.file_name());
+            fs::create_dir_all(&folder).unwrap();
+            // It may be kept already.
+            let _ = fs::hard_link(&file, folder.join(name));
+        }
+    }
+}
 
 /// The processes of a pod's container, as the bed numbers them, oldest first.
 pub fn processes(namespace: &str, pod: &str) -> Vec<String> {

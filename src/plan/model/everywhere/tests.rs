@@ -2,7 +2,9 @@
 
 use super::{
     super::super::mutant::{self, Mutant},
-    Found, Names, Scope, say, search,
+    Found, Scope,
+    name::Names,
+    say, search,
 };
 use crate::trace::Invariant;
 
