@@ -22,6 +22,7 @@ use crate::{
         Ledger, MigrationKey,
         ledger::{Entry, EntryState},
         observed::{JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen, Revision},
+        rotation,
     },
     render::ObjectKey,
 };
@@ -54,6 +55,12 @@ impl Revisions {
     pub fn live(&self) -> Option<&Revision> {
         // By number, not by time: clocks of two controllers differ.
         self.all.iter().rev().find(|revision| revision.was_live)
+    }
+
+    /// The one that failed before what serves was given other values.
+    #[must_use]
+    pub fn failed(&self) -> Option<&Revision> {
+        rotation::failed_before(self.all.iter().rev())
     }
 
     /// The UID of each.

@@ -77,6 +77,7 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
         lost: false,
         current: revisions.current().cloned(),
         live: revisions.live().cloned(),
+        failed: revisions.failed().cloned(),
         retained: revisions.uids(),
         digests: revisions.digests(),
         adopted: revisions.adopted(),
@@ -216,6 +217,7 @@ fn exposure(subject: &Subject, revisions: &observe::Revisions) -> Vec<render::Ob
     let Some(revision) = current
         .filter(matches)
         .or_else(|| revisions.live().filter(matches))
+        .or_else(|| revisions.failed().filter(matches))
     else {
         return Vec::new();
     };

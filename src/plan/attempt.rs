@@ -326,7 +326,9 @@ pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted
     let current = o.current.as_ref().map(|revision| revision.number);
     let live = o.live.as_ref().map(|revision| revision.number);
     let retained: Vec<RevisionNumber> = o.retained.keys().copied().collect();
-    let old = history::forgettable(&retained, declared.retain_revisions, current, live);
+    let failed = o.failed.as_ref().map(|revision| revision.number);
+    let always = [current, live, failed].into_iter().flatten().collect();
+    let old = history::forgettable(&retained, declared.retain_revisions, &always);
     steps.extend(old.into_iter().filter_map(|number| {
         let uid = o.retained.get(&number)?.clone();
         Some(Step::Forget { number, uid })

@@ -14,7 +14,10 @@ use super::{
     rollout::{self, Progress},
     rotation, schema, serve,
 };
-use crate::{api::release::OnFailure, spec::Declared};
+use crate::{
+    api::{release::OnFailure, revision::Outcome},
+    spec::Declared,
+};
 
 /// Git declares the last Live revision again.
 pub(super) fn back_to(
@@ -50,12 +53,58 @@ pub(super) fn back_to(
     schema::follow(o, declared, live).unwrap_or_else(|| attempt::advance(o, declared, live))
 }
 
+/// The attempt that git declares has failed, and what serves was given other values since.
+pub(super) fn beside(o: &Observed, declared: &Declared, failed: &Revision) -> Decision {
+    if let Some(decision) = schema::follow(o, declared, failed) {
+        return decision;
+    }
+    let current = o
+        .current
+        .as_ref()
+        .filter(|current| current.outcome != Some(Outcome::Live));
+    let Some(current) = current else {
+        return self::failed(o, declared, failed);
+    };
+    let still = format!("{} failed, and git still declares it", failed.version);
+    if current.outcome.is_some() {
+        // It does not start with the new values either.
+        return rotation::keep_up(o, declared, failed).unwrap_or_else(|| {
+            let decision = gone_back(o, declared, current);
+            let message = format!("{}; {still}", decision.report.message);
+            let phase = decision.report.phase.clone();
+            decision.saying(phase, message)
+        });
+    }
+    let Some(gate) = migration::booked(current, o.ledger.as_ref()) else {
+        return rebuild::from_live(o, current);
+    };
+    let wanted = serve::wanted_after(o, failed, current, declared);
+    if let Some(taken) = adopt::in_the_way(o, declared, &wanted, Answered::Now) {
+        return taken;
+    }
+    let decision = attempt::roll_out(o, declared, current, &wanted, gate);
+    let message = format!("{}; {still}", decision.report.message);
+    let phase = decision.report.phase.clone();
+    decision.saying(phase, message)
+}
+
 /// The attempt that git declares has failed; the last Live revision runs, unless it shall be held.
 pub(super) fn failed(o: &Observed, declared: &Declared, current: &Revision) -> Decision {
-    rotation::after_failure(o, declared, current).unwrap_or_else(|| {
-        let decision = gone_back(o, declared, current);
-        rotation::soon_anew(o, declared, current, decision)
-    })
+    let of_values = o
+        .live
+        .as_ref()
+        .is_some_and(|live| live.attempt == current.attempt);
+    if of_values && let Some(decision) = rotation::after_failure(o, declared, current) {
+        return decision;
+    }
+    let decision = gone_back(o, declared, current);
+    if !decision.steps.is_empty() {
+        return decision;
+    }
+    // What serves first: the other one may fail again, and takes its time to.
+    rotation::keep_up(o, declared, current)
+        .or_else(|| rotation::after_failure(o, declared, current))
+        .unwrap_or_else(|| rotation::soon_anew(o, declared, current, decision))
 }
 
 /// What runs in place of a failed attempt.

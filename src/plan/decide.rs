@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     attempt,
-    back::{back_to, failed},
+    back::{back_to, beside, failed},
     baked,
     decision::{Decision, MigrationStep, Phase, Report, Stage, Step, Wait},
     keep::{paused, steady, under_way},
@@ -162,6 +162,9 @@ fn valid(o: &Observed, declared: &Declared) -> Decision {
         return decision;
     }
     let matches = |revision: &Revision| matches(o, declared, revision);
+    if let Some(failed) = o.failed.as_ref().filter(|failed| matches(failed)) {
+        return beside(o, declared, failed);
+    }
     match (&o.current, &o.live) {
         (Some(current), _) if matches(current) && current.outcome != Some(Outcome::Superseded) => {
             if let Some(decision) = schema::follow(o, declared, current) {

@@ -75,7 +75,10 @@ pub enum Step {
         count: u64,
     },
     /// Put a revision on record again whose record is lost, while what it made runs.
-    Restore(Box<Lost>),
+    Restore(Box<AsFound>),
+    /// Make a revision of what serves as it is there, so that its pods start anew: it keeps up with the values of now while
+    /// what is declared has failed.
+    KeepUp(Box<AsFound>),
     /// Make the generated values that do not exist yet, and all of them anew where `rotate` was raised.
     Generate,
     /// Apply objects that need no gate: nothing in them runs.
@@ -237,18 +240,18 @@ pub struct Draft {
     pub migration: Option<Migration>,
 }
 
-/// A revision whose record is lost, as what runs tells of it.
+/// A revision that is made of objects that are there, and not of a spec: its record is lost, or it is what serves.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Lost {
+pub struct AsFound {
     /// Its number.
     pub number: RevisionNumber,
     /// Its attempt.
     pub attempt: AttemptHash,
     /// Its version, by the image's tag where nothing else tells.
     pub version: String,
-    /// Why it is made anew.
+    /// Why it is made.
     pub cause: String,
-    /// The commit that declared it.
+    /// The commit that declared it, as far as the objects tell.
     pub commit: Option<String>,
     /// What was asked for.
     pub reference: String,
@@ -260,6 +263,8 @@ pub struct Lost {
     pub migration: Option<Migration>,
     /// What is there of it, as it was applied.
     pub objects: Vec<Object>,
+    /// Fingerprints of the values that its pods are started with, where they are known.
+    pub fingerprints: Option<Fingerprints>,
 }
 
 /// Where a release is; a summary for people, and the clock that deadlines count on.

@@ -168,6 +168,7 @@ pub fn observed(declared: Declared) -> Observed {
         lost: false,
         current: None,
         live: None,
+        failed: None,
         retained: BTreeMap::new(),
         digests: BTreeMap::new(),
         adopted: 0,

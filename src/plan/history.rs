@@ -9,19 +9,17 @@ use super::{
 };
 use crate::{names::RevisionNumber, render::run_of};
 
-/// Revisions to forget: all but the newest `keep`, the current and the last Live one.
+/// Revisions to forget: all but the newest `keep` and those that are `always` kept.
 #[must_use]
 pub fn forgettable(
     retained: &[RevisionNumber],
     keep: u32,
-    current: Option<RevisionNumber>,
-    live: Option<RevisionNumber>,
+    always: &BTreeSet<RevisionNumber>,
 ) -> Vec<RevisionNumber> {
     let mut numbers: Vec<RevisionNumber> = retained.to_vec();
     numbers.sort_unstable();
     numbers.dedup();
     let excess = numbers.len().saturating_sub(keep as usize);
-    let always: BTreeSet<RevisionNumber> = current.into_iter().chain(live).collect();
     numbers
         .into_iter()
         .take(excess)
@@ -103,15 +101,14 @@ mod tests {
         let gone = forgettable(
             &numbers(&[1, 2, 3, 4, 5, 6, 7]),
             3,
-            Some(RevisionNumber(7)),
-            Some(RevisionNumber(2)),
+            &numbers(&[2, 7]).into_iter().collect(),
         );
         assert_eq!(gone, numbers(&[1, 3, 4]));
     }
 
     #[test]
     fn fewer_than_the_limit_stay_whole() {
-        assert!(forgettable(&numbers(&[1, 2]), 5, Some(RevisionNumber(2)), None).is_empty());
+        assert!(forgettable(&numbers(&[1, 2]), 5, &BTreeSet::new()).is_empty());
     }
 
     #[test]

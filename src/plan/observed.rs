@@ -42,6 +42,8 @@ pub struct Observed {
     pub current: Option<Revision>,
     /// The newest revision that was Live once; may be `current`.
     pub live: Option<Revision>,
+    /// The revision that failed before what serves was given other values: what is declared may still be that one.
+    pub failed: Option<Revision>,
     /// All retained revisions with their UIDs.
     pub retained: BTreeMap<RevisionNumber, Uid>,
     /// The image of each of them.

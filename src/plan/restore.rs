@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::{
     back::booked_entry,
     decide::report,
-    decision::{Decision, Draft, Lost, Phase, Step, Wait},
+    decision::{AsFound, Decision, Draft, Phase, Step, Wait},
     ledger::{Entry, EntryState, MigrationKey},
     observed::{DatabaseSeen, LiveObject, Migration, Observed, Revision},
     rollout::{self, Progress},
@@ -146,7 +146,7 @@ fn done<'a>(o: &'a Observed, key: &MigrationKey) -> Option<&'a Entry> {
 }
 
 /// The revision that all Deployments were made for.
-fn lost(o: &Observed, declared: &Declared) -> Option<Lost> {
+fn lost(o: &Observed, declared: &Declared) -> Option<AsFound> {
     let annotation = |live: &LiveObject, name: &str| {
         let annotations = live.value.pointer("/metadata/annotations")?;
         annotations.get(name)?.as_str().map(str::to_owned)
@@ -199,7 +199,7 @@ fn lost(o: &Observed, declared: &Declared) -> Option<Lost> {
     } else {
         labelled().unwrap_or_else(tag).to_owned()
     };
-    Some(Lost {
+    Some(AsFound {
         number,
         attempt,
         version,
@@ -214,11 +214,12 @@ fn lost(o: &Observed, declared: &Declared) -> Option<Lost> {
         platforms: platforms(pod),
         migration,
         objects: objects?,
+        fingerprints: None,
     })
 }
 
 /// The platforms that pods are bound to.
-fn platforms(pod: &serde_json::Value) -> Vec<String> {
+pub(super) fn platforms(pod: &serde_json::Value) -> Vec<String> {
     let place = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0\
                  /matchExpressions/0/values";
     let values = pod.pointer(place).and_then(serde_json::Value::as_array);
@@ -277,7 +278,7 @@ mod tests {
         o
     }
 
-    fn restored(decision: &Decision) -> Option<&Lost> {
+    fn restored(decision: &Decision) -> Option<&AsFound> {
         decision.steps.iter().find_map(|step| match step {
             Step::Restore(lost) => Some(&**lost),
             _ => None,

@@ -8,11 +8,17 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     attempt, decide,
-    decision::{Decision, Draft, Phase, Step, Wait},
+    decision::{AsFound, Decision, Draft, Phase, Step, Wait},
+    migration,
     observed::{Declaration, Fingerprints, Observed, Revision},
-    serve,
+    restore, serve,
 };
-use crate::{api::release::OnSecretChange, names::RevisionNumber, spec::Declared};
+use crate::{
+    api::{release::OnSecretChange, revision::Outcome},
+    names::RevisionNumber,
+    render::renumbered,
+    spec::Declared,
+};
 
 /// How long values must have been the same before pods are rolled: a rotation writes several keys one after the other.
 const DEBOUNCE: Duration = Duration::from_secs(30);
@@ -188,16 +194,13 @@ pub(super) fn outdated(o: &Observed, phase: &Phase) -> Option<(&'static str, Str
     let Change::Changed(references) = change(live, now) else {
         return None;
     };
-    let serves = serve::running_revisions(o)
-        .values()
-        .all(|number| *number == live.number.0);
     let ignored = declared.on_secret_change == OnSecretChange::Ignore;
-    let followed = *phase == Phase::Live && !ignored && o.missing.is_empty();
+    let followed = matches!(phase, Phase::Live | Phase::RolledBack) && !ignored && o.missing.is_empty();
     let coming = o.current.as_ref().is_some_and(|current| {
         let newer = current.number != live.number && current.attempt == live.attempt;
         newer && (current.outcome.is_none() || held(current, live).is_some())
     });
-    (serves && !followed && !coming).then(|| {
+    (serves(o, live) && !followed && !coming).then(|| {
         let sentence = format!(
             "{}; the pods of {} keep the values that they were started with{}, and one that starts anew gets the new ones",
             cause(o, declared, &references),
@@ -211,11 +214,100 @@ pub(super) fn outdated(o: &Observed, phase: &Phase) -> Option<(&'static str, Str
 /// Whether a revision with this cause was made because values changed, and not because a commit did.
 #[must_use]
 pub fn made(cause: &str) -> bool {
-    cause.starts_with(CAUSE)
+    cause.starts_with(CAUSE) || made_beside(cause)
+}
+
+/// Whether it is one of what serves, made while what is declared had failed.
+fn made_beside(cause: &str) -> bool {
+    cause.starts_with(BESIDE)
 }
 
 /// How the cause of such a revision begins.
 const CAUSE: &str = "values changed: ";
+/// The same of what serves, while what is declared had failed.
+const BESIDE: &str = "values changed of what serves: ";
+
+/// The revision that failed before what serves was given other values, by all that are kept, the newest first.
+pub fn failed_before<'a>(newest_first: impl IntoIterator<Item = &'a Revision>) -> Option<&'a Revision> {
+    let mut revisions = newest_first.into_iter().peekable();
+    revisions.peek().filter(|newest| made_beside(&newest.cause))?;
+    revisions
+        .find(|revision| !made_beside(&revision.cause))
+        .filter(|revision| revision.outcome == Some(Outcome::RolloutFailed))
+}
+
+/// What serves gets the values of now while what is declared has failed: its pods would lose what an old password opens.
+/// `None` where it has them, or shall not be touched.
+pub(super) fn keep_up(o: &Observed, declared: &Declared, failed: &Revision) -> Option<Decision> {
+    let (live, now) = (o.live.as_ref()?, o.fingerprints.as_ref()?);
+    let Change::Changed(references) = change(live, now) else {
+        return None;
+    };
+    let kept = declared.on_secret_change == OnSecretChange::Ignore || !o.missing.is_empty();
+    // It was tried with these values, and did not start with them.
+    let tried = o.current.as_ref().is_some_and(|current| {
+        current.number != live.number
+            && current.attempt == live.attempt
+            && change(current, now) == Change::Same
+    });
+    if failed.attempt == live.attempt || kept || tried || !serves(o, live) {
+        return None;
+    }
+    migration::booked(live, o.ledger.as_ref())?;
+    let why = cause(o, declared, &references);
+    let why = why.strip_prefix(CAUSE).unwrap_or(&why);
+    let message = format!(
+        "{} failed ({}) and {} runs; values changed: {why}; its pods are started anew",
+        failed.version, failed.message, live.version
+    );
+    let mut decision = decide::idle(o, Phase::RolledBack, message);
+    if o.fingerprints_for < DEBOUNCE {
+        let seconds = DEBOUNCE.as_secs();
+        decision.report.message = format!(
+            "{} when they have been the same for {seconds} s",
+            decision.report.message
+        );
+        let left = DEBOUNCE.checked_sub(o.fingerprints_for).unwrap_or_default();
+        return Some(decision.after(left.max(Duration::from_secs(1))));
+    }
+    let number = restore::next_number(o);
+    let mut fingerprints = live.fingerprints.clone().unwrap_or_default();
+    let known = fingerprints.values.keys().cloned().collect::<Vec<_>>();
+    for name in known {
+        if let Some(value) = now.values.get(&name) {
+            fingerprints.values.insert(name, value.clone());
+        }
+    }
+    let pods = live
+        .objects
+        .iter()
+        .find_map(|object| object.value.pointer("/spec/template/spec"));
+    decision.steps.push(Step::KeepUp(Box::new(AsFound {
+        number,
+        attempt: live.attempt.clone(),
+        version: live.version.clone(),
+        cause: format!("{BESIDE}{why}"),
+        commit: None,
+        reference: live.reference.clone(),
+        digest: live.digest.clone(),
+        platforms: pods.map(restore::platforms).unwrap_or_default(),
+        migration: live.migration.clone(),
+        objects: live
+            .objects
+            .iter()
+            .map(|object| renumbered(object, number))
+            .collect(),
+        fingerprints: Some(fingerprints),
+    })));
+    decision.wait = Wait::Again;
+    Some(decision)
+}
+
+/// Whether every Deployment is of this revision.
+fn serves(o: &Observed, revision: &Revision) -> bool {
+    let running = serve::running_revisions(o);
+    running.values().all(|number| *number == revision.number.0)
+}
 
 fn roll(o: &Observed, declared: &Declared, revision: &Revision, references: &BTreeSet<String>) -> Decision {
     let cause = cause(o, declared, references);

@@ -46,7 +46,7 @@ pub use object::{Kind, Object, ObjectKey, Tree};
 pub use owned::owned;
 pub use ownership::{Ownership, object_annotation, ours};
 pub use pod::FILES;
-pub use stored::{NotStored, TooLarge, restore, store, with_policy, with_record, with_replicas};
+pub use stored::{NotStored, TooLarge, renumbered, restore, store, with_policy, with_record, with_replicas};
 pub use takeover::{takeover, unadoptable};
 
 /// Everything that the objects of a release depend on.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Kind, Object, ObjectKey, deployment};
 use crate::{
     api::meta,
+    names::RevisionNumber,
     spec::declared::{AttemptHash, RolloutSpec},
 };
 
@@ -91,6 +92,20 @@ pub fn with_policy(mut object: Object, rollout: &RolloutSpec) -> Object {
     let same = policy.iter().all(|(field, value)| of(field) == Some(value));
     if !same && let Some(Value::Object(spec)) = object.value.get_mut("spec") {
         spec.extend(policy);
+    }
+    object
+}
+
+/// The object as one of another revision. Only a Deployment says which it is of, and its pods with it.
+#[must_use]
+pub fn renumbered(object: &Object, number: RevisionNumber) -> Object {
+    let mut object = object.clone();
+    if object.key.kind == Kind::Deployment {
+        for path in ["/metadata/annotations", "/spec/template/metadata/annotations"] {
+            if let Some(Value::Object(annotations)) = object.value.pointer_mut(path) {
+                annotations.insert(meta::REVISION.to_owned(), json!(number.0.to_string()));
+            }
+        }
     }
     object
 }

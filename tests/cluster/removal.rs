@@ -413,8 +413,14 @@ spec:
         "{message}"
     );
     case.explained(&["Deployment app", "move the host"], "rename the release in git");
-    kubectl(&["-n", ns, "delete", "deployment", "app"]);
+    // Before what is in the way goes: what is left could be taken over.
     case.declare("not yet", "version: 1.0.0\nreplicas: 1");
+    wait("nothing is to be taken over", || {
+        let release = case.release();
+        let seen = release["status"]["observedGeneration"] == release["metadata"]["generation"];
+        (seen && release["spec"]["adopt"].is_null()).then_some(())
+    });
+    kubectl(&["-n", ns, "delete", "deployment", "app"]);
     apply(&deployment(
         "{slipway.dev/release: app, slipway.dev/process: web}",
     ));

@@ -52,6 +52,50 @@ fn a_value_that_breaks_the_application_is_held_and_the_old_pods_serve() {
 }
 
 #[test]
+fn beside_a_version_that_was_rolled_back_what_serves_is_rolled_out_with_the_value_that_changed() {
+    let _services = shared();
+    let ns = "rotate-beside";
+    let base = format!(
+        "{}  replicas: 1\n  env: {{GREETING: {{secret: app-key/greeting}}}}\n",
+        probe(ns)
+    );
+    let case = Case::new(ns, &base);
+    let [first, second] = ["first", "second"].map(canary);
+    support::secret(ns, "app-key", &[("greeting", &first)]);
+    case.declare("probe 1.0.0", "version: 1.0.0");
+    live_revision(&case, "app-v1");
+    case.declare("it exits", "version: 1.1.0\ncommand: [/bin/sh, -c, exit 3]");
+    case.until("RolledBack", "1.1.0");
+    support::set(ns, "app-key", "greeting", &second);
+    wait_telling(
+        "1.0.0 runs with the new value",
+        || case.state(),
+        || (case.release()["status"]["liveRevision"] == "app-v3").then_some(()),
+    );
+    assert_eq!(case.release()["status"]["liveVersion"], "1.0.0");
+    assert!(case.ask("/").contains(&second), "{}", case.ask("/"));
+    let cause = get("releaserevision", ns, "app-v3").unwrap()["spec"]["cause"].clone();
+    assert_eq!(
+        cause,
+        "values changed of what serves: GREETING (Secret app-key/greeting)"
+    );
+    // The value may have been what the other one lacked: it is tried once more, and what serves stays.
+    wait_telling(
+        "1.1.0 has failed with it, too",
+        || case.state(),
+        || {
+            let tried = get("releaserevision", ns, "app-v4")?;
+            (tried["status"]["outcome"] == "RolloutFailed" && case.phase() == "RolledBack").then_some(())
+        },
+    );
+    assert_eq!(case.release()["status"]["liveRevision"], "app-v3");
+    assert!(case.ask("/").contains(&second));
+    case.looked_at(2);
+    assert_eq!(case.revisions().len(), 4);
+    case.end();
+}
+
+#[test]
 fn a_database_that_is_exchanged_and_put_back_while_a_migration_runs_makes_its_outcome_unknown() {
     let _services = shared();
     let base = format!(

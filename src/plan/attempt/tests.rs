@@ -4,6 +4,7 @@ use crate::{
     plan::{
         decide,
         fixtures::{declared, entry, job, key, ledger, live, rehash, retained, revision, running, under_way},
+        ledger::EntryState,
         observed::{JobEnd, JobSeen, LockSeen, PodSeen},
     },
 };

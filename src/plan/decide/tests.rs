@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    names::RevisionNumber,
     plan::{
         fixtures::{self, declared, entry, job, key, ledger, live, observed, rehash, running, under_way},
         ledger::EntryState,

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        decision::{Draft, Lost, MigrationStep, Step},
+        decision::{AsFound, Draft, MigrationStep, Step},
         fixtures::objects,
         mutant::{self, Mutant},
         observed::{Declaration, Observed, Revision},
@@ -36,7 +36,8 @@ pub fn act(world: &mut World, request: &Request) -> Result<(), Refused> {
             let revision = drawn(declared, draft, observed);
             world.create_revision(revision, observed.adopted)
         }
-        Step::Restore(lost) => world.create_revision(restored(lost), declared.adopt),
+        Step::Restore(lost) => world.create_revision(as_found(lost), declared.adopt),
+        Step::KeepUp(found) => world.create_revision(as_found(found), observed.adopted),
         Step::Conclude {
             revision,
             outcome,
@@ -95,7 +96,8 @@ pub fn act(world: &mut World, request: &Request) -> Result<(), Refused> {
 
 /// The resourceVersion of a revision as the decision saw it.
 pub fn seen(observed: &Observed, number: RevisionNumber) -> Option<&str> {
-    let mut known = [&observed.current, &observed.live].into_iter().flatten();
+    let known = [&observed.current, &observed.live, &observed.failed];
+    let mut known = known.into_iter().flatten();
     let seen = known.find(|revision| revision.number == number);
     guard(seen.map(|revision| revision.resource_version.as_str()))
 }
@@ -172,8 +174,8 @@ fn drawn(declared: &Declared, draft: &Draft, observed: &Observed) -> Revision {
     }
 }
 
-/// The revision of a record that was lost.
-fn restored(lost: &Lost) -> Revision {
+/// The revision of what is there.
+fn as_found(lost: &AsFound) -> Revision {
     Revision {
         number: lost.number,
         attempt: lost.attempt.clone(),
@@ -183,7 +185,7 @@ fn restored(lost: &Lost) -> Revision {
         migration: lost.migration.clone(),
         objects: lost.objects.clone(),
         cause: lost.cause.clone(),
-        fingerprints: None,
+        fingerprints: lost.fingerprints.clone(),
         outcome: None,
         message: String::new(),
         was_live: false,
@@ -226,5 +228,6 @@ pub fn word(step: &Step) -> String {
         Step::Adopt { key, .. } => format!("adopt {key}"),
         Step::Adopted { revision, count } => format!("adopted under {count}, beside {revision}"),
         Step::Restore(lost) => format!("restore {}", lost.number),
+        Step::KeepUp(found) => format!("keep up as {}", found.number),
     }
 }

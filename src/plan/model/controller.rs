@@ -248,6 +248,7 @@ pub fn creates(step: &Step) -> bool {
         step,
         Step::CreateRevision(_)
             | Step::Restore(_)
+            | Step::KeepUp(_)
             | Step::Migrate(
                 MigrationStep::CreateJob { .. }
                     | MigrationStep::Write { over: None, .. }

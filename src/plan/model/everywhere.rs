@@ -21,6 +21,7 @@ mod name;
 
 use super::{
     super::fixtures::DATABASE,
+    act::word,
     cluster::{self, Event},
     controller::{Controller, Fate},
     eyes::{History, Reading},

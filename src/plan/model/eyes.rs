@@ -11,7 +11,7 @@ use super::{
         fixtures::id,
         observed::{Declaration, ImageSeen, JobPodSeen, JobSeen, LockSeen, NamespaceSeen, Observed, PodSeen},
         renew::lock_name,
-        restore,
+        restore, rotation,
     },
     cluster::crashes,
     random::Random,
@@ -177,6 +177,7 @@ impl<'a> Eyes<'a> {
             namespace: NamespaceSeen::Present,
             highest: current.as_ref().map(|revision| revision.number),
             live,
+            failed: rotation::failed_before(kept.iter().rev().map(|kept| &kept.revision)).cloned(),
             retained: kept
                 .iter()
                 .map(|kept| (kept.revision.number, kept.uid.clone()))

@@ -47,6 +47,7 @@ places! {
     Asked = "the registry asked",
     RegistryFailed = "the registry was no help",
     Rotated = "pods rolled for other values",
+    KeptUp = "what serves given other values beside a version that failed",
     Generated = "values generated",
     Recorded = "values recorded without a change",
     SecretMissing = "a Secret waited for",
@@ -101,6 +102,7 @@ impl Reached {
             Step::Generate => self.add(Place::Generated),
             Step::Record { .. } => self.add(Place::Recorded),
             Step::Restore(_) => self.add(Place::Restored),
+            Step::KeepUp(_) => self.add(Place::KeptUp),
             Step::Forget { .. } => self.add(Place::Forgotten),
             Step::CreateRevision(draft) => {
                 let cause = draft.cause.as_deref();

@@ -120,17 +120,165 @@ fn whoever_serves_with_old_values_beside_a_version_that_cannot_go_live_says_so()
     o.declaration = Declaration::Valid(Box::new(spec));
     o.image = crate::plan::observed::ImageSeen::Missing;
     says_outdated(&decide(&o), "one that starts anew gets the new ones");
-    // It failed, and was rolled back.
+    // It failed before anything of it ran.
+    let mut o = beside();
+    o.current.as_mut().unwrap().outcome = Some(Outcome::MigrationFailed);
+    let (key, mut entry) = {
+        let second = o.current.as_ref().unwrap();
+        (
+            crate::plan::fixtures::key(second),
+            crate::plan::fixtures::entry(second, 1, crate::plan::ledger::EntryState::Failed),
+        )
+    };
+    entry.note = "exit code 1".into();
+    o.ledger.as_mut().unwrap().ledger.entries.insert(key, entry);
+    says_outdated(&decide(&o), "one that starts anew gets the new ones");
+}
+
+/// Version 2 failed and was rolled back. Version 1, which serves, was started with another value than there is now.
+fn beside() -> Observed {
     let mut o = under_way(&declared(2));
     let second = o.current.as_mut().unwrap();
     second.outcome = Some(Outcome::RolloutFailed);
+    second.message = "pod x restarted 3 times".into();
     second.fingerprints = Some(prints("k", "b"));
     o.live.as_mut().unwrap().fingerprints = Some(prints("k", "a"));
     o.fingerprints = Some(prints("k", "b"));
     o.fingerprints_for = Duration::from_secs(60);
+    o
+}
+
+fn kept_up(decision: &Decision) -> &AsFound {
+    match &decision.steps[..] {
+        [Step::KeepUp(found)] => found,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The revision that what serves was given as, which ended like this.
+fn given_anew(outcome: Option<Outcome>) -> Observed {
+    let mut o = beside();
+    let decision = decide(&o);
+    let found = kept_up(&decision);
+    let third = Revision {
+        number: found.number,
+        cause: found.cause.clone(),
+        objects: found.objects.clone(),
+        fingerprints: found.fingerprints.clone(),
+        outcome,
+        message: "pod y restarted 3 times".into(),
+        was_live: outcome == Some(Outcome::Live),
+        ..o.live.clone().unwrap()
+    };
+    o.retained = crate::plan::fixtures::retained(1..=3);
+    o.highest = Some(third.number);
+    if third.was_live {
+        o.live = Some(third.clone());
+        o.objects = crate::plan::fixtures::running(&third.objects);
+    }
+    let second = o.current.replace(third);
+    let newest_first = [&o.current, &second, &o.live];
+    o.failed = failed_before(newest_first.into_iter().flatten()).cloned();
+    assert_eq!(o.failed, second, "it is still known that it failed");
+    o
+}
+
+#[test]
+fn what_serves_beside_a_version_that_failed_is_given_the_values_of_now() {
+    let mut o = beside();
     let decision = decide(&o);
     assert_eq!(decision.report.phase, Phase::RolledBack);
-    says_outdated(&decision, "one that starts anew gets the new ones");
+    let found = kept_up(&decision);
+    let live = o.live.as_ref().unwrap();
+    assert_eq!(
+        (found.number, found.version.as_str()),
+        (RevisionNumber(3), "1.0.0")
+    );
+    assert_eq!(
+        (&found.attempt, &found.digest, &found.migration),
+        (&live.attempt, &live.digest, &live.migration)
+    );
+    assert_eq!(found.fingerprints, o.fingerprints);
+    assert!(
+        found.cause.contains("Secret app-db/url") && made(&found.cause),
+        "{}",
+        found.cause
+    );
+    let templates = found.objects.iter().filter_map(|object| {
+        let annotations = object.value.pointer("/spec/template/metadata/annotations")?;
+        annotations[crate::api::meta::REVISION].as_str()
+    });
+    assert_eq!(
+        templates.collect::<Vec<_>>(),
+        ["3"],
+        "so that its pods start anew"
+    );
+    o.fingerprints_for = Duration::from_secs(5);
+    let decision = decide(&o);
+    assert_eq!(decision.wait, Wait::After(Duration::from_secs(25)));
+    assert!(decision.steps.is_empty() && decision.report.message.contains("started anew when"));
+    let mut spec = declared(2);
+    spec.on_secret_change = OnSecretChange::Ignore;
+    o.declaration = Declaration::Valid(Box::new(spec));
+    says_outdated(&decide(&o), "as onSecretChange says");
+}
+
+#[test]
+fn it_is_rolled_out_as_any_other_and_what_failed_is_not_tried_again() {
+    let decision = decide(&given_anew(None));
+    let gates = decision.steps.iter().filter_map(|step| match step {
+        Step::Apply { gate, .. } => Some(gate.revision().0),
+        _ => None,
+    });
+    assert_eq!(gates.collect::<Vec<_>>(), [3]);
+    let message = &decision.report.message;
+    assert!(
+        message.contains("2.0.0 failed, and git still declares it"),
+        "{message}"
+    );
+    let decision = decide(&given_anew(Some(Outcome::Live)));
+    assert_eq!(
+        decision.report.phase,
+        Phase::RolledBack,
+        "{}",
+        decision.report.message
+    );
+    assert!(decision.is_settled(), "{:?}", decision.steps);
+    assert_eq!(decision.report.live, Some(RevisionNumber(3)));
+}
+
+#[test]
+fn what_does_not_start_with_the_values_of_now_serves_on_with_the_old_ones_until_they_are_others() {
+    let mut o = given_anew(Some(Outcome::RolloutFailed));
+    let decision = decide(&o);
+    assert!(decision.is_settled(), "{:?}", decision.steps);
+    assert_eq!(decision.report.phase, Phase::RolledBack);
+    let message = &decision.report.message;
+    for words in [
+        "serve on with the values",
+        "put the values right",
+        "2.0.0 failed, and git still declares it",
+    ] {
+        assert!(message.contains(words), "{message}");
+    }
+    o.fingerprints = Some(prints("k", "c"));
+    assert_eq!(kept_up(&decide(&o)).number, RevisionNumber(4));
+    o.fingerprints = Some(prints("k", "a"));
+    assert!(decide(&o).steps.is_empty(), "it runs with these");
+}
+
+#[test]
+fn the_next_version_goes_its_way_whatever_what_serves_was_given() {
+    for outcome in [None, Some(Outcome::Live), Some(Outcome::RolloutFailed)] {
+        let mut o = given_anew(outcome);
+        o.declaration = Declaration::Valid(Box::new(declared(3)));
+        let decision = decide(&o);
+        let made = decision
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::CreateRevision(draft) if draft.number.0 == 4));
+        assert!(made, "{outcome:?}: {:?}", decision.report);
+    }
 }
 
 #[test]

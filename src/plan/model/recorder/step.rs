@@ -38,7 +38,7 @@ pub(super) fn written(step: &Step) -> Vec<Written<'_>> {
             .collect(),
         Step::Adopt { key, .. } => vec![Written::Rendered(key)],
         Step::CreateRevision(draft) => vec![Written::Revision(draft.number)],
-        Step::Restore(lost) => vec![Written::Revision(lost.number)],
+        Step::Restore(found) | Step::KeepUp(found) => vec![Written::Revision(found.number)],
         Step::Conclude { revision, .. } | Step::Record { revision, .. } | Step::Adopted { revision, .. } => {
             vec![Written::Revision(*revision)]
         }
