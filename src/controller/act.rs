@@ -118,7 +118,7 @@ pub async fn act(
             conclude(context, observed, *revision, &status).await
         }
         Step::Restore(lost) => restore(context, subject, lost).await,
-        Step::KeepUp(found) => keep_up(context, subject, observed, found).await,
+        Step::KeepUp(found) => keep_up(context, observed, found).await,
         Step::Generate => Ok(generate::generate(context, id, observed).await?),
         Step::Prepare { objects } | Step::Apply { objects, .. } => {
             let revision = match step {
@@ -269,10 +269,31 @@ fn migration_of(migration: &Migration) -> revision::RevisionMigration {
 /// Puts a revision on record again whose record is lost.
 async fn restore(context: &Context, subject: &Subject, lost: &AsFound) -> Result<(), ActError> {
     let id = &subject.id;
+    let declared = subject.declared();
     let spec = ReleaseRevisionSpec {
+        release: id.name.to_string(),
+        number: i64::try_from(lost.number.0).unwrap_or(i64::MAX),
+        version: lost.version.clone(),
+        cause: lost.cause.clone(),
+        commit: lost.commit.clone(),
+        author: None,
+        source: subject.source.clone(),
+        attempt: lost.attempt.0.clone(),
+        image: revision::RevisionImage {
+            reference: lost.reference.clone(),
+            digest: lost.digest.to_string(),
+            obtained: "what runs".to_owned(),
+            platforms: lost.platforms.clone(),
+            ..revision::RevisionImage::default()
+        },
+        preset: declared
+            .map(|declared| declared.preset.clone())
+            .unwrap_or_default(),
+        values: None,
+        migration: lost.migration.as_ref().map(migration_of),
         // With the records it is lost what was taken over; nothing is, for a counter from before.
-        adopted: subject.declared().and_then(|declared| counted(declared.adopt)),
-        ..as_found(subject, lost, "what runs")?
+        adopted: declared.and_then(|declared| counted(declared.adopt)),
+        objects: render::store(&lost.objects).map_err(|error| ActError::TooLarge(error.to_string()))?,
     };
     create(context, id, lost.number, spec).await?;
     tracing::info!(
@@ -281,55 +302,28 @@ async fn restore(context: &Context, subject: &Subject, lost: &AsFound) -> Result
     Ok(())
 }
 
-/// Makes a revision of what serves, under the commit that is declared now.
-async fn keep_up(
-    context: &Context,
-    subject: &Subject,
-    observed: &Observed,
-    found: &AsFound,
-) -> Result<(), ActError> {
-    let provenance = subject.provenance.as_ref();
-    let obtained = observed.live.as_ref().map_or_else(
-        || "what runs".to_owned(),
-        |live| format!("revision {}", live.number),
-    );
+/// Makes a revision of what serves that differs from it by the values of its pods alone: it is of the same commit.
+async fn keep_up(context: &Context, observed: &Observed, found: &AsFound) -> Result<(), ActError> {
+    let id = &observed.id;
+    let Some(live) = &observed.live else { return Ok(()) };
+    let name = live.number.object_name(&id.name);
+    let api: Api<ReleaseRevision> = Api::namespaced(context.client.clone(), id.namespace.as_str());
+    let serving = within(|| format!("get {name}"), api.get(&name)).await?.spec;
     let spec = ReleaseRevisionSpec {
-        commit: provenance.map(|p| p.commit.to_string()),
-        author: provenance.map(|p| p.author.clone()),
+        number: i64::try_from(found.number.0).unwrap_or(i64::MAX),
+        cause: found.cause.clone(),
+        image: revision::RevisionImage {
+            obtained: format!("revision {}", live.number),
+            ..serving.image
+        },
+        values: found.fingerprints.as_ref().map(recorded),
         adopted: counted(observed.adopted),
-        ..as_found(subject, found, &obtained)?
+        objects: render::store(&found.objects).map_err(|error| ActError::TooLarge(error.to_string()))?,
+        ..serving
     };
-    create(context, &subject.id, found.number, spec).await?;
+    create(context, id, found.number, spec).await?;
     tracing::info!(revision = found.number.0, version = %found.version, cause = %found.cause, "revision");
     Ok(())
-}
-
-fn as_found(subject: &Subject, found: &AsFound, obtained: &str) -> Result<ReleaseRevisionSpec, ActError> {
-    Ok(ReleaseRevisionSpec {
-        release: subject.id.name.to_string(),
-        number: i64::try_from(found.number.0).unwrap_or(i64::MAX),
-        version: found.version.clone(),
-        cause: clip(&found.cause, 1000),
-        commit: found.commit.clone(),
-        author: None,
-        source: subject.source.clone(),
-        attempt: found.attempt.0.clone(),
-        image: revision::RevisionImage {
-            reference: found.reference.clone(),
-            digest: found.digest.to_string(),
-            obtained: obtained.to_owned(),
-            platforms: found.platforms.clone(),
-            ..revision::RevisionImage::default()
-        },
-        preset: subject
-            .declared()
-            .map(|declared| declared.preset.clone())
-            .unwrap_or_default(),
-        values: found.fingerprints.as_ref().map(recorded),
-        migration: found.migration.as_ref().map(migration_of),
-        adopted: None,
-        objects: render::store(&found.objects).map_err(|error| ActError::TooLarge(error.to_string()))?,
-    })
 }
 
 async fn create(

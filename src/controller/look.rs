@@ -19,7 +19,7 @@ use crate::{
     plan::{
         Observed,
         ledger::EntryState,
-        observed::{JobPodSeen, LedgerSeen, LockSeen, PodSeen},
+        observed::{DatabaseSeen, JobPodSeen, LedgerSeen, LockSeen, PodSeen},
         renew::lock_name,
         restore,
     },
@@ -145,10 +145,19 @@ async fn references(
     let claimed = ledger.and_then(|seen| seen.ledger.claimed());
     Ok(match (subject.declared(), claimed) {
         (Some(declared), _) => observe::references(client, id, declared, context.hash_key().await?).await?,
-        (None, Some((_, entry))) => References {
-            database: observe::database_of_job(client, id, &entry.job, &entry.uid).await?,
-            ..References::none()
-        },
+        (None, Some((_, entry))) => {
+            let database = match observe::database_of_job(client, id, &entry.job, &entry.uid).await? {
+                // A key that is missing for a moment is no other database.
+                DatabaseSeen::Unnamed if entry.database.as_ref().is_some_and(|name| !name.is_empty()) => {
+                    DatabaseSeen::Unreadable
+                }
+                seen => seen,
+            };
+            References {
+                database,
+                ..References::none()
+            }
+        }
         (None, None) => References::none(),
     })
 }

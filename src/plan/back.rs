@@ -58,32 +58,41 @@ pub(super) fn beside(o: &Observed, declared: &Declared, failed: &Revision) -> De
     if let Some(decision) = schema::follow(o, declared, failed) {
         return decision;
     }
-    let current = o
-        .current
-        .as_ref()
-        .filter(|current| current.outcome != Some(Outcome::Live));
-    let Some(current) = current else {
-        return self::failed(o, declared, failed);
-    };
-    let still = format!("{} failed, and git still declares it", failed.version);
-    if current.outcome.is_some() {
-        // It does not start with the new values either.
-        return rotation::keep_up(o, declared, failed).unwrap_or_else(|| {
-            let decision = gone_back(o, declared, current);
-            let message = format!("{}; {still}", decision.report.message);
-            let phase = decision.report.phase.clone();
-            decision.saying(phase, message)
-        });
+    match (&o.current, &o.live) {
+        (Some(current), Some(live)) if current.outcome.is_none() => {
+            let Some(gate) = migration::booked(current, o.ledger.as_ref()) else {
+                return rebuild::from_live(o, live);
+            };
+            let wanted = serve::wanted_after(o, failed, current, declared);
+            if let Some(taken) = adopt::in_the_way(o, declared, &wanted, Answered::Now) {
+                return taken;
+            }
+            still(failed, attempt::roll_out(o, declared, current, &wanted, gate))
+        }
+        // It does not start with the new values.
+        (Some(current), Some(live))
+            if current.outcome == Some(Outcome::RolloutFailed)
+                && current.attempt == live.attempt
+                && rotation::is_outdated(o, live) =>
+        {
+            let decision = still(failed, returned(o, declared, current, failed, live));
+            if !decision.steps.is_empty() {
+                return decision;
+            }
+            rotation::keep_up(o, declared, failed)
+                .or_else(|| rotation::after_failure(o, declared, failed))
+                .unwrap_or(decision)
+        }
+        _ => self::failed(o, declared, failed),
     }
-    let Some(gate) = migration::booked(current, o.ledger.as_ref()) else {
-        return rebuild::from_live(o, current);
-    };
-    let wanted = serve::wanted_after(o, failed, current, declared);
-    if let Some(taken) = adopt::in_the_way(o, declared, &wanted, Answered::Now) {
-        return taken;
-    }
-    let decision = attempt::roll_out(o, declared, current, &wanted, gate);
-    let message = format!("{}; {still}", decision.report.message);
+}
+
+/// What is told of what serves, and of what is declared.
+fn still(failed: &Revision, decision: Decision) -> Decision {
+    let message = format!(
+        "{}; {} failed, and git still declares it",
+        decision.report.message, failed.version
+    );
     let phase = decision.report.phase.clone();
     decision.saying(phase, message)
 }
@@ -132,17 +141,29 @@ fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision 
         let phase = Phase::Failed("RollingOut");
         return attempt::hold(o, declared, current).saying(phase, message);
     };
+    returned(o, declared, current, current, live)
+}
+
+/// The last Live revision runs in place of `current`. `declared_as` is the revision of what is declared: what exposes it has
+/// changed where it differs from that.
+fn returned(
+    o: &Observed,
+    declared: &Declared,
+    current: &Revision,
+    declared_as: &Revision,
+    live: &Revision,
+) -> Decision {
     let Some(gate) = migration::booked(live, o.ledger.as_ref()) else {
         return rebuild::from_live(o, live);
     };
-    let wanted = serve::wanted_after(o, current, live, declared);
+    let wanted = serve::wanted_after(o, declared_as, live, declared);
     if let Some(taken) = adopt::in_the_way(o, declared, &wanted, Answered::Now) {
         return taken;
     }
     let mut steps: Vec<Step> = serve::keep_exposure(live, &wanted).into_iter().collect();
     if !o.exposure.is_empty() {
         // After that of the live one: it is by this that the change is still seen where this pass ends here.
-        steps.extend(serve::keep_exposure(current, &o.exposure));
+        steps.extend(serve::keep_exposure(declared_as, &o.exposure));
     }
     steps.extend(serve::gated(gate, serve::differing(o, &wanted)));
     let sentence = rotation::held(current, live).unwrap_or_else(|| {

@@ -70,7 +70,8 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
         },
         lock: lock_name(o),
     });
-    let moved = o.current.as_ref().or(o.live.as_ref()).is_some_and(|before| {
+    let before = o.failed.as_ref().or(o.current.as_ref()).or(o.live.as_ref());
+    let moved = before.is_some_and(|before| {
         before.digest == digest
             && before.attempt == declared.attempt_hash
             && before.migration.as_ref().map(|m| &m.key) != migration.as_ref().map(|m| &m.key)

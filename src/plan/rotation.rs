@@ -85,7 +85,9 @@ pub(super) fn renew_generated(o: &Observed, declared: &Declared) -> Option<Decis
     if declared.rotate <= before || !o.missing.is_empty() || declared.generated().is_empty() {
         return None;
     }
-    let starts = |current: &Revision| current.outcome.is_none() && decide::matches(o, declared, current);
+    let starts = |current: &Revision| {
+        current.outcome.is_none() && (decide::matches(o, declared, current) || made_beside(&current.cause))
+    };
     if o.current.as_ref().is_some_and(starts) {
         return None;
     }
@@ -200,11 +202,14 @@ pub(super) fn outdated(o: &Observed, phase: &Phase) -> Option<(&'static str, Str
         let newer = current.number != live.number && current.attempt == live.attempt;
         newer && (current.outcome.is_none() || held(current, live).is_some())
     });
-    (serves(o, live) && !followed && !coming).then(|| {
+    let on_its_way = matches!(phase, Phase::Resolving | Phase::Preparing | Phase::Migrating);
+    (serves(o, live) && !followed && !coming && !on_its_way).then(|| {
         let sentence = format!(
-            "{}; the pods of {} keep the values that they were started with{}, and one that starts anew gets the new ones",
+            "{} since {} ({}) was made; its pods that were started before have the old ones, and one that starts anew gets \
+             the new ones{}. This stays until the next revision",
             cause(o, declared, &references),
             live.version,
+            live.number,
             if ignored { ", as onSecretChange says" } else { "" },
         );
         ("ValuesOutdated", sentence)
@@ -218,7 +223,8 @@ pub fn made(cause: &str) -> bool {
 }
 
 /// Whether it is one of what serves, made while what is declared had failed.
-fn made_beside(cause: &str) -> bool {
+#[must_use]
+pub fn made_beside(cause: &str) -> bool {
     cause.starts_with(BESIDE)
 }
 
@@ -246,9 +252,8 @@ pub(super) fn keep_up(o: &Observed, declared: &Declared, failed: &Revision) -> O
     let kept = declared.on_secret_change == OnSecretChange::Ignore || !o.missing.is_empty();
     // It was tried with these values, and did not start with them.
     let tried = o.current.as_ref().is_some_and(|current| {
-        current.number != live.number
-            && current.attempt == live.attempt
-            && change(current, now) == Change::Same
+        let failed = current.outcome == Some(Outcome::RolloutFailed) && current.attempt == live.attempt;
+        failed && change(current, now) == Change::Same
     });
     if failed.attempt == live.attempt || kept || tried || !serves(o, live) {
         return None;
@@ -301,6 +306,12 @@ pub(super) fn keep_up(o: &Observed, declared: &Declared, failed: &Revision) -> O
     })));
     decision.wait = Wait::Again;
     Some(decision)
+}
+
+/// Whether a revision was started with other values than there are now.
+pub(super) fn is_outdated(o: &Observed, revision: &Revision) -> bool {
+    let now = o.fingerprints.as_ref();
+    now.is_some_and(|now| matches!(change(revision, now), Change::Changed(_)))
 }
 
 /// Whether every Deployment is of this revision.

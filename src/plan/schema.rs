@@ -167,6 +167,8 @@ pub(super) fn follow(o: &Observed, declared: &Declared, revision: &Revision) -> 
 pub(super) fn ahead(o: &Observed, phase: &Phase) -> Option<(&'static str, String)> {
     let serving = match phase {
         Phase::RolledBack => o.live.as_ref(),
+        // What serves is given other values; its schema is what it was.
+        Phase::RollingOut | Phase::Verifying if o.failed.is_some() => o.live.as_ref(),
         Phase::Live | Phase::Rejected | Phase::Suspended | Phase::Failed(_) | Phase::Waiting(_) => {
             let running = serve::running_revisions(o);
             // The older one, where Deployments are of two.

@@ -1,8 +1,10 @@
 //! Takes secrets out of texts that programs print: by the values that a release refers to, and by their form.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::Range,
+};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
@@ -15,22 +17,34 @@ const SHORTEST: usize = 6;
 /// So many characters at the beginning of a value are the value's: programs like to print a key by them.
 const BEGINNING: usize = 8;
 
-/// The text without `values`, in whatever form programs print them ([`forms`]), and without lines that look like secrets.
-/// Nor is a half of any of these left where the text was cut before it came here: kubelets cut in the middle of a word.
+/// The text without `values`, in whatever form programs print them, and without lines that look like secrets. Nor is a half
+/// of any of these left where the text was cut before it came here: kubelets cut in the middle of a word.
 #[must_use]
 pub fn redact(text: &str, values: &[&str]) -> String {
     if text.is_empty() {
         return String::new();
     }
     let parts: BTreeSet<String> = values.iter().flat_map(|value| parts(value)).collect();
-    let mut forms: BTreeSet<String> = parts.iter().flat_map(|part| forms(part)).collect();
-    forms.retain(|form| form.chars().count() >= SHORTEST);
-    let mut gone = halves(text, &forms);
-    let Some(found) = all(text, &forms) else {
-        return "[left out: it cannot be searched for secrets]".to_owned();
-    };
-    gone.extend(found);
-    gone.extend(parts.iter().flat_map(|part| beginnings(text, part)));
+    let (whole, packed) = (Haystack::of(text), Haystack::packed(text));
+    let mut gone = Vec::new();
+    for part in &parts {
+        gone.extend(whole.find(part));
+        gone.extend(halves(text, part));
+        gone.extend(beginnings(text, part));
+        // What is longer than the text does not stand in it.
+        if part.len() > text.len() {
+            continue;
+        }
+        for form in escaped(part) {
+            gone.extend(whole.find(&form));
+            gone.extend(halves(text, &form));
+        }
+        // Programs that write these begin a new line where they like to.
+        for form in encoded(part) {
+            gone.extend(packed.find(&form));
+            gone.extend(halves(text, &form));
+        }
+    }
     let clean = without(text, gone);
     let lines: Vec<&str> = clean
         .lines()
@@ -45,12 +59,14 @@ pub fn redact(text: &str, values: &[&str]) -> String {
     lines.join("\n")
 }
 
-/// What of a value is a secret by itself: the whole, each of its lines, the password of a URL as it stands there and as a
-/// program has it, and what a text of JSON holds under names of secrets.
+// === what is looked for ===
+
+/// What of a value is a secret by itself: each of its lines, the password of a URL as it stands there and as a program has it,
+/// and what a text of JSON holds under names of secrets.
 fn parts(value: &str) -> Vec<String> {
     let value = value.trim();
-    let mut parts = vec![value.to_owned()];
-    parts.extend(value.lines().map(|line| line.trim().to_owned()));
+    // Whatever form the whole is written in, its lines are in it.
+    let mut parts: Vec<String> = value.lines().map(|line| line.trim().to_owned()).collect();
     if let Some(password) = password(value) {
         parts.push(password.to_owned());
         let pair = format!("={password}").replace('+', "%2B");
@@ -74,44 +90,81 @@ fn of_json(name: &str, value: &Value, parts: &mut Vec<String>) {
     }
 }
 
-/// A secret as it is, in base64 at whatever place of a longer text, in hexadecimal digits, and escaped as in URLs and in JSON.
-fn forms(part: &str) -> Vec<String> {
+/// A secret in base64 at whatever place of a longer text, and in hexadecimal digits.
+fn encoded(part: &str) -> BTreeSet<String> {
     let bytes = part.as_bytes();
-    let mut forms = vec![part.to_owned()];
-    for offset in 0..3 {
-        let form = inner_base64(bytes, offset);
-        forms.push(form.replace('+', "-").replace('/', "_"));
-        forms.push(form);
-    }
-    let hex = hex(bytes);
-    forms.push(hex.to_ascii_uppercase());
-    forms.push(hex);
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let percent = |escaped: fn(u8) -> String| -> String {
-        let words = bytes.iter().map(|byte| {
-            if plain(*byte) {
-                char::from(*byte).to_string()
-            } else {
-                escaped(*byte)
-            }
-        });
-        words.collect()
-    };
-    let upper = percent(|byte| format!("%{byte:02X}"));
-    forms.push(upper.replace("%20", "+"));
-    forms.push(upper);
-    let lower = percent(|byte| format!("%{byte:02x}"));
-    forms.push(lower.replace("%20", "+"));
-    forms.push(lower);
-    let escaped = |text: &str| {
-        let quoted = Value::from(text).to_string();
-        quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
-    };
-    // Twice where a text of JSON is kept in another one, as in a line of a structured log.
-    let once = escaped(part);
-    forms.push(escaped(&once));
-    forms.push(once);
+    let mut forms: BTreeSet<String> = (0..3).map(|offset| inner_base64(bytes, offset)).collect();
+    let urls: Vec<String> = forms
+        .iter()
+        .map(|form| form.replace('+', "-").replace('/', "_"))
+        .collect();
+    forms.extend(urls);
+    let digits = hex(bytes);
+    forms.insert(digits.to_ascii_uppercase());
+    forms.insert(digits);
     forms
+}
+
+/// A secret as it stands in URLs and in JSON, as the languages that write such logs escape it, where that changes it.
+fn escaped(part: &str) -> BTreeSet<String> {
+    let mut forms = BTreeSet::new();
+    // RFC 3986; JavaScript's encodeURIComponent; Python's quote; forms.
+    for plain in ["-_.~", "-_.!~*'()", "-_.~/", "*-._"] {
+        for upper in [true, false] {
+            let form = percent(part, plain, upper);
+            forms.insert(form.replace("%20", "+"));
+            forms.insert(form);
+        }
+    }
+    let once = in_json(part);
+    // Twice where a text of JSON is kept in another one, as in a line of a structured log.
+    forms.insert(in_json(&once));
+    let ascii = in_ascii(&once);
+    for form in [once, ascii] {
+        forms.insert(form.replace('/', "\\/"));
+        let html = [('&', "\\u0026"), ('<', "\\u003c"), ('>', "\\u003e")];
+        forms.insert(
+            html.into_iter()
+                .fold(form.clone(), |text, (c, code)| text.replace(c, code)),
+        );
+        forms.insert(form);
+    }
+    forms.remove(part);
+    forms
+}
+
+fn percent(part: &str, plain: &str, upper: bool) -> String {
+    let one = |byte: u8| {
+        if byte.is_ascii_alphanumeric() || plain.as_bytes().contains(&byte) {
+            char::from(byte).to_string()
+        } else if upper {
+            format!("%{byte:02X}")
+        } else {
+            format!("%{byte:02x}")
+        }
+    };
+    part.bytes().map(one).collect()
+}
+
+fn in_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
+}
+
+/// JSON as those write it who write it in ASCII alone.
+fn in_ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str("\\u");
+            out.push_str(&hex(&unit.to_be_bytes()));
+        }
+    }
+    out
 }
 
 /// What is the same in the base64 of every text in which these bytes begin `offset` after a multiple of three.
@@ -125,60 +178,86 @@ fn inner_base64(bytes: &[u8], offset: usize) -> String {
         .to_owned()
 }
 
-/// Where these stand in a text, overlapping or not; `None` where they are too many to be looked for at once.
-fn all(text: &str, forms: &BTreeSet<String>) -> Option<Vec<Range<usize>>> {
-    // It is made for one text: what takes longer to make and is quicker then would never be.
-    let kind = Some(AhoCorasickKind::ContiguousNFA);
-    let search = AhoCorasick::builder().kind(kind).build(forms).ok()?;
-    Some(
-        search
-            .find_overlapping_iter(text)
-            .map(|found| found.range())
-            .collect(),
-    )
+// === where it is found ===
+
+/// A text in which many others are looked for, most of which are not there.
+struct Haystack {
+    text: String,
+    /// Where each byte of it stands in the text that was given; empty where that is the same.
+    places: Vec<usize>,
+    /// All that is so long in it.
+    windows: HashSet<[u8; SHORTEST]>,
 }
 
-/// Where a text holds the beginning of a value, as much of it as there is. Not of one that is made of words, nor of a URL.
+impl Haystack {
+    fn of(text: &str) -> Self {
+        let windows = text.as_bytes().windows(SHORTEST);
+        Self {
+            windows: windows.filter_map(|window| window.try_into().ok()).collect(),
+            text: text.to_owned(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Without its blanks and ends of lines.
+    fn packed(text: &str) -> Self {
+        let kept = || text.char_indices().filter(|(_, c)| !c.is_ascii_whitespace());
+        let places = kept().flat_map(|(at, c)| (0..c.len_utf8()).map(move |byte| at + byte));
+        Self {
+            places: places.collect(),
+            ..Self::of(&kept().map(|(_, c)| c).collect::<String>())
+        }
+    }
+
+    /// Where a form stands in the text that was given; nowhere, where it is too short.
+    fn find(&self, form: &str) -> Vec<Range<usize>> {
+        let first = form.as_bytes().get(..SHORTEST);
+        let first: Option<[u8; SHORTEST]> = first.and_then(|first| first.try_into().ok());
+        if first.is_none_or(|first| !self.windows.contains(&first)) {
+            return Vec::new();
+        }
+        let place = |at: usize| self.places.get(at).copied().unwrap_or(at);
+        let found = self.text.match_indices(form);
+        found
+            .map(|(at, form)| place(at)..place(at + form.len() - 1) + 1)
+            .collect()
+    }
+}
+
+/// Where a text holds the beginning of a value, with all that follows it in one word. Not of one that is made of words, nor
+/// of a URL.
 fn beginnings(text: &str, part: &str) -> Vec<Range<usize>> {
-    let Some((at, _)) = part.char_indices().nth(BEGINNING) else {
-        return Vec::new();
-    };
-    let Some(start) = part.get(..at).filter(|_| !part.contains("://")) else {
+    let at = part.char_indices().nth(BEGINNING).map(|(at, _)| at);
+    let Some(start) = at.and_then(|at| part.get(..at)).filter(|_| !part.contains("://")) else {
         return Vec::new();
     };
     let of_words = |c: char| c.is_alphabetic() || ['-', '_', '.', ' '].contains(&c);
     if part.chars().all(of_words) {
         return Vec::new();
     }
-    let same = |from: usize| {
-        let (rest, part) = (text.get(from..).unwrap_or_default().chars(), part.chars());
-        let same = rest.zip(part).take_while(|(a, b)| a == b);
-        from + same.map(|(a, _)| a.len_utf8()).sum::<usize>()
+    let ends = |c: char| c.is_whitespace() || ['"', '\''].contains(&c);
+    let end = |from: usize| {
+        let rest = text.get(from..).unwrap_or_default();
+        from + rest.find(ends).unwrap_or(rest.len())
     };
-    text.match_indices(start)
-        .map(|(from, _)| from..same(from))
-        .collect()
+    let found = text.match_indices(start);
+    found.map(|(from, start)| from..end(from + start.len())).collect()
 }
 
-/// An end of one of these that the text begins with, and a beginning of one that it ends with, each the longest.
-fn halves(text: &str, forms: &BTreeSet<String>) -> Vec<Range<usize>> {
-    let cuts = |form: &'_ str| {
-        let cuts: Vec<usize> = form.char_indices().skip(1).map(|(at, _)| at).collect();
-        cuts
-    };
+/// An end of this that the text begins with, and a beginning of it that the text ends with, each the longest.
+fn halves(text: &str, form: &str) -> Vec<Range<usize>> {
+    let cuts: Vec<usize> = form.char_indices().skip(1).map(|(at, _)| at).collect();
     let mut found = Vec::new();
-    for form in forms {
-        let ends = cuts(form).into_iter().filter_map(|at| form.get(at..));
-        let head = ends
-            .take_while(|end| end.len() >= SHORTEST)
-            .find(|end| text.starts_with(end));
-        found.extend(head.map(|end| 0..end.len()));
-        let starts = cuts(form).into_iter().rev().filter_map(|at| form.get(..at));
-        let tail = starts
-            .take_while(|start| start.len() >= SHORTEST)
-            .find(|start| text.ends_with(start));
-        found.extend(tail.map(|start| text.len() - start.len()..text.len()));
-    }
+    let ends = cuts.iter().filter_map(|at| form.get(*at..));
+    let head = ends
+        .take_while(|end| end.len() >= SHORTEST)
+        .find(|end| text.starts_with(end));
+    found.extend(head.map(|end| 0..end.len()));
+    let starts = cuts.iter().rev().filter_map(|at| form.get(..*at));
+    let tail = starts
+        .take_while(|start| start.len() >= SHORTEST)
+        .find(|start| text.ends_with(start));
+    found.extend(tail.map(|start| text.len() - start.len()..text.len()));
     found
 }
 
@@ -256,31 +335,67 @@ mod tests {
 
     #[test]
     fn a_value_is_found_in_every_form_in_which_programs_print_it() {
-        let value = "hunter 2/Käfig+\"quoted\"";
-        let user = STANDARD.encode(format!("app:{value}"));
-        let json = Value::from(value).to_string();
-        let inside: Vec<String> = (0..3)
-            .map(|more| STANDARD.encode(format!("{}{value} and more", "x".repeat(more))))
-            .collect();
-        let hex = hex(value.as_bytes());
+        let value = "hunter 2/Käfig+\"quoted\"&'sons'";
+        let json = in_json(value);
         let form: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-        let mut printed = vec![
-            user,
-            Value::from(json.as_str()).to_string(),
-            json,
-            hex.to_uppercase(),
-            hex,
-            form.to_lowercase().replace("%2fk", "%2fK"),
+        let written = [
+            value.to_owned(),
+            // JSON of Rust and JavaScript, the same in a text of JSON, of Go, of Python, of PHP.
+            json.clone(),
+            in_json(&json),
+            json.replace('&', r"\u0026"),
+            r#"hunter 2/K\u00e4fig+\"quoted\"&'sons'"#.to_owned(),
+            r#"hunter 2\/K\u00e4fig+\"quoted\"&'sons'"#.to_owned(),
+            // Forms, encodeURIComponent, Python's quote.
             form,
+            "hunter%202%2FK%C3%A4fig%2B%22quoted%22%26'sons'".to_owned(),
+            "hunter%202/K%C3%A4fig%2B%22quoted%22%26%27sons%27".to_owned(),
+            hex(value.as_bytes()),
+            hex(value.as_bytes()).to_uppercase(),
         ];
-        printed.extend(inside);
-        for printed in printed {
-            let clean = redact(&format!("saw {printed} there"), &[value]);
-            assert!(clean.contains(GONE), "{printed}: {clean}");
-            let rest = clean.replace(GONE, "");
-            // In base64 what stands beside the value shares a character with it.
-            assert!(rest.len() <= "saw  there".len() + 20, "{printed}: {clean}");
+        for written in written {
+            let clean = redact(&format!("saw {written} there"), &[value]);
+            assert_eq!(clean, "saw [redacted] there", "{written}");
         }
+    }
+
+    #[test]
+    fn what_is_encoded_is_found_within_a_longer_text_and_across_lines() {
+        let value = "k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGak3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa";
+        for before in ["", "a", "ab", "user:"] {
+            let encoded = STANDARD.encode(format!("{before}{value}\n"));
+            for width in [76, 64, 1000] {
+                let lines: Vec<&str> = (0..encoded.len())
+                    .step_by(width)
+                    .map(|at| &encoded[at..encoded.len().min(at + width)])
+                    .collect();
+                let clean = redact(&format!("it is\n{}\nthere", lines.join("\n")), &[value]);
+                assert!(
+                    clean.starts_with("it is\n") && clean.ends_with("\nthere"),
+                    "{clean}"
+                );
+                // What stands beside the value shares a character with it.
+                let left = clean.len() - "it is\n[redacted]\nthere".len();
+                assert!(left <= before.len() * 2 + 4, "{clean}");
+            }
+        }
+        let pairs: Vec<String> = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let dump: Vec<String> = pairs.chunks(16).map(|line| line.join(" ")).collect();
+        let clean = redact(&format!("dump:\n{}", dump.join("\n")), &[value]);
+        assert_eq!(clean, "dump:\n[redacted]");
+    }
+
+    #[test]
+    fn large_secrets_cost_no_more_than_a_look_for_each_line() {
+        let line = |number: usize| hex(format!("{number:032}").as_bytes());
+        let bundle: Vec<String> = (0..4000).map(line).collect();
+        let text = format!("refused: {} is not known", bundle[17]);
+        assert_eq!(
+            redact(&text, &[&bundle.join("\n")]),
+            "refused: [redacted] is not known"
+        );
+        let one = "x".repeat(1 << 20);
+        assert_eq!(redact("refused", &[&one]), "refused");
     }
 
     #[test]

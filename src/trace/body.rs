@@ -7,7 +7,10 @@ use serde_json::Value;
 use super::object::{Body, DeploymentBody, Key, Kind, Object, ReleaseBody, RevisionBody, SourceBody, Text};
 use crate::{
     api::meta,
-    plan::ledger::{Ledger, MigrationKey},
+    plan::{
+        ledger::{Ledger, MigrationKey},
+        rotation,
+    },
 };
 
 /// What was seen at a path: `/metadata/name`.
@@ -127,6 +130,7 @@ fn revision(value: &Value) -> RevisionBody {
         reference: text(value, "/spec/image/reference").unwrap_or_else(|| "".into()),
         digest: text(value, "/spec/image/digest").unwrap_or_else(|| "".into()),
         commit: text(value, "/spec/commit"),
+        beside: text(value, "/spec/cause").is_some_and(|cause| rotation::made_beside(&cause)),
         migration: migration.map(|key| {
             let part = |path| text(value, path).unwrap_or_else(|| "".into());
             (

@@ -460,6 +460,7 @@ impl Story {
             reference: reference.into(),
             digest: digest.into(),
             commit: Some("c1".into()),
+            beside: false,
             migration: letter.map(|letter| (key(letter), "db:5432/shop".into(), "slipway-lock-x".into())),
             objects: [(("Deployment".into(), "app".into()), deployment(number))].into(),
         })
@@ -471,6 +472,7 @@ impl Story {
             reference: "img:1".into(),
             digest: digest(1),
             commit: Some(commit.into()),
+            beside: false,
             migration: None,
             objects: BTreeMap::new(),
         })

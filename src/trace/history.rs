@@ -150,7 +150,9 @@ impl MonotoneHistory {
         else {
             return;
         };
-        let Some(commit) = &body.commit else { return };
+        let Some(commit) = body.commit.as_ref().filter(|_| !body.beside) else {
+            return;
+        };
         let may_go_back = self.sources.values().any(|(_, rewrite)| *rewrite);
         let followed = self.attempted.entry(release.clone()).or_default();
         if may_go_back

@@ -183,6 +183,8 @@ pub struct RevisionBody {
     pub reference: Text,
     pub digest: Text,
     pub commit: Option<Text>,
+    /// It was made of what serves, and of the commit that had declared that.
+    pub beside: bool,
     /// Key, database and lock.
     pub migration: Option<(MigrationKey, Text, Text)>,
     /// What was rendered, where the origin of the trace knows.

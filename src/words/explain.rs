@@ -12,7 +12,7 @@ use super::{
     span, status,
 };
 use crate::{
-    api::{ConditionStatus, Release, ReleaseSource},
+    api::{ConditionStatus, Release, ReleaseSource, revision::Outcome},
     plan::{ledger::EntryState, rollout, rotation},
 };
 
@@ -285,10 +285,15 @@ fn refusal(facts: &Facts, words: &str) -> String {
     }
 }
 
+/// Whether what failed differs from what serves by its values alone.
 fn values_changed(facts: &Facts) -> bool {
-    facts
+    let failed = facts
         .current()
-        .is_some_and(|current| rotation::made(&current.spec.cause))
+        .filter(|current| rotation::made(&current.spec.cause));
+    let Some(failed) = failed else { return false };
+    let outcome = failed.status.as_ref().and_then(|status| status.outcome);
+    let attempt = facts.live().map(|live| &live.spec.attempt);
+    outcome == Some(Outcome::RolloutFailed) && attempt.is_none_or(|attempt| *attempt == failed.spec.attempt)
 }
 
 /// Since when the release is in this state, as far as the objects tell: the end of its attempt, the begin of one that is

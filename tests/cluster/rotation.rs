@@ -88,6 +88,10 @@ fn beside_a_version_that_was_rolled_back_what_serves_is_rolled_out_with_the_valu
             (tried["status"]["outcome"] == "RolloutFailed" && case.phase() == "RolledBack").then_some(())
         },
     );
+    case.explained(
+        &["1.1.0 failed", "was rolled back: 1.0.0 runs"],
+        "commit a version that works",
+    );
     assert_eq!(case.release()["status"]["liveRevision"], "app-v3");
     assert!(case.ask("/").contains(&second));
     case.looked_at(2);

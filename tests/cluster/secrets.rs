@@ -108,8 +108,8 @@ fn what_a_migration_prints_of_a_file_or_a_whole_secret_is_kept_nowhere() {
   - |
     cat /run/canary; echo
     echo \"it is $CANARY\"
-    echo \"in base64 $(printf %s \"user:$CANARY\" | base64 | tr -d '\\n')\"
-    echo \"in digits $(printf %s \"$CANARY\" | od -An -v -tx1 | tr -d ' \\n')\"
+    echo \"in base64 $(printf %s \"user:$CANARY\" | base64)\"
+    echo \"in digits $(printf %s \"$CANARY\" | od -An -v -tx1)\"
     echo \"by its beginning $(printf %.8s \"$CANARY\")…\"
     exit 3
 ",

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use jiff::Timestamp;
 
 use super::{
-    super::{decision::Report, fixtures::id, observed::JobEnd},
+    super::{decision::Report, fixtures::id, observed::JobEnd, rotation},
     controller::{Request, phase_word},
     rendered::{image, template},
     truth::Truth,
@@ -396,6 +396,7 @@ fn revision_body(kept: &Kept) -> Body {
         reference: revision.reference.as_str().into(),
         digest: revision.digest.as_str().into(),
         commit: None,
+        beside: rotation::made_beside(&revision.cause),
         migration: revision.migration.as_ref().map(|migration| {
             (
                 migration.key.clone(),

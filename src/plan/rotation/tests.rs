@@ -97,7 +97,7 @@ fn says_outdated(decision: &Decision, words: &str) {
     let details = &decision.report.details;
     let found = details.iter().find(|(type_, _)| *type_ == "ValuesOutdated");
     let sentence = &found.unwrap_or_else(|| panic!("{details:?}")).1;
-    for words in ["Secret app-db/url", "the pods of 1.0.0 keep the values", words] {
+    for words in ["Secret app-db/url", "since 1.0.0 (v1) was made", words] {
         assert!(sentence.contains(words), "{sentence}");
     }
 }
@@ -263,8 +263,74 @@ fn what_does_not_start_with_the_values_of_now_serves_on_with_the_old_ones_until_
     }
     o.fingerprints = Some(prints("k", "c"));
     assert_eq!(kept_up(&decide(&o)).number, RevisionNumber(4));
+    // They are again those that it runs with. What failed with others is tried anew.
     o.fingerprints = Some(prints("k", "a"));
-    assert!(decide(&o).steps.is_empty(), "it runs with these");
+    assert_eq!(draft(&decide(&o)).number, RevisionNumber(4));
+    o.failed.as_mut().unwrap().fingerprints = Some(prints("k", "a"));
+    let decision = decide(&o);
+    assert!(decision.is_settled(), "{:?}", decision.steps);
+    let message = &decision.report.message;
+    assert!(
+        message.starts_with("2.0.0 failed") && !message.contains("put the values right"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_version_that_failed_is_tried_with_values_that_were_put_right_for_it_though_the_old_one_does_not_start() {
+    let mut o = given_anew(Some(Outcome::RolloutFailed));
+    o.failed.as_mut().unwrap().fingerprints = Some(prints("k", "wrong"));
+    let decision = decide(&o);
+    assert_eq!(draft(&decision).digest, o.failed.as_ref().unwrap().digest);
+}
+
+#[test]
+fn where_the_next_version_came_to_nothing_what_serves_is_given_the_values_all_the_same() {
+    let o = given_anew(Some(Outcome::Superseded));
+    assert_eq!(kept_up(&decide(&o)).number, RevisionNumber(4));
+}
+
+#[test]
+fn what_exposes_the_version_that_failed_is_not_that_of_what_serves() {
+    let service = |port: u16| {
+        let key = crate::render::ObjectKey {
+            kind: crate::render::Kind::Service,
+            name: "billing".into(),
+        };
+        let object = crate::render::object_annotation(&crate::plan::fixtures::id(), &key);
+        let value = serde_json::json!({
+            "kind": "Service", "spec": { "port": port },
+            "metadata": { "name": "billing", "labels": { "slipway.dev/release": "billing" },
+                          "annotations": { "slipway.dev/object": object } },
+        });
+        crate::render::Object {
+            key,
+            value: value.into(),
+        }
+    };
+    for outcome in [None, Some(Outcome::Live), Some(Outcome::RolloutFailed)] {
+        let mut o = given_anew(outcome);
+        for (revision, port) in [(&mut o.live, 80), (&mut o.current, 80), (&mut o.failed, 90)] {
+            revision.as_mut().unwrap().objects.push(service(port));
+        }
+        let of_live = crate::plan::fixtures::running(&o.live.as_ref().unwrap().objects);
+        o.objects
+            .extend(of_live.into_iter().filter(|(key, _)| key.kind.exposes()));
+        o.exposure = vec![service(90)];
+        let exposed = |o: &Observed| {
+            let mut steps = decide(o).steps.into_iter();
+            steps.any(|step| match step {
+                Step::Expose { .. } => true,
+                Step::Apply { objects, .. } => objects.iter().any(|(object, _)| object.exposes()),
+                Step::Delete { key, .. } => key.kind.exposes(),
+                _ => false,
+            })
+        };
+        assert!(!exposed(&o), "{outcome:?}: {:?}", decide(&o).steps);
+        // A commit that only exposes is followed.
+        o.exposure = vec![service(91)];
+        assert!(exposed(&o), "{outcome:?}: {:?}", decide(&o).steps);
+    }
 }
 
 #[test]

@@ -770,8 +770,16 @@ fn values_that_broke_the_pods_are_put_right_and_not_committed() {
         "RolledBack",
         "v5 (values changed: DATABASE_URL) failed: pod x restarted 3 times",
     );
-    facts.revisions[1].spec.cause = "values changed: DATABASE_URL (Secret billing-db/url)".into();
+    let failed = &mut facts.revisions[1];
+    failed.spec.cause = "values changed: DATABASE_URL (Secret billing-db/url)".into();
+    failed.status.get_or_insert_default().outcome = Some(Outcome::RolloutFailed);
     has(&first(&facts), &["put the values of the Secrets right"]);
+    // Another version that was tried once more, and what serves with other values: there a commit helps.
+    facts.revisions[1].spec.attempt = "another".into();
+    has(&first(&facts), &["commit a version that works"]);
+    facts.revisions[1].spec.attempt = facts.revisions[0].spec.attempt.clone();
+    facts.revisions[1].status.as_mut().unwrap().outcome = Some(Outcome::Live);
+    has(&first(&facts), &["commit a version that works"]);
 }
 
 #[test]
