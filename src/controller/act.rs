@@ -14,6 +14,7 @@ use crate::{
     cluster::{
         error::ClusterError,
         objects::{self, found, within},
+        observe,
     },
     names::{ReleaseId, RevisionNumber, Uid},
     plan::{
@@ -306,9 +307,13 @@ async fn restore(context: &Context, subject: &Subject, lost: &AsFound) -> Result
 async fn keep_up(context: &Context, observed: &Observed, found: &AsFound) -> Result<(), ActError> {
     let id = &observed.id;
     let Some(live) = &observed.live else { return Ok(()) };
-    let name = live.number.object_name(&id.name);
-    let api: Api<ReleaseRevision> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let serving = within(|| format!("get {name}"), api.get(&name)).await?.spec;
+    let revisions = observe::revisions(&context.client, id).await?.objects;
+    let number = i64::try_from(live.number.0).unwrap_or(i64::MAX);
+    let mut serving = revisions.into_iter().map(|object| object.spec);
+    let Some(serving) = serving.find(|spec| spec.number == number) else {
+        // It went meanwhile: the next look sees what is left.
+        return Ok(());
+    };
     let spec = ReleaseRevisionSpec {
         number: i64::try_from(found.number.0).unwrap_or(i64::MAX),
         cause: found.cause.clone(),
