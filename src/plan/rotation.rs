@@ -291,7 +291,8 @@ pub(super) fn keep_up(o: &Observed, declared: &Declared, failed: &Revision) -> O
         number,
         attempt: live.attempt.clone(),
         version: live.version.clone(),
-        cause: format!("{BESIDE}{why}"),
+        // As much as a revision holds.
+        cause: format!("{BESIDE}{why}").chars().take(500).collect(),
         commit: None,
         reference: live.reference.clone(),
         digest: live.digest.clone(),
