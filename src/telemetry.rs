@@ -333,17 +333,16 @@ impl Metrics {
     }
 }
 
+/// What tests read of the lines that are logged.
 #[cfg(test)]
-mod tests {
+pub(crate) mod written {
     use std::{
         io::{self, Write},
         sync::{Arc, Mutex},
     };
 
-    use super::*;
-
     #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Written(pub(crate) Arc<Mutex<Vec<u8>>>);
 
     impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -354,6 +353,11 @@ mod tests {
             Ok(())
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{written::Written, *};
 
     #[test]
     fn numbers_are_written_as_open_metrics() {

@@ -35,32 +35,14 @@ pub fn revision(number: Option<RevisionNumber>) {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{self, Write},
-        sync::{Arc, Mutex},
-    };
-
     use serde_json::{Value, json};
     use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _};
 
     use super::*;
     use crate::{
         api::meta,
-        telemetry::{LogFormat, lines},
+        telemetry::{LogFormat, lines, written::Written},
     };
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// A warning in a pass, as it is written where only warnings are.
     fn line(format: LogFormat, declared: &ObjectMeta) -> String {

@@ -277,10 +277,9 @@ pub(super) fn keep_up(o: &Observed, declared: &Declared, failed: &Revision) -> O
     }
     let number = restore::next_number(o);
     let mut fingerprints = live.fingerprints.clone().unwrap_or_default();
-    let known = fingerprints.values.keys().cloned().collect::<Vec<_>>();
-    for name in known {
-        if let Some(value) = now.values.get(&name) {
-            fingerprints.values.insert(name, value.clone());
+    for (reference, value) in &mut fingerprints.values {
+        if let Some(now) = now.values.get(reference) {
+            value.clone_from(now);
         }
     }
     let pods = live

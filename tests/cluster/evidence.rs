@@ -281,6 +281,22 @@ fn a_quota_that_leaves_no_room_is_named_and_when_it_goes_the_migration_runs_once
     case.end();
 }
 
+/// Waits until the API server follows a new rule, by which it refuses what this asks for.
+fn until_refused(ns: &str, asked: &[&str], why: &str) {
+    wait("the rule holds", || {
+        try_exec(&[&["kubectl", "-n", ns], asked].concat(), "")
+            .is_err_and(|said| said.contains(why))
+            .then_some(())
+    });
+}
+
+/// Takes a rule and its binding away.
+fn forget(rule: &str, name: &str) {
+    for kind in [format!("{rule}binding").as_str(), rule] {
+        kubectl(&["delete", kind, name, "--ignore-not-found"]);
+    }
+}
+
 /// A rule of the cluster that gives the network of the node to the pods of migrations in a namespace, as somebody's
 /// webhook might; the API server follows it when this comes back.
 fn inject(ns: &str) {
@@ -313,22 +329,14 @@ spec:
         "--labels=slipway.dev/task=migrate",
         "--dry-run=server",
     ];
-    wait("the rule holds", || {
-        try_exec(&[&["kubectl", "-n", ns], &run[..]].concat(), "")
-            .is_err_and(|why| why.contains("hostNetwork"))
-            .then_some(())
-    });
+    until_refused(ns, &run, "hostNetwork");
 }
 
 #[test]
 fn a_pod_that_pod_security_refuses_is_named_and_when_it_may_come_the_migration_runs_once() {
     let _services = shared();
     let ns = "mig-baseline";
-    let forget = || {
-        for kind in ["mutatingadmissionpolicybinding", "mutatingadmissionpolicy"] {
-            kubectl(&["delete", kind, ns, "--ignore-not-found"]);
-        }
-    };
+    let forget = || forget("mutatingadmissionpolicy", ns);
     forget();
     let case = case(ns);
     let before = Before::of(&case);
@@ -380,22 +388,14 @@ spec:
     ));
     let image = "web=registry.bed.test:5000/acme/probe:1.1.0";
     let set = ["set", "image", "deployment/app", image, "--dry-run=server"];
-    wait("the rule holds", || {
-        try_exec(&[&["kubectl", "-n", ns], &set[..]].concat(), "")
-            .is_err_and(|why| why.contains("may not run here"))
-            .then_some(())
-    });
+    until_refused(ns, &set, "may not run here");
 }
 
 #[test]
 fn a_deployment_that_the_cluster_refuses_keeps_its_migration_from_running_until_it_is_accepted() {
     let _services = shared();
     let ns = "mig-refused";
-    let forget = || {
-        for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
-            kubectl(&["delete", kind, ns, "--ignore-not-found"]);
-        }
-    };
+    let forget = || forget("validatingadmissionpolicy", ns);
     forget();
     let case = case(ns);
     let before = Before::of(&case);
