@@ -1,6 +1,8 @@
 //! Migrations on a bad day: the Job or its pod is taken away while it runs, or no pod can be made. Judged by PostgreSQL:
 //! the program writes a row when it starts and one when it ends, into a table without a unique key, so each run shows.
 
+use serde_json::Value;
+
 use super::support::{
     Before, Case, Mark, apply, get, kubectl, list, migrating, processes, shared, signal, try_exec, wait,
     wait_telling,
@@ -31,25 +33,27 @@ fn begun_as(case: &Case, fields: &str) -> String {
     wait("the migration has started", || {
         (rows(case, "start") == 1).then_some(())
     });
-    let jobs = case.jobs();
-    let running = jobs
-        .iter()
-        .find(|job| job["status"]["active"] == 1)
-        .expect("a Job runs");
-    running["metadata"]["name"].as_str().unwrap().to_owned()
+    running("a Job runs", || case.jobs(), |job| job["status"]["active"] == 1)
 }
 
 fn migration_pod(case: &Case) -> String {
-    let pods = list(
-        "pod",
-        &case.ns,
-        "slipway.dev/release=app,slipway.dev/task=migrate",
-    );
-    let running = pods
-        .iter()
-        .find(|pod| pod["status"]["phase"] == "Running")
-        .expect("a pod runs");
-    running["metadata"]["name"].as_str().unwrap().to_owned()
+    let pods = || {
+        list(
+            "pod",
+            &case.ns,
+            "slipway.dev/release=app,slipway.dev/task=migrate",
+        )
+    };
+    running("a pod runs", pods, |pod| pod["status"]["phase"] == "Running")
+}
+
+/// The name of the one that runs: its program may have begun before anything but the node says so.
+fn running(what: &str, all: impl Fn() -> Vec<Value>, runs: impl Fn(&Value) -> bool) -> String {
+    wait(what, || {
+        let all = all();
+        let running = all.iter().find(|object| runs(object))?;
+        running["metadata"]["name"].as_str().map(str::to_owned)
+    })
 }
 
 /// A migration that answers TERM with exit code 0, as the BEAM and other runtimes do, and takes so many seconds.
@@ -217,7 +221,7 @@ fn gone(case: &Case, job: &str) {
 fn a_job_that_expires_once_its_success_is_booked_is_nothing() {
     let _services = shared();
     let case = case("mig-expired");
-    let job = begun_as(&case, "env: {MIGRATE_SLEEP: '1'}");
+    let job = begun_as(&case, "env: {MIGRATE_SLEEP: '10'}");
     case.live("1.1.0");
     let before = Before::of(&case);
     expires(&case, &job);
