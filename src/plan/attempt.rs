@@ -14,7 +14,7 @@ use super::{
     observed::{Observed, Revision},
     rebuild,
     rollout::{self, Progress},
-    rotation, serve,
+    rotation, schema, serve,
 };
 use crate::{
     api::revision::Outcome,
@@ -27,7 +27,7 @@ use crate::{
 pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) -> Decision {
     let wanted = serve::wanted(o, revision, Some(declared));
     let now = key_now(o, declared, &revision.digest);
-    let facts = facts(o, declared, revision, now.as_ref(), false);
+    let facts = facts(o, declared, Some(revision), now.as_ref(), false);
     // A migration that was let run is watched and booked, whatever is missing by now: its evidence does not wait.
     let begun = !revision.was_live && migration::has_begun(&facts);
     let answered = if revision.was_live {
@@ -35,6 +35,10 @@ pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) ->
     } else {
         Answered::Later
     };
+    // Again, since a migration of another revision may have ended after this one was made.
+    if !begun && let Some(barrier) = schema::bars(o, revision) {
+        return schema::refused(o, declared, &barrier, steady(o, Some(declared)));
+    }
     if !begun && let Some(decision) = adopt::in_the_way(o, declared, &wanted, answered) {
         return decision;
     }
@@ -55,7 +59,7 @@ pub(super) fn advance(o: &Observed, declared: &Declared, revision: &Revision) ->
     {
         return decision;
     }
-    match migration::gate(&facts) {
+    match migration::gate(&facts, revision) {
         Next::Open(gate) => roll_out(o, declared, revision, &wanted, gate),
         Next::Step(step) => {
             let message = format!(
@@ -337,7 +341,7 @@ pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted
 }
 
 fn leftovers(o: &Observed, declared: &Declared, revision: &Revision) -> Vec<Step> {
-    migration::leftovers(&facts(o, declared, revision, None, false))
+    migration::leftovers(&facts(o, declared, Some(revision), None, false))
         .into_iter()
         .map(Step::Migrate)
         .collect()

@@ -29,7 +29,7 @@ pub(super) fn back_to(
     if let Some(current) = current
         && current.number != live.number
     {
-        if let Some(decision) = wait_for_running(o, declared, current) {
+        if let Some(decision) = wait_for_running(o, declared) {
             return decision;
         }
         if let Some(barrier) = schema::barrier(o, &live.digest) {

@@ -101,10 +101,7 @@ pub fn decide(o: &Observed) -> Decision {
 /// its evidence does not wait. One that was not let run waits with all else.
 fn undeclared(o: &Observed, phase: Phase, message: String) -> Decision {
     let kept = steady(o, None);
-    let Some(current) = &o.current else {
-        return kept.saying(phase, message);
-    };
-    let facts = undeclared_facts(o, current, false);
+    let facts = undeclared_facts(o, false);
     let next = if migration::has_begun(&facts) {
         migration::unfinished(&facts)
     } else {
@@ -117,10 +114,7 @@ fn undeclared(o: &Observed, phase: Phase, message: String) -> Decision {
 fn removing(o: &Observed) -> Decision {
     let message = "git removed it: exposure goes first, then what runs, then this object";
     let decision = idle(o, Phase::Waiting("Removing".into()), message.into());
-    let Some(current) = &o.current else {
-        return decision;
-    };
-    let mut facts = undeclared_facts(o, current, true);
+    let mut facts = undeclared_facts(o, true);
     if o.database == DatabaseSeen::Unreadable {
         // It may have gone with the release, and the removal would wait for it for ever.
         facts.database.0 = &DatabaseSeen::NotNeeded;
@@ -158,6 +152,11 @@ fn valid(o: &Observed, declared: &Declared) -> Decision {
     {
         return suspended(o, declared, suspension);
     }
+    if left_over(o)
+        && let Some(decision) = wait_for_running(o, declared)
+    {
+        return decision;
+    }
     if let Some(decision) = rotation::renew_generated(o, declared) {
         return decision;
     }
@@ -180,11 +179,15 @@ fn valid(o: &Observed, declared: &Declared) -> Decision {
     }
 }
 
+/// Whether a migration has the claim that is not of the current revision: somebody deleted its own.
+fn left_over(o: &Observed) -> bool {
+    let claimed = o.ledger.as_ref().and_then(|seen| seen.ledger.claimed());
+    claimed.is_some_and(|(key, _)| own(o.current.as_ref()) != Some(key))
+}
+
 /// A commit asked for a pause: what runs is kept as it is, and only a migration that has begun comes to its end.
 fn suspended(o: &Observed, declared: &Declared, suspension: &Suspension) -> Decision {
-    if let Some(current) = &o.current
-        && let Some(decision) = wait_for_running(o, declared, current)
-    {
+    if let Some(decision) = wait_for_running(o, declared) {
         return decision;
     }
     let until = suspension.until.map_or_else(
@@ -237,17 +240,17 @@ pub(super) fn key_now(o: &Observed, declared: &Declared, digest: &Digest) -> Opt
     }))
 }
 
-/// The facts for the gate of a revision.
+/// The facts for the gate of a revision, or about what is under way although no revision is left.
 pub(super) fn facts<'a>(
     o: &'a Observed,
     declared: &'a Declared,
-    revision: &'a Revision,
+    revision: Option<&'a Revision>,
     key_now: Option<&'a MigrationKey>,
     superseded: bool,
 ) -> Facts<'a> {
     Facts {
         release: &o.id.name,
-        revision,
+        own: own(revision),
         attempt: declared.attempt,
         accept: declared
             .migrate
@@ -280,11 +283,15 @@ pub(super) fn facts<'a>(
     }
 }
 
+fn own(revision: Option<&Revision>) -> Option<&MigrationKey> {
+    Some(&revision?.migration.as_ref()?.key)
+}
+
 /// The facts about a migration of a release that declares nothing that could be used, any more or for now.
-fn undeclared_facts<'a>(o: &'a Observed, revision: &'a Revision, superseded: bool) -> Facts<'a> {
+fn undeclared_facts(o: &Observed, superseded: bool) -> Facts<'_> {
     Facts {
         release: &o.id.name,
-        revision,
+        own: own(o.current.as_ref()),
         attempt: 0,
         accept: None,
         compatible: (None, ""),

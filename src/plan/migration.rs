@@ -16,19 +16,18 @@ use jiff::Timestamp;
 use super::{
     decision::MigrationStep,
     ledger::{Entry, EntryState, MigrationKey},
-    observed::{DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LockSeen, Migration, Revision},
+    observed::{DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LockSeen, Revision},
 };
-use crate::{
-    names::{ReleaseName, RevisionNumber},
-    render::job_name,
-};
+use crate::names::{ReleaseName, RevisionNumber};
 
 mod claim;
 mod evidence;
+mod start;
 
 #[cfg(test)]
 use super::mutant::{self, Mutant};
 use claim::settle;
+use start::New;
 
 /// Proof that the Deployments of a revision may be written: its migration was booked as a success, or there is
 /// nothing to migrate. Only this module makes one.
@@ -50,8 +49,8 @@ impl Migrated {
 pub struct Facts<'a> {
     /// The release.
     pub release: &'a ReleaseName,
-    /// The revision whose gate is asked for.
-    pub revision: &'a Revision,
+    /// The key of the revision that is under way, if it has one: a claim of another one is left over.
+    pub own: Option<&'a MigrationKey>,
     /// The spec's attempt counter.
     pub attempt: u64,
     /// The spec's `migrate.accept`.
@@ -122,22 +121,28 @@ pub fn booked(revision: &Revision, ledger: Option<&LedgerSeen>) -> Option<Migrat
     entry.state.is_done().then_some(proof)
 }
 
-/// The next move towards the gate of `facts.revision`.
+/// The next move towards the gate of a revision.
 #[must_use]
-pub fn gate(facts: &Facts<'_>) -> Next {
+pub fn gate(facts: &Facts<'_>, revision: &Revision) -> Next {
+    let open = || {
+        Next::Open(Migrated {
+            revision: revision.number,
+        })
+    };
     #[cfg(test)]
     if mutant::is(Mutant::GateDropped) {
-        return Next::Open(Migrated {
-            revision: facts.revision.number,
-        });
+        return open();
     }
     if let Some(next) = unfinished(facts) {
         return next;
     }
-    let Some(migration) = &facts.revision.migration else {
-        return Next::Open(Migrated {
-            revision: facts.revision.number,
-        });
+    let Some(migration) = &revision.migration else {
+        return open();
+    };
+    let new = New {
+        facts,
+        revision,
+        migration,
     };
     let key = &migration.key;
     match facts.ledger.and_then(|seen| seen.ledger.get(key)) {
@@ -149,24 +154,18 @@ pub fn gate(facts: &Facts<'_>) -> Next {
                 state: EntryState::Unknown,
                 note: "LedgerMissing: the record of migrations was gone, so nobody can say whether it ran"
                     .into(),
-                ..blank(facts, migration)
+                ..new.blank()
             },
         ),
-        None => start(facts, migration, 1, 1),
+        None => new.start(1, 1),
         Some(entry) => match entry.state {
-            EntryState::Succeeded | EntryState::Accepted => Next::Open(Migrated {
-                revision: facts.revision.number,
-            }),
+            EntryState::Succeeded | EntryState::Accepted => open(),
             #[cfg(test)]
             EntryState::Failed if mutant::is(Mutant::FailureRetried) => {
-                start(facts, migration, entry.run.saturating_add(1), 1)
+                new.start(entry.run.saturating_add(1), 1)
             }
-            EntryState::Failed if facts.attempt > entry.attempt => {
-                start(facts, migration, entry.run.saturating_add(1), 1)
-            }
-            EntryState::Failed if entry.tries > 0 && entry.tries <= facts.retries => {
-                again(facts, migration, entry)
-            }
+            EntryState::Failed if facts.attempt > entry.attempt => new.start(entry.run.saturating_add(1), 1),
+            EntryState::Failed if entry.tries > 0 && entry.tries <= facts.retries => new.again(entry),
             EntryState::Unknown if facts.accept.is_some_and(|accepted| accepts(accepted, key)) => write(
                 facts,
                 key,
@@ -177,7 +176,7 @@ pub fn gate(facts: &Facts<'_>) -> Next {
                     ..entry.clone()
                 },
             ),
-            EntryState::Withdrawn => anew(facts, migration, entry),
+            EntryState::Withdrawn => new.anew(entry),
             EntryState::Failed => Next::Failed {
                 entry: Some(Box::new(entry.clone())),
                 message: format!("migration {key} failed: {}", entry.note),
@@ -268,33 +267,6 @@ fn abandoned<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a JobSeen> {
         })
 }
 
-// === the moves ===
-
-/// One of the retries that the spec allows, after a pause that doubles from 10 s to 5 min.
-fn again(facts: &Facts<'_>, migration: &Migration, entry: &Entry) -> Next {
-    let pause = Duration::from_secs((10 << entry.tries.min(6).saturating_sub(1)).min(300));
-    let passed = Duration::try_from(facts.now.duration_since(entry.at)).unwrap_or_default();
-    if passed < pause {
-        return Next::Wait {
-            reason: "Retrying",
-            message: format!(
-                "migration {} failed: {}; it runs again in {} s, retry {} of {}",
-                migration.key,
-                entry.note,
-                pause.saturating_sub(passed).as_secs().max(1),
-                entry.tries,
-                facts.retries
-            ),
-        };
-    }
-    start(
-        facts,
-        migration,
-        entry.run.saturating_add(1),
-        entry.tries.saturating_add(1),
-    )
-}
-
 /// Whether a Job that was taken back is as it was then. One that had been let run is told by its generation: it may have
 /// been counted as failed since, for a pod that never started.
 fn stayed_back(job: &JobSeen, entry: &Entry) -> bool {
@@ -304,101 +276,6 @@ fn stayed_back(job: &JobSeen, entry: &Entry) -> bool {
         None => job.suspended && !job.resumed && job.finished.is_none(),
     }
 }
-
-/// It was taken back before it ran. Another Job of it is made once the one that was taken back is gone.
-fn anew(facts: &Facts<'_>, migration: &Migration, entry: &Entry) -> Next {
-    match facts.jobs.iter().find(|job| job.uid == entry.uid) {
-        None => start(facts, migration, entry.run.saturating_add(1), entry.tries.max(1)),
-        Some(job) if !stayed_back(job, entry) => {
-            let note = format!("Job {} was taken back, and then resumed by hand", job.name);
-            write(
-                facts,
-                &migration.key,
-                Entry {
-                    state: EntryState::Unknown,
-                    note,
-                    ..entry.clone()
-                },
-            )
-        }
-        Some(job) if job.deleting => Next::Wait {
-            reason: "JobDeleting",
-            message: format!("Job {}, which was taken back, is being deleted", job.name),
-        },
-        Some(job) => Next::Step(delete(job)),
-    }
-}
-
-/// No outcome and no claim yet: create the Job, then claim it.
-fn start(facts: &Facts<'_>, migration: &Migration, run: u32, tries: u32) -> Next {
-    let key = &migration.key;
-    if facts.key_now.is_some_and(|now| now != key) {
-        return Next::Wait {
-            reason: "DatabaseMoved",
-            message: "the database changed after this revision was made; a new revision takes over".into(),
-        };
-    }
-    let name = job_name(facts.release, key.as_str(), run);
-    match facts.jobs.iter().find(|job| job.name == name) {
-        None => Next::Step(MigrationStep::CreateJob {
-            revision: facts.revision.number,
-            key: key.clone(),
-            run,
-        }),
-        Some(job) if job.key.as_ref() != Some(key) => Next::Wait {
-            reason: "NameTaken",
-            message: format!(
-                "a Job {name} that is not Slipway's stands where the migration would run; remove it"
-            ),
-        },
-        Some(job) if job.deleting => Next::Wait {
-            reason: "JobDeleting",
-            message: format!("Job {name} is being deleted by somebody"),
-        },
-        Some(job) => {
-            let ran = job.resumed || !job.suspended || job.finished.is_some();
-            #[cfg(test)]
-            if !ran && mutant::is(Mutant::ResumeWithoutClaim) {
-                let (job, uid, over) = (name, job.uid.clone(), job.resource_version.clone());
-                return Next::Step(MigrationStep::Resume { job, uid, over });
-            }
-            let entry = Entry {
-                run,
-                tries,
-                proof: facts.proof.map(str::to_owned),
-                needs: (facts.compatible.0 == Some(false)).then(|| facts.compatible.1.to_owned()),
-                timeout: Some(facts.timeout.as_secs()),
-                job: name.clone(),
-                uid: job.uid.clone(),
-                ..blank(facts, migration)
-            };
-            if ran {
-                // Only a claimed Job is resumed, so this one was resumed by hand or its claim was lost.
-                let note = format!("Job {name} ran without a claim in the ledger");
-                write(
-                    facts,
-                    key,
-                    Entry {
-                        state: EntryState::Unknown,
-                        note,
-                        ..entry
-                    },
-                )
-            } else {
-                write(
-                    facts,
-                    key,
-                    Entry {
-                        state: EntryState::Claimed,
-                        ..entry
-                    },
-                )
-            }
-        }
-    }
-}
-
-// === building moves ===
 
 fn delete(job: &JobSeen) -> MigrationStep {
     MigrationStep::DeleteJob {
@@ -410,34 +287,6 @@ fn delete(job: &JobSeen) -> MigrationStep {
 
 fn accepts(accepted: &str, key: &MigrationKey) -> bool {
     accepted.len() >= 8 && key.as_str().starts_with(accepted)
-}
-
-fn blank(facts: &Facts<'_>, migration: &Migration) -> Entry {
-    Entry {
-        state: EntryState::Claimed,
-        job: String::new(),
-        uid: crate::names::Uid::none(),
-        run: 0,
-        tries: 0,
-        database: match &facts.database.0 {
-            DatabaseSeen::Known(identity) => Some(identity.clone()),
-            DatabaseSeen::Unnamed => Some(String::new()),
-            DatabaseSeen::NotNeeded | DatabaseSeen::Unreadable => None,
-        },
-        proof: None,
-        needs: None,
-        moved: false,
-        generation: None,
-        timeout: None,
-        attempt: facts.attempt,
-        revision: facts.revision.number.0,
-        digest: facts.revision.digest.to_string(),
-        lock: migration.lock.clone(),
-        at: facts.now,
-        started: None,
-        exit_code: None,
-        note: String::new(),
-    }
 }
 
 fn write(facts: &Facts<'_>, key: &MigrationKey, entry: Entry) -> Next {

@@ -10,7 +10,7 @@ use super::{
     decision::{Decision, Draft, Phase, Step, Wait},
     keep::{meanwhile, steady},
     migration::{self, Next},
-    observed::{Baked, DatabaseSeen, Declaration, ImageSeen, Migration, Observed, Revision},
+    observed::{Baked, DatabaseSeen, Declaration, ImageSeen, Migration, Observed},
     rebuild, restore, schema,
 };
 use crate::{
@@ -32,9 +32,7 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
         // Before a key comes that nobody could say anything about.
         return rebuild::from_live(o, live);
     }
-    if let Some(current) = &o.current
-        && let Some(decision) = wait_for_running(o, declared, current)
-    {
+    if let Some(decision) = wait_for_running(o, declared) {
         return decision;
     }
     let Found {
@@ -221,11 +219,15 @@ pub(super) fn supersede(o: &Observed, by: RevisionNumber) -> Option<Step> {
 }
 
 /// A running migration ends before anything else of the release moves on.
-pub(super) fn wait_for_running(o: &Observed, declared: &Declared, current: &Revision) -> Option<Decision> {
-    let next = migration::unfinished(&facts(o, declared, current, None, true))?;
+pub(super) fn wait_for_running(o: &Observed, declared: &Declared) -> Option<Decision> {
+    let (_, entry) = o.ledger.as_ref()?.ledger.claimed()?;
+    let next = migration::unfinished(&facts(o, declared, o.current.as_ref(), None, true))?;
+    let number = RevisionNumber(entry.revision);
+    let own = o.current.as_ref().filter(|current| current.number == number);
     let sentence = format!(
         "{} waits until the migration of {} has ended",
-        declared.version, current.version
+        declared.version,
+        own.map_or_else(|| number.to_string(), |own| own.version.clone())
     );
     let mut decision = steady(o, Some(declared));
     match next {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     event::{Sight, What},
     object::{Body, Kind, Release, Text},
-    verdict::{Invariant, Judge, Moment, Predicate},
+    verdict::{Invariant, Judge, Limit, Moment, Predicate},
 };
 
 /// **S11** "Every write maps to one (commit, spec digest) in C via annotation, and the written object equals render(commit)
@@ -250,7 +250,13 @@ impl Predicate for ImmutablePin {
                         kept: BTreeSet::new(),
                     });
                 pin.kept.insert(object.uid.clone());
-                if pin.digest != revision.digest {
+                if pin.digest == revision.digest {
+                    return;
+                }
+                if moment.world.numbered_twice.contains(&release) {
+                    // Two that were late made one each, and neither could see that of the other.
+                    judge.beyond(Limit::NumberedTwice);
+                } else {
                     judge.broken(
                         format!(
                             "{} of {release} was {}, and became {} with v{}",
@@ -388,8 +394,13 @@ mod tests {
         });
         let first = first.unwrap();
         forgotten.gone(Kind::ReleaseRevision, &first.key.name, &first.uid);
+        let mut late = forgotten.clone();
         forgotten.revision_of(3, "img:1", &digest(3), None);
         forgotten.holds(Invariant::S15, 3);
+        // The number of the one that is gone is given again, below a later one.
+        late.revision_of(1, "img:1", &digest(1), None);
+        late.revision_of(3, "img:1", &digest(3), None);
+        late.holds(Invariant::S15, 4);
     }
 
     #[test]

@@ -59,8 +59,8 @@ pub enum Limit {
     /// A second pod that Kubernetes made of a Job by itself, which it reserves the right to do; or a success of such a Job,
     /// of which another pod may have been ended midway.
     StartedTwice,
-    /// What is judged by the numbers of revisions, of a release that had one number twice: somebody deleted every revision
-    /// while a controller that was late had decided to make one.
+    /// What is judged by the numbers of revisions, or by the revisions that are kept, of a release that had one number twice:
+    /// somebody deleted every revision while a controller that was late had decided to make one.
     NumberedTwice,
 }
 

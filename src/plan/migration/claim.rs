@@ -211,7 +211,8 @@ fn lock_and_resume(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry, job: &J
             over: job.resource_version.clone(),
         })
     };
-    if facts.superseded {
+    // One that is left over, of a revision that somebody deleted, gives way as well.
+    if facts.superseded || facts.own != Some(key) {
         return withdraw();
     }
     match same_database(facts, entry) {
@@ -347,12 +348,7 @@ fn watch(
     let hindered = !pods.is_empty() || job.blocked.is_some();
     // What a commit changes of the Job alone is no new attempt. It is made anew only where it can be known afterwards that
     // no container started: a node that has the pod may start one at any time.
-    let own = facts
-        .revision
-        .migration
-        .as_ref()
-        .is_some_and(|own| own.key == *key);
-    let outdated = own
+    let outdated = facts.own == Some(key)
         && facts
             .given
             .is_some_and(|given| job.given.as_ref().is_some_and(|of_job| of_job != given))

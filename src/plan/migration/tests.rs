@@ -47,6 +47,19 @@ fn resumed() -> (Observed, JobSeen) {
     (o, job)
 }
 
+/// As resumed, its pod runs, and it is on record where.
+fn started() -> (Observed, JobSeen) {
+    let (mut o, job) = resumed();
+    let key = key(&second(&o));
+    let seen = o.ledger.as_mut().unwrap().ledger.entries.get_mut(&key).unwrap();
+    seen.started = Some(Started {
+        node: "node1".into(),
+        boot_id: "boot1".into(),
+    });
+    o.job_pods = vec![job_pod(&job)];
+    (o, job)
+}
+
 /// As resumed, with the end of the Job and its pod.
 fn ended(end: JobEnd, pod: impl FnOnce(&JobSeen) -> Option<JobPodSeen>) -> Observed {
     let (mut o, job) = resumed();
@@ -481,14 +494,7 @@ fn a_job_that_was_suspended_after_it_started_is_unknown() {
 
 #[test]
 fn a_running_migration_is_waited_for_until_its_timeout() {
-    let (mut o, job) = resumed();
-    let key = key(&second(&o));
-    let seen = o.ledger.as_mut().unwrap().ledger.entries.get_mut(&key).unwrap();
-    seen.started = Some(Started {
-        node: "node1".into(),
-        boot_id: "boot1".into(),
-    });
-    o.job_pods = vec![job_pod(&job)];
+    let (mut o, _) = started();
     assert!(moves(&o).is_empty());
     says(&o, "is running");
     o.job_pods[0].running_for = Some(Duration::from_secs(1801));
@@ -528,6 +534,52 @@ fn a_newer_commit_that_waits_for_a_migration_says_what_that_waits_for() {
         "{}",
         report.message
     );
+}
+
+/// Somebody deleted the record of the revision that is under way, or those of all.
+fn forget(o: &mut Observed, all: bool) {
+    if all {
+        (o.live, o.highest) = (None, None);
+        o.retained.clear();
+    }
+    o.current.clone_from(&o.live);
+}
+
+#[test]
+fn a_migration_whose_revision_somebody_deleted_is_watched_and_booked_before_anything_else() {
+    for all in [false, true] {
+        for version in [1, 2, 3] {
+            let (mut o, job) = started();
+            forget(&mut o, all);
+            o.declaration = Declaration::Valid(Box::new(declared(version)));
+            let said = format!("{version}.0.0 waits until the migration of v2 has ended");
+            assert_eq!(
+                says(&o, &said).steps,
+                [],
+                "version {version} declared, all gone: {all}"
+            );
+            o.jobs[0].finished = Some(JobEnd::Complete);
+            o.job_pods = vec![ended_pod(&job, 0)];
+            assert_eq!(booked_state(&o).0, EntryState::Succeeded);
+            o.declaration = Declaration::Edited;
+            assert_eq!(
+                booked_state(&o).0,
+                EntryState::Succeeded,
+                "also where nothing is declared"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_claim_whose_revision_somebody_deleted_is_taken_back_before_it_runs() {
+    for version in [1, 2, 3] {
+        let mut o = claimed();
+        o.jobs.push(job(&second(&o), 1));
+        forget(&mut o, version == 2);
+        o.declaration = Declaration::Valid(Box::new(declared(version)));
+        assert_eq!(words(&o), ["withdraw"], "version {version} declared");
+    }
 }
 
 #[test]

@@ -254,6 +254,24 @@ fn what_runs_is_kept_as_it_is_though_its_code_is_from_before() {
 }
 
 #[test]
+fn a_revision_that_was_made_before_such_a_migration_ended_goes_no_further() {
+    // Version 1 was declared again as v3 by one who did not know of it yet; or its record is the only one that is left.
+    let mut o = held();
+    let mut again = revision(&o, &declared(1), 3);
+    again.outcome = None;
+    (o.highest, o.current) = (Some(again.number), Some(again));
+    declares(&mut o, declared(1));
+    let mut alone = held();
+    alone.current.clone_from(&alone.live);
+    declares(&mut alone, declared(1));
+    for o in [o, alone] {
+        let decision = says(&o, &["1.0.0 is refused", "the oldest that can is 2.0.0"]);
+        assert_eq!(decision.report.phase, Phase::Rejected);
+        assert_eq!(deployed(&decision), Vec::<u64>::new());
+    }
+}
+
+#[test]
 fn a_claim_says_which_version_its_schema_needs_only_where_the_spec_says_that_it_is_not_compatible() {
     for (word, needs) in [(Some(false), Some("2.0.0")), (Some(true), None), (None, None)] {
         let spec = compatible(2, word);
