@@ -122,6 +122,7 @@ pub fn record(object: &ReleaseRevision, revision: &Revision) -> Option<(Migratio
         proof: None,
         needs: own.and_then(|record| record.needs.clone()),
         moved: false,
+        lost: false,
         generation: None,
         at: object
             .status
@@ -402,7 +403,8 @@ pub fn database_identity(text: &str) -> Option<String> {
         "mongodb" => 27017,
         _ => 5432,
     });
-    let name = url.path().trim_matches('/');
+    // As it is meant: two spellings of one database would have two locks.
+    let name = percent_encoding::percent_decode_str(url.path().trim_matches('/')).decode_utf8_lossy();
     (!host.is_empty()).then(|| format!("{host}:{port}/{name}"))
 }
 
@@ -526,6 +528,7 @@ mod tests {
             "ecto://app:secret@DB.example.com/shop",
             "postgresql://other@db.example.com:5432/shop?sslmode=require",
             "postgres://db.example.com./shop/",
+            "postgres://db.example.com/s%68op",
         ] {
             assert_eq!(database_identity(url), expected, "{url}");
         }

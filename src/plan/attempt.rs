@@ -1,6 +1,6 @@
 //! One revision on its way: prepare → migrate → roll out → verify → Live; and what keeps a Live one as it is.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     adopt::{self, Answered},
@@ -331,7 +331,8 @@ pub(super) fn tidy(o: &Observed, declared: &Declared, serving: &Revision, wanted
     let live = o.live.as_ref().map(|revision| revision.number);
     let retained: Vec<RevisionNumber> = o.retained.keys().copied().collect();
     let failed = o.failed.as_ref().map(|revision| revision.number);
-    let always = [current, live, failed].into_iter().flatten().collect();
+    let mut always: BTreeSet<RevisionNumber> = [current, live, failed].into_iter().flatten().collect();
+    always.extend(schema::witnesses(o));
     let old = history::forgettable(&retained, declared.retain_revisions, &always);
     steps.extend(old.into_iter().filter_map(|number| {
         let uid = o.retained.get(&number)?.clone();

@@ -76,6 +76,13 @@ pub fn decide(o: &Observed) -> Decision {
             "somebody changed this object; it waits for its source to put it back, and nothing is done about it".into(),
         ),
     };
+    if decision.migration_steps().next().is_none() {
+        let spent = migration::spent(&undeclared_facts(o, false));
+        if !spent.is_empty() {
+            decision.steps.extend(spent.into_iter().map(Step::Migrate));
+            decision.wait = Wait::Again;
+        }
+    }
     let ahead = schema::ahead(o, &decision.report.phase);
     decision.report.details.extend(ahead);
     if !o.missing.is_empty() && decision.report.phase != Phase::Waiting("SecretMissing".into()) {
@@ -98,12 +105,15 @@ pub fn decide(o: &Observed) -> Decision {
 }
 
 /// Nothing that could be used is declared: what runs is kept, and a migration that was let run is watched and booked, since
-/// its evidence does not wait. One that was not let run waits with all else.
+/// its evidence does not wait. One that was not let run waits with all else, and gives back the lock.
 fn undeclared(o: &Observed, phase: Phase, message: String) -> Decision {
     let kept = steady(o, None);
     let facts = undeclared_facts(o, false);
     let next = if migration::has_begun(&facts) {
         migration::unfinished(&facts)
+    } else if migration::has_lock(&facts) {
+        // Others would wait for what nobody lets run.
+        migration::unfinished(&undeclared_facts(o, true))
     } else {
         None
     };
@@ -140,7 +150,7 @@ fn running(mut decision: Decision, when: &str, next: Option<Next>) -> Decision {
 }
 
 fn valid(o: &Observed, declared: &Declared) -> Decision {
-    if o.ledger.is_none() && !o.records.is_empty() {
+    if rebuild::is_due(o) {
         // Before anything rests on it: a key that is on record must not run again for want of a ledger.
         return rebuild::from_revisions(o);
     }

@@ -251,6 +251,7 @@ pub fn entry(revision: &Revision, run: u32, state: EntryState) -> Entry {
         proof: None,
         needs: None,
         moved: false,
+        lost: false,
         generation: None,
         timeout: None,
         at: Timestamp::UNIX_EPOCH,

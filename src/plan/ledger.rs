@@ -157,6 +157,9 @@ pub struct Entry {
     /// Whether the release named another database at a time when it may have run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub moved: bool,
+    /// Whether the ledger was gone while it ran: what was noted of its start is lost, and with it the proof of a success.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
     /// The generation of its Job when that was taken back after it had been let run, and before any container started: a
     /// higher one means that somebody resumed it since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -343,6 +346,7 @@ fn short_form(line: &str) -> Option<(MigrationKey, Entry)> {
         proof: None,
         needs: None,
         moved: false,
+        lost: false,
         generation: None,
         at: Timestamp::UNIX_EPOCH,
         started: None,
@@ -429,6 +433,7 @@ mod tests {
             proof: None,
             needs: Some("1.2.0".into()),
             moved: true,
+            lost: true,
             generation: Some(3),
             timeout: None,
             at: Timestamp::UNIX_EPOCH,

@@ -216,6 +216,15 @@ pub fn has_begun(facts: &Facts<'_>) -> bool {
     })
 }
 
+/// Whether the Job that has the claim has the lock, too.
+#[must_use]
+pub fn has_lock(facts: &Facts<'_>) -> bool {
+    let claimed = facts.ledger.and_then(|seen| seen.ledger.claimed());
+    claimed.is_some_and(|(_, entry)| {
+        matches!(facts.lock, (lock, LockSeen::Held { by, .. }) if lock == entry.lock && *by == entry.uid)
+    })
+}
+
 /// Leftovers to clear away once the gate is open: a Job that nobody claimed, the Job of an outcome that is
 /// already unknown, a lock whose holder is over.
 #[must_use]
@@ -245,6 +254,15 @@ pub fn leftovers(facts: &Facts<'_>) -> Vec<MigrationStep> {
         });
     }
     steps
+}
+
+/// The Jobs whose outcome is known although they have not ended: one that ran past its timeout, and one that was taken back. They
+/// end whatever becomes of the release, since what they hold is a lock that others wait for.
+#[must_use]
+pub fn spent(facts: &Facts<'_>) -> Vec<MigrationStep> {
+    let entries = || facts.ledger.iter().flat_map(|seen| seen.ledger.entries.values());
+    let jobs = abandoned(facts).filter(|job| entries().any(|entry| entry.uid == job.uid));
+    jobs.map(delete).collect()
 }
 
 /// Jobs that shall never run, or no more: without a claim, or with an outcome that is already unknown.

@@ -10,9 +10,9 @@ use super::{
     serve,
 };
 use crate::{
-    api::revision::Outcome,
+    api::{meta, revision::Outcome},
     names::{RevisionNumber, Uid},
-    render::{job_name, run_of},
+    render::{Kind, Ownership, job_name, ours, run_of},
 };
 
 /// Whether something shows that a migration was booked once: a revision that was Live with one, one whose migration
@@ -69,7 +69,7 @@ pub(super) fn from_revisions(o: &Observed) -> Decision {
     let message = "the record of migrations is gone, and is made anew from the revisions";
     let mut decision = idle(o, Phase::Preparing, message.into());
     let mut entries = o.records.clone();
-    entries.extend(running_unbooked(o));
+    entries.extend(unbooked(o));
     decision
         .steps
         .push(Step::Migrate(MigrationStep::Rebuild { entries }));
@@ -77,30 +77,69 @@ pub(super) fn from_revisions(o: &Observed) -> Decision {
     decision
 }
 
-/// What the revisions cannot tell: that the migration of the current one has the lock, so that it may have begun. Its Job may
-/// be gone with the ledger, and it must not run again as one that never was.
-fn running_unbooked(o: &Observed) -> Option<(MigrationKey, Entry)> {
+/// Whether the ledger is gone although something tells what it said.
+pub(super) fn is_due(o: &Observed) -> bool {
+    o.ledger.is_none() && (!o.records.is_empty() || unbooked(o).is_some())
+}
+
+/// What the revisions cannot tell of the migration of the current one: that it is done, since what is rolled out was let
+/// through after it; or that it may have begun, since it has the lock. It must not run again as one that never was.
+fn unbooked(o: &Observed) -> Option<(MigrationKey, Entry)> {
     let current = o.current.as_ref().filter(|current| current.outcome.is_none())?;
     let migration = current.migration.as_ref()?;
+    if o.records.iter().any(|(key, _)| *key == migration.key) {
+        return None;
+    }
+    let blank = Entry {
+        lock: migration.lock.clone(),
+        ..blank_entry(o, current)
+    };
+    if is_rolled_out(o, current, &migration.key) {
+        let note = format!("rebuilt from what is rolled out of {}", current.number);
+        return Some((migration.key.clone(), Entry { note, ..blank }));
+    }
     let LockSeen::Held { by, holder, .. } = &o.lock.1 else {
         return None;
     };
-    let known = o.records.iter().any(|(key, _)| *key == migration.key);
-    if known || !holds_lock(o, current) {
+    if !holds_lock(o, current) {
         return None;
     }
     let (_, job) = holder.split_once('/')?;
+    let seen = o.jobs.iter().find(|job| job.uid == *by);
+    if seen.is_some_and(|job| job.suspended && !job.resumed && job.finished.is_none()) {
+        // It was not let run.
+        return None;
+    }
+    let going = seen.is_some_and(|job| job.finished.is_none() && !job.deleting);
     let entry = Entry {
-        state: EntryState::Unknown,
+        state: if going {
+            EntryState::Claimed
+        } else {
+            EntryState::Unknown
+        },
+        lost: true,
         job: job.to_owned(),
         uid: by.clone(),
         run: run_of(job)?,
-        lock: migration.lock.clone(),
         note: "LedgerMissing: the record of migrations was lost while it ran, so nobody can say how it ended"
             .into(),
-        ..blank_entry(o, current)
+        ..blank
     };
     Some((migration.key.clone(), entry))
+}
+
+/// Whether a Deployment of ours was written for a revision with this migration, which happens after that is booked.
+fn is_rolled_out(o: &Observed, revision: &Revision, migration: &MigrationKey) -> bool {
+    o.objects.iter().any(|(key, live)| {
+        let says = |name: &str, text: &str| {
+            let annotations = live.value.pointer("/metadata/annotations");
+            annotations.and_then(|annotations| annotations.get(name)?.as_str()) == Some(text)
+        };
+        key.kind == Kind::Deployment
+            && ours(&o.id, key, &live.value) == Ownership::Ours
+            && says(meta::REVISION, &revision.number.0.to_string())
+            && says(meta::MIGRATION_KEY, migration.as_str())
+    })
 }
 
 /// An entry of a revision that says nothing yet.
@@ -119,6 +158,7 @@ fn blank_entry(o: &Observed, revision: &Revision) -> Entry {
         proof: None,
         needs: None,
         moved: false,
+        lost: false,
         generation: None,
         timeout: None,
         at: o.now,

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::{
     back::booked_entry,
-    decide::report,
+    decide::{matches, report},
     decision::{AsFound, Decision, Draft, Phase, Step, Wait},
     ledger::{Entry, EntryState, MigrationKey},
     observed::{DatabaseSeen, LiveObject, Migration, Observed, Revision},
@@ -65,7 +65,7 @@ pub(super) fn records(o: &Observed, declared: &Declared) -> Option<Decision> {
             (Step::Restore(Box::new(lost)), message)
         }
         Some(current) if current.outcome.is_none() && made(&current.cause) => {
-            (conclude(o, current)?, "is on record again".to_owned())
+            (conclude(o, declared, current)?, "is on record again".to_owned())
         }
         _ => return None,
     };
@@ -81,11 +81,15 @@ pub(super) fn records(o: &Observed, declared: &Declared) -> Option<Decision> {
 }
 
 /// How a revision ended whose record was lost; `None` where that is still to be seen.
-fn conclude(o: &Observed, current: &Revision) -> Option<Step> {
+fn conclude(o: &Observed, declared: &Declared, current: &Revision) -> Option<Step> {
     let why = current.cause.strip_prefix(CAUSE)?;
     let (outcome, message) = if why == RUNS {
         let deployments: Vec<&LiveObject> = deployments(o).map(|(_, live)| live).collect();
-        if rollout::standing(&deployments, &o.pods, current.number) != Progress::Complete {
+        let complete = rollout::standing(&deployments, &o.pods, current.number) == Progress::Complete;
+        // Where something else is declared nobody will judge it any more, and without a record of what serves there would be
+        // no way back, and none to tell that what is declared failed before.
+        let serves = || !matches(o, declared, current) && deployments.iter().all(|live| serves(live));
+        if !complete && !serves() {
             return None;
         }
         let message = format!("{} runs; its record was lost", current.version);
@@ -100,6 +104,12 @@ fn conclude(o: &Observed, current: &Revision) -> Option<Step> {
         migration: booked_entry(o, current),
         tail: String::new(),
     })
+}
+
+/// Whether something of a Deployment takes requests, or nothing is meant to.
+fn serves(live: &LiveObject) -> bool {
+    let number = |pointer: &str| live.value.pointer(pointer).and_then(serde_json::Value::as_u64);
+    number("/spec/replicas") == Some(0) || number("/status/availableReplicas").is_some_and(|there| there > 0)
 }
 
 /// What is declared was migrated once, later than anything that is on record: where something else serves, it is put on
@@ -309,6 +319,31 @@ mod tests {
         o.lost = false;
         o.current = Some(revision);
         conclude(o);
+    }
+
+    #[test]
+    fn what_serves_though_a_pod_is_not_ready_stays_the_way_back_of_a_version_that_failed_before() {
+        let next = declared(2);
+        let mut o = lost(next.clone());
+        let failed = revision(&o, &next, 5);
+        let entries = &mut o.ledger.as_mut().unwrap().ledger.entries;
+        entries.insert(key(&failed), entry(&failed, 1, EntryState::Succeeded));
+        for live in o.objects.values_mut() {
+            live.value["spec"]["replicas"] = 3.into();
+            live.value["status"]["availableReplicas"] = 1.into();
+        }
+        let mut dark = o.clone();
+        put_back(&mut o);
+        assert_eq!(o.live.as_ref().unwrap().version, "1.0.0");
+        assert!(
+            matches!(&decide(&o).steps[..], [Step::CreateRevision(draft)] if draft.number.0 == 5 && made(draft.cause.as_ref().unwrap())),
+            "it is not rolled out again"
+        );
+        for live in dark.objects.values_mut() {
+            live.value["status"]["availableReplicas"] = 0.into();
+        }
+        put_back(&mut dark);
+        assert!(dark.live.is_none(), "nothing of it is there to go back to");
     }
 
     /// Writes the outcome that is decided, if any.

@@ -1,6 +1,8 @@
 //! What the database is by now, and whose code can run on it: how far its schema is ahead of what serves, and which
 //! versions a migration with `migrate.compatible: false` keeps away.
 
+use std::collections::BTreeSet;
+
 #[cfg(test)]
 use super::mutant::{self, Mutant};
 use super::{
@@ -72,18 +74,35 @@ fn first_seen(o: &Observed, digest: &Digest) -> Option<u64> {
     entries.chain(numbers).min()
 }
 
-/// Whether a migration ran on another database than the one that the release names now; where that is not known it ran on
-/// the same.
+/// The revisions that alone tell of an image that it was there before a migration that keeps it away. They are kept as long as
+/// that is on record: an image of which nobody knows would be taken for one that was made for the new schema.
+pub(super) fn witnesses(o: &Observed) -> BTreeSet<RevisionNumber> {
+    let Some(seen) = &o.ledger else {
+        return BTreeSet::new();
+    };
+    let entries = || seen.ledger.entries.values();
+    let barring = entries().filter(|entry| entry.state.is_done() && entry.needs.is_some());
+    let Some(last) = barring.map(|entry| entry.revision).max() else {
+        return BTreeSet::new();
+    };
+    let mut known: BTreeSet<&str> = entries().map(|entry| entry.digest.as_str()).collect();
+    let before = o.digests.iter().filter(|(number, _)| number.0 < last);
+    before
+        .filter(|(_, digest)| known.insert(digest.as_str()))
+        .map(|(number, _)| *number)
+        .collect()
+}
+
+/// Whether a migration ran on another database than the one that the release names now; where either is not known it ran on
+/// the same. A spec that names none, then or now, says nothing of which one its programs use.
 fn on_another_database(o: &Observed, entry: &Entry) -> bool {
-    let named = match &o.database {
-        DatabaseSeen::Known(identity) => identity.as_str(),
-        DatabaseSeen::Unnamed => "",
-        DatabaseSeen::NotNeeded | DatabaseSeen::Unreadable => return false,
+    let DatabaseSeen::Known(named) = &o.database else {
+        return false;
     };
     entry
         .database
         .as_deref()
-        .is_some_and(|database| database != named)
+        .is_some_and(|database| !database.is_empty() && database != named)
 }
 
 /// Why a revision that was Live must not be brought back; `None` where it may be, and where it is what runs anyway.
@@ -191,8 +210,8 @@ fn schema_ahead(o: &Observed, serving: &Revision) -> Option<(&'static str, Strin
     // A version that is declared again is a new revision with an old migration.
     let since = own.map_or(serving.number.0, |own| own.revision);
     let elsewhere = |entry: &Entry| {
-        let database = own.and_then(|own| own.database.as_ref());
-        database.is_some() && entry.database.is_some() && entry.database.as_ref() != database
+        let named = |entry: &Entry| entry.database.clone().filter(|named| !named.is_empty());
+        matches!((own.and_then(named), named(entry)), (Some(own), Some(other)) if own != other)
     };
     let ahead: Vec<String> = ledger
         .entries

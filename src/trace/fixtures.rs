@@ -320,6 +320,7 @@ impl Story {
             proof: None,
             needs: None,
             moved: false,
+            lost: false,
             generation: None,
             timeout: None,
             revision: 1,

@@ -77,7 +77,8 @@ fn barriers<'a>(world: &'a World, release: &'a Release) -> impl Iterator<Item = 
         .flat_map(|ledger| ledger.entries.values())
         .filter(|entry| entry.state.is_done() && entry.needs.is_some())
         .filter(move |entry| match (entry.database.as_deref(), named) {
-            (Some(of_entry), Some(named)) => of_entry == named,
+            // Where none was named, or it is not known which, it may be the same.
+            (Some(of_entry), Some(named)) if !of_entry.is_empty() && named.contains(':') => of_entry == named,
             _ => true,
         })
 }

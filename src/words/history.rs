@@ -193,6 +193,7 @@ mod tests {
             proof: None,
             needs: None,
             moved: false,
+            lost: false,
             generation: None,
             timeout: None,
             at: at(0),

@@ -183,6 +183,10 @@ mod alone {
             let frozen = froze(trial, version, &commit);
             left |= frozen && !trial.is_live(version, &commit);
             came.push(Came::of(&one.process()));
+            if !frozen {
+                // The next release must not come to the point instead.
+                one.strike(NOWHERE.at, NOWHERE.when, "freeze");
+            }
             let begun = Instant::now();
             if two.process().alive {
                 two.thaw();

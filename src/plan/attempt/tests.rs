@@ -3,7 +3,10 @@ use crate::{
     names::RevisionNumber,
     plan::{
         decide,
-        fixtures::{declared, entry, job, key, ledger, live, rehash, retained, revision, running, under_way},
+        fixtures::{
+            declared, ended_pod, entry, job, key, ledger, live, rehash, retained, revision, running,
+            under_way,
+        },
         ledger::EntryState,
         observed::{JobEnd, JobSeen, LockSeen, PodSeen},
     },
@@ -246,7 +249,13 @@ fn a_ledger_that_is_lost_while_the_first_migration_runs_does_not_run_it_again() 
         assert!(write_ledger(&mut o.clone()).is_none_or(|entry| entry.state != EntryState::Unknown));
     }
     o.lock.1 = held(format!("{}/{own}", o.id.namespace));
-    let entry = write_ledger(&mut o).unwrap();
+    let decision = decide(&o);
+    let [Step::Migrate(MigrationStep::Rebuild { entries })] = &decision.steps[..] else {
+        panic!("{decision:?}")
+    };
+    let [(_, entry)] = &entries[..] else {
+        panic!("{entries:?}")
+    };
     assert_eq!(entry.state, EntryState::Unknown);
     assert!(entry.note.contains("LedgerMissing"), "{}", entry.note);
 }
@@ -279,6 +288,64 @@ fn a_ledger_that_is_lost_while_a_later_migration_runs_does_not_run_it_again() {
         resource_version: "1".into(),
     };
     assert_eq!(rebuilt(&o), Some(EntryState::Unknown));
+
+    // Its Job is there: it is brought to its end, and what became of it is for a person to say.
+    let current = o.current.clone().unwrap();
+    let mut job = JobSeen {
+        uid: "uid-of-a-job".parse().unwrap(),
+        name: own,
+        suspended: false,
+        resumed: true,
+        ..job(&current, 1)
+    };
+    o.jobs = vec![job.clone()];
+    assert_eq!(rebuilt(&o), Some(EntryState::Claimed));
+    let decision = decide(&o);
+    let [Step::Migrate(MigrationStep::Rebuild { entries })] = &decision.steps[..] else {
+        panic!("{decision:?}")
+    };
+    let mut running = o.clone();
+    running.ledger = Some(ledger([entries.last().unwrap().clone()]));
+    running.records.clear();
+    job.finished = Some(JobEnd::Complete);
+    running.jobs = vec![job.clone()];
+    running.job_pods = vec![ended_pod(&job, 0)];
+    let entry = write_ledger(&mut running).unwrap();
+    assert_eq!(entry.state, EntryState::Unknown);
+    assert!(entry.note.contains("LedgerMissing"), "{}", entry.note);
+
+    // It has the lock and was not let run.
+    (o.jobs[0].suspended, o.jobs[0].resumed) = (true, false);
+    assert_eq!(rebuilt(&o), None);
+}
+
+#[test]
+fn a_ledger_that_is_lost_while_a_version_is_rolled_out_is_told_by_what_is_rolled_out() {
+    let mut o = under_way(&declared(2));
+    let current = o.current.clone().unwrap();
+    let key = key(&current);
+    let seen = o.ledger.as_mut().unwrap();
+    seen.ledger
+        .entries
+        .insert(key.clone(), entry(&current, 1, EntryState::Succeeded));
+    let Some(Step::Apply { objects, .. }) = decide(&o).steps.into_iter().next() else {
+        panic!("it is rolled out")
+    };
+    // What is kept in a revision says which migration it was made for.
+    let noted = |(object, _)| crate::render::with_record(object, &current.attempt, Some(key.as_str()));
+    let objects: Vec<Object> = objects.into_iter().map(noted).collect();
+    o.objects = running(&objects);
+    let booked = o.ledger.take().unwrap().ledger.entries;
+    o.records = booked.into_iter().filter(|(booked, _)| *booked != key).collect();
+    for records in [o.records.clone(), Vec::new()] {
+        o.records = records;
+        let decision = decide(&o);
+        let [Step::Migrate(MigrationStep::Rebuild { entries })] = &decision.steps[..] else {
+            panic!("{decision:?}")
+        };
+        let entry = entries.iter().find(|(of, _)| *of == key).map(|(_, entry)| entry);
+        assert_eq!(entry.unwrap().state, EntryState::Succeeded);
+    }
 }
 
 #[test]

@@ -76,6 +76,11 @@ pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Ne
             };
         }
         let (state, exit_code, note) = judge(entry, end, &pods);
+        if state == EntryState::Succeeded && entry.lost {
+            let note = "LedgerMissing: the record of migrations was lost while it ran, so nobody can say that all of it \
+                        was done";
+            return book(EntryState::Unknown, exit_code, note.to_owned());
+        }
         if state == EntryState::Succeeded {
             // A database that was exchanged meanwhile has perhaps not seen any of it, whoever asked for it.
             match same_database(facts, entry) {

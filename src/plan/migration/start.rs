@@ -156,6 +156,7 @@ impl New<'_> {
             proof: None,
             needs: None,
             moved: false,
+            lost: false,
             generation: None,
             timeout: None,
             attempt: facts.attempt,

@@ -536,6 +536,51 @@ fn a_newer_commit_that_waits_for_a_migration_says_what_that_waits_for() {
     );
 }
 
+#[test]
+fn what_ran_past_its_timeout_is_ended_whatever_is_declared_by_then() {
+    use crate::plan::observed::ImageSeen;
+    let declarations = |o: &mut Observed, case: u8| match case {
+        0 => o.declaration = Declaration::Removing,
+        1 => o.declaration = Declaration::Edited,
+        2 => o.declaration = Declaration::NoVersion,
+        3 => {
+            // Its image is not there.
+            let mut next = declared(3);
+            next.image.pick = crate::spec::declared::ImagePick::Tag("3.0.0".into());
+            crate::plan::fixtures::rehash(&mut next);
+            o.declaration = Declaration::Valid(Box::new(next));
+            o.image = ImageSeen::Missing;
+        }
+        _ => {}
+    };
+    for case in 0..=4 {
+        let (mut o, job) = started();
+        declarations(&mut o, case);
+        o.job_pods[0].running_for = Some(Duration::from_secs(1801));
+        assert_eq!(booked_state(&o).0, EntryState::Unknown, "case {case}");
+        let key = key(&second(&o));
+        let seen = o.ledger.as_mut().unwrap().ledger.entries.get_mut(&key).unwrap();
+        seen.state = EntryState::Unknown;
+        assert_eq!(words(&o), ["delete"], "case {case}");
+        o.jobs[0] = JobSeen {
+            deleting: true,
+            ..job
+        };
+        assert!(moves(&o).is_empty(), "case {case}");
+    }
+}
+
+#[test]
+fn what_waits_for_a_word_of_git_gives_back_the_lock() {
+    let mut o = claimed();
+    let job = job(&second(&o), 1);
+    o.jobs.push(job.clone());
+    o.declaration = Declaration::Edited;
+    assert!(moves(&o).is_empty(), "it has no lock");
+    o.lock.1 = held_by(&job, false);
+    assert_eq!(words(&o), ["withdraw"]);
+}
+
 /// Somebody deleted the record of the revision that is under way, or those of all.
 fn forget(o: &mut Observed, all: bool) {
     if all {

@@ -434,6 +434,7 @@ fn record(kept: &Kept) -> Option<(MigrationKey, Entry)> {
         proof: None,
         needs: own.and_then(|entry| entry.needs.clone()),
         moved: false,
+        lost: false,
         generation: None,
         at: jiff::Timestamp::UNIX_EPOCH,
         started: None,

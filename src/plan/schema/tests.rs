@@ -3,9 +3,12 @@ use crate::{
     api::revision::Outcome,
     plan::{
         decide,
-        fixtures::{declared, digest, entry, job, key, live, objects, rehash, revision, running, under_way},
+        fixtures::{
+            declared, digest, entry, job, key, ledger, live, objects, rehash, retained, revision, running,
+            under_way,
+        },
         ledger::EntryState,
-        observed::{Declaration, ImageSeen},
+        observed::{DatabaseSeen, Declaration, ImageSeen},
     },
     render::Kind,
     spec::declared::ImagePick,
@@ -175,6 +178,53 @@ fn what_was_never_seen_here_goes_out() {
     let mut o = held();
     declares(&mut o, declared(3));
     assert!(matches!(&decide(&o).steps[..], [Step::CreateRevision(draft)] if draft.number.0 == 3));
+}
+
+#[test]
+fn the_first_revision_of_an_image_is_kept_as_long_as_a_migration_keeps_it_away() {
+    // Versions 1 and 2 were there, without a migration, before the one that no earlier code can live with.
+    let mut o = under_way(&declared(1));
+    let mut latest = revision(&o, &declared(9), 9);
+    (latest.outcome, latest.was_live) = (Some(Outcome::Live), true);
+    o.ledger = Some(ledger([(key(&latest), entry(&latest, 1, EntryState::Succeeded))]));
+    let forgets = |o: &Observed| -> Vec<u64> {
+        let steps = decide(o).steps;
+        steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Forget { number, .. } => Some(number.0),
+                _ => None,
+            })
+            .collect()
+    };
+    o.retained = retained(1..=9);
+    o.digests = [(1, 1), (2, 2), (3, 1), (9, 9)]
+        .map(|(number, image)| (RevisionNumber(number), digest(image)))
+        .into();
+    o.objects = running(&latest.objects);
+    (o.highest, o.live, o.current) = (Some(latest.number), Some(latest.clone()), Some(latest.clone()));
+    let mut spec = declared(9);
+    spec.retain_revisions = 2;
+    declares(&mut o, spec);
+    assert_eq!(forgets(&o), [1, 2, 3, 4, 5, 6, 7]);
+    book(&mut o, &latest, "9.0.0");
+    assert_eq!(forgets(&o), [3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn where_no_database_was_named_it_may_be_the_same() {
+    for (then, now) in [
+        ("", DatabaseSeen::Known("db:5432/shop".into())),
+        ("db:5432/shop", DatabaseSeen::Unnamed),
+    ] {
+        let mut o = held();
+        for entry in o.ledger.as_mut().unwrap().ledger.entries.values_mut() {
+            entry.database = Some(then.into());
+        }
+        o.database = now;
+        declares(&mut o, declared(1));
+        is_refused(&o, &["1.0.0 is refused"]);
+    }
 }
 
 #[test]
