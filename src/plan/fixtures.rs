@@ -141,6 +141,7 @@ pub fn objects(declared: &Declared, digest: &Digest, number: RevisionNumber) -> 
     for object in &mut objects {
         if object.key.kind == Kind::Deployment {
             let image = object.value["spec"]["template"]["spec"]["containers"][0]["image"].take();
+            let account = object.value["spec"]["template"]["spec"]["serviceAccountName"].take();
             object.value["spec"] = serde_json::json!({
                 "replicas": object.value["spec"]["replicas"],
                 "selector": object.value["spec"]["selector"],
@@ -149,7 +150,7 @@ pub fn objects(declared: &Declared, digest: &Digest, number: RevisionNumber) -> 
                 "progressDeadlineSeconds": object.value["spec"]["progressDeadlineSeconds"],
                 "template": {
                     "metadata": { "annotations": object.value["spec"]["template"]["metadata"]["annotations"] },
-                    "spec": { "containers": [{ "name": "worker", "image": image }] },
+                    "spec": { "containers": [{ "name": "worker", "image": image }], "serviceAccountName": account },
                 },
             });
         }

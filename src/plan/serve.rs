@@ -220,11 +220,19 @@ pub fn foreign(o: &Observed, wanted: &[Object]) -> Option<(ObjectKey, String)> {
     })
 }
 
-/// Objects of ours that nobody wants any more.
+/// Objects of ours that nobody wants any more. The account that wanted pods run under is wanted, also by a revision whose
+/// record was lost and made again while the account was not there.
 #[must_use]
 pub fn unwanted(o: &Observed, wanted: &[Object]) -> Vec<(ObjectKey, Uid)> {
+    let runs_under = |account: &ObjectKey| {
+        wanted.iter().any(|object| {
+            let name = object.value.pointer("/spec/template/spec/serviceAccountName");
+            name.and_then(|name| name.as_str()) == Some(account.name.as_str())
+        })
+    };
     o.objects
         .iter()
+        .filter(|(key, _)| key.kind != Kind::ServiceAccount || !runs_under(key))
         .filter(|(key, _)| key.kind != Kind::Job && !wanted.iter().any(|object| object.key == **key))
         .filter(|(key, live)| ours(&o.id, key, &live.value) == Ownership::Ours)
         .filter(|(_, live)| live.value.pointer("/metadata/deletionTimestamp").is_none())

@@ -253,7 +253,9 @@ impl Predicate for ImmutablePin {
                 if pin.digest == revision.digest {
                     return;
                 }
-                if moment.world.numbered_twice.contains(&release) {
+                if moment.world.numbered_twice.contains(&release)
+                    || moment.world.numbers_again(object, revision)
+                {
                     // Two that were late made one each, and neither could see that of the other.
                     judge.beyond(Limit::NumberedTwice);
                 } else {
@@ -398,9 +400,13 @@ mod tests {
         forgotten.revision_of(3, "img:1", &digest(3), None);
         forgotten.holds(Invariant::S15, 3);
         // The number of the one that is gone is given again, below a later one.
+        let mut below = late.clone();
         late.revision_of(1, "img:1", &digest(1), None);
         late.revision_of(3, "img:1", &digest(3), None);
         late.holds(Invariant::S15, 4);
+        below.revision_of(3, "img:1", &digest(3), None);
+        below.revision_of(1, "img:1", &digest(1), None);
+        below.holds(Invariant::S15, 4);
     }
 
     #[test]

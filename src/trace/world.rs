@@ -324,22 +324,28 @@ impl World {
         );
     }
 
-    fn numbered(&mut self, object: &Object, revision: &Arc<RevisionBody>) {
-        let Some(release) = object.of() else { return };
-        let is_new = !self.there.contains_key(&object.key);
+    /// Whether a revision that is being made has a number that is below another one's, or that was another one's: whoever made
+    /// it was late.
+    #[must_use]
+    pub fn numbers_again(&self, object: &Object, revision: &RevisionBody) -> bool {
+        let Some(release) = object.of() else { return false };
         let above = self.there.values().any(|known| {
             matches!(&known.object.body, Body::Revision(other) if other.number > revision.number)
                 && known.object.of().as_ref() == Some(&release)
         });
-        let numbers = self.revisions.entry(release.clone()).or_default();
-        let of_number = numbers.entry(revision.number).or_default();
-        let other = of_number
-            .last()
-            .is_some_and(|was| was.migration != revision.migration || was.digest != revision.digest);
-        if is_new && (above || other) {
-            self.numbered_twice.insert(release);
+        let was = self.revision(&release, revision.number);
+        let other = was.is_some_and(|was| is_another(was, revision));
+        !self.there.contains_key(&object.key) && (above || other)
+    }
+
+    fn numbered(&mut self, object: &Object, revision: &Arc<RevisionBody>) {
+        let Some(release) = object.of() else { return };
+        if self.numbers_again(object, revision) {
+            self.numbered_twice.insert(release.clone());
         }
-        if !other {
+        let numbers = self.revisions.entry(release).or_default();
+        let of_number = numbers.entry(revision.number).or_default();
+        if !of_number.last().is_some_and(|was| is_another(was, revision)) {
             of_number.pop();
         }
         of_number.push(Arc::clone(revision));
@@ -391,4 +397,9 @@ fn note(list: &mut Vec<Text>, text: Option<&Text>) {
     {
         list.push(text.clone());
     }
+}
+
+/// Whether two revisions of one number are two.
+fn is_another(was: &RevisionBody, now: &RevisionBody) -> bool {
+    was.migration != now.migration || was.digest != now.digest
 }

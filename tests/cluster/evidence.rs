@@ -105,14 +105,28 @@ fn is_unknown(case: Case, before: &Before) {
     case.end();
 }
 
+/// The same of one whose pod runs on to its end without its Job.
+fn is_unknown_though_it_ends(case: Case, before: &Before) {
+    until_unknown(&case);
+    wait("its program has come to its end", || {
+        (rows(&case, "end") == 1).then_some(())
+    });
+    is_unknown(case, before);
+}
+
 /// Deletes the Job while it runs, in one of the ways that Kubernetes has.
-fn is_unknown_once_deleted(cascade: &str) {
-    let _services = shared();
+fn deleted(cascade: &str) -> (Case, Before) {
     let case = case(&format!("mig-{cascade}"));
     let before = Before::of(&case);
     let job = begun(&case);
     let how = format!("--cascade={cascade}");
     kubectl(&["-n", &case.ns, "delete", "job", &job, &how, "--wait=false"]);
+    (case, before)
+}
+
+fn is_unknown_once_deleted(cascade: &str) {
+    let _services = shared();
+    let (case, before) = deleted(cascade);
     is_unknown(case, &before);
 }
 
@@ -128,7 +142,9 @@ fn a_job_that_is_deleted_in_the_background_while_it_runs_is_unknown_and_never_ru
 
 #[test]
 fn a_job_whose_pod_is_orphaned_is_unknown_though_the_pod_ends_well() {
-    is_unknown_once_deleted("orphan");
+    let _services = shared();
+    let (case, before) = deleted("orphan");
+    is_unknown_though_it_ends(case, &before);
 }
 
 #[test]
@@ -139,7 +155,7 @@ fn a_raw_delete_without_options_is_unknown_though_the_pod_runs_on() {
     let job = begun(&case);
     let path = format!("/apis/batch/v1/namespaces/{}/jobs/{job}", case.ns);
     kubectl(&["delete", "--raw", &path]);
-    is_unknown(case, &before);
+    is_unknown_though_it_ends(case, &before);
 }
 
 #[test]
@@ -147,7 +163,7 @@ fn a_pod_that_is_deleted_while_it_migrates_is_unknown() {
     let _services = shared();
     let case = case("mig-pod");
     let before = Before::of(&case);
-    begun(&case);
+    begun_as(&case, &orderly(600, ""));
     let pod = migration_pod(&case);
     kubectl(&["-n", &case.ns, "delete", "pod", &pod, "--wait=false"]);
     is_unknown(case, &before);
@@ -168,7 +184,7 @@ fn a_pod_that_is_evicted_though_its_guard_was_taken_away_is_unknown() {
     let _services = shared();
     let case = case("mig-evicted");
     let before = Before::of(&case);
-    begun_as(&case, "env: {MIGRATE_SLEEP: '60'}");
+    begun_as(&case, &orderly(600, ""));
     let pod = migration_pod(&case);
     // Slipway puts the guard back, so that it takes a moment between the two.
     wait("it is evicted", || {
@@ -267,6 +283,40 @@ fn a_program_that_ends_with_exit_0_on_a_signal_past_kubernetes_is_unknown_withou
 }
 
 #[test]
+fn a_migration_that_hangs_is_ended_by_its_timeout_also_when_git_removes_its_release() {
+    let _services = shared();
+    let case = case("mig-hangs");
+    let before = Before::of(&case);
+    let hangs = |n: u32| format!("env: {{MIGRATE_SLEEP: '60{n}'}}\nmigrate: {{timeout: 15s, rerun: {n}}}");
+    let job = begun_as(&case, &hangs(1));
+    stays_unknown(&case, &["longer than its timeout of 15 s"], 0);
+    gone(&case, &job);
+    before.holds(&case);
+    // And once more, while the release goes, the only one of its source.
+    let all = r#"{"spec":{"maxDeletions":"100%"}}"#;
+    kubectl(&["patch", "releasesource", &case.source, "--type=merge", "-p", all]);
+    case.declare("1.1.0", &format!("version: 1.1.0\n{}", hangs(2)));
+    wait("it runs again", || (rows(&case, "start") == 2).then_some(()));
+    case.repo
+        .git(&["rm", "--quiet", "base/app.yaml", "production/app.yaml"]);
+    for folder in ["base", "production"] {
+        case.repo.write(&format!("{folder}/README.md"), "nothing\n");
+    }
+    case.repo.commit("the release is not needed any more");
+    wait_telling(
+        "the release is gone, and its Jobs and pods",
+        || case.state(),
+        || {
+            let jobs = list("job", &case.ns, "slipway.dev/release=app");
+            let pods = list("pod", &case.ns, "slipway.dev/release=app");
+            (case.release().is_null() && jobs.is_empty() && pods.is_empty()).then_some(())
+        },
+    );
+    assert_eq!((rows(&case, "start"), rows(&case, "end")), (2, 0));
+    case.end();
+}
+
+#[test]
 fn a_quota_that_leaves_no_room_is_named_and_when_it_goes_the_migration_runs_once() {
     let _services = shared();
     let case = case("mig-quota");
@@ -339,7 +389,7 @@ spec:
 #[test]
 fn a_pod_that_pod_security_refuses_is_named_and_when_it_may_come_the_migration_runs_once() {
     let _services = shared();
-    let ns = "mig-baseline";
+    let ns = "mig-restricted";
     let forget = || forget("mutatingadmissionpolicy", ns);
     forget();
     let case = case(ns);
@@ -348,7 +398,7 @@ fn a_pod_that_pod_security_refuses_is_named_and_when_it_may_come_the_migration_r
         "label",
         "namespace",
         ns,
-        "pod-security.kubernetes.io/enforce=baseline",
+        "pod-security.kubernetes.io/enforce=restricted",
     ]);
     inject(ns);
     case.declare("1.1.0", "version: 1.1.0");
@@ -544,8 +594,15 @@ fn two_releases_of_one_database_in_two_namespaces_users_and_spellings_never_migr
         "another spelling and another user"
     );
     super::support::set("mig-two", "app-db", "url", &other);
-    one.declare("1.0.0", "version: 1.0.0");
-    two.declare("1.0.0", "version: 1.0.0");
+    // Both at one commit.
+    let both = r#"{"spec":{"namespaces":["mig-one","mig-two"]}}"#;
+    kubectl(&["patch", "releasesource", &one.source, "--type=merge", "-p", both]);
+    one.repo.write("base/two.yaml", &base("mig-two"));
+    one.repo.write(
+        "production/two.yaml",
+        "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: app, namespace: mig-two}\nspec: {version: 1.0.0}\n",
+    );
+    let commit = one.declare("1.0.0", "version: 1.0.0");
     let later = wait("one of them waits for the other", || {
         let waits = |case: &&Case| case.phase() == "Waiting(DatabaseLocked)";
         [&one, &two].into_iter().find(waits)
@@ -554,8 +611,13 @@ fn two_releases_of_one_database_in_two_namespaces_users_and_spellings_never_migr
         &["Waiting(DatabaseLocked)", "is migrating the same database"],
         "nothing; it goes on when that migration has ended",
     );
-    one.live("1.0.0");
-    two.live("1.0.0");
+    for case in [&one, &two] {
+        let release = case.live("1.0.0");
+        assert_eq!(
+            release["metadata"]["annotations"]["slipway.dev/commit"],
+            commit.as_str()
+        );
+    }
     let (first, second) = (
         interval(&one, "mig-one", "1.0.0"),
         interval(&one, "mig-two", "1.0.0"),
@@ -564,6 +626,10 @@ fn two_releases_of_one_database_in_two_namespaces_users_and_spellings_never_migr
     assert!(first.1 <= second.0 || second.1 <= first.0, "{first:?} {second:?}");
     let users = one.sql("select distinct release, by_user from slipway_runs order by release");
     assert_eq!(users.trim(), "mig-one|db_mig_one\nmig-two|db_mig_two");
+    // Who judges the second one reads the history that it came from.
+    let history = one.repo.cloned();
+    let folder = history.path().to_str().unwrap();
+    two.repo.git(&["fetch", "--quiet", folder, "main:one"]);
     one.end();
     two.end();
 }
@@ -572,13 +638,17 @@ fn two_releases_of_one_database_in_two_namespaces_users_and_spellings_never_migr
 fn commits_during_a_migration_wait_for_its_end_and_only_the_newest_goes() {
     let _services = shared();
     let case = case("mig-newer");
-    begun(&case);
-    // Two more commits while it runs; the one between is never tried.
-    case.declare("between", "version: 1.1.0\nenv: {MIGRATE_SLEEP: '0', GREETING: between}\nmigrate: {args: [/app/bin/migrate, between]}");
+    begun_as(&case, "env: {MIGRATE_SLEEP: '60'}");
+    // Two more commits while it runs; the one between is read, and never tried.
+    let between = case.declare("between", "version: 1.1.0\nenv: {MIGRATE_SLEEP: '0', GREETING: between}\nmigrate: {args: [/app/bin/migrate, between]}");
+    wait("the one between is declared", || {
+        (case.release()["metadata"]["annotations"]["slipway.dev/commit"] == between.as_str()).then_some(())
+    });
     case.declare(
         "newest",
         "version: 1.0.0\nenv: {GREETING: newest}\nmigrate: {args: [/app/bin/migrate, newest]}",
     );
+    assert_eq!(rows(&case, "end"), 0, "it runs while both come");
     wait("the newest is live", || {
         (case.phase() == "Live" && case.ask("/").contains("env=newest")).then_some(())
     });
@@ -592,6 +662,12 @@ fn commits_during_a_migration_wait_for_its_end_and_only_the_newest_goes() {
         .iter()
         .map(|revision| revision["status"]["outcome"].as_str().unwrap_or(""))
         .collect();
+    assert!(
+        revisions
+            .iter()
+            .all(|revision| revision["spec"]["commit"] != between.as_str()),
+        "{revisions:?}"
+    );
     assert_eq!(outcomes.first(), Some(&"Live"));
     assert_eq!(outcomes.last(), Some(&"Live"));
     assert!(

@@ -68,11 +68,12 @@ fn three(ns: &str) -> Case {
     case
 }
 
-/// The UIDs of the Deployments of three releases.
-fn deployments(ns: &str) -> Vec<Value> {
+/// The UIDs of the Services and Deployments of three releases: what goes first, and what goes last.
+fn objects(ns: &str) -> Vec<Value> {
+    let uid = |kind: &str, name: &str| get(kind, ns, name).unwrap_or(Value::Null)["metadata"]["uid"].clone();
     ["app", "other", "third"]
         .iter()
-        .map(|name| get("deployment", ns, name).unwrap_or(Value::Null)["metadata"]["uid"].clone())
+        .flat_map(|name| [uid("service", name), uid("deployment", name)])
         .collect()
 }
 
@@ -139,11 +140,11 @@ fn what_only_looks_like_a_removal_is_held_with_a_sentence() {
     let _services = shared();
     let ns = "rem-held";
     let case = three(ns);
-    let (there, before) = (deployments(ns), Before::of(&case));
+    let (there, before) = (objects(ns), Before::of(&case));
     let good = case.repo.git(&["rev-parse", "HEAD"]).trim().to_owned();
     let held = |words: &str| {
         told(ns, words);
-        assert_eq!(deployments(ns), there, "{words}: nothing is deleted");
+        assert_eq!(objects(ns), there, "{words}: nothing is deleted");
         before.holds(&case);
     };
     let back = |why: &str| {

@@ -247,31 +247,35 @@ fn still_goes(found: &Existing, there: &Meta) -> bool {
     same && there.annotations().contains_key(meta::REMOVING)
 }
 
-/// Whether a migration runs or may run: its outcome is booked first, by the release loop. Where the `Release` is gone,
-/// nobody books, and what runs is waited for.
+/// Whether a migration runs or may run: its outcome is booked first, by the release loop, which ends one that hangs. Where the
+/// `Release` is gone, nobody books, and what runs is waited for.
 async fn migrates(
     context: &Context,
     id: &ReleaseId,
     found: &Existing,
     removal: &mut Removal,
 ) -> Result<bool, ClusterError> {
-    let Some(seen) = observe::ledger(&context.client, id).await? else {
-        return Ok(false);
-    };
-    let Some((_, entry)) = seen.ledger.claimed() else {
-        return Ok(false);
-    };
-    let waits = found.seen.is_some()
-        || observe::jobs(&context.client, id)
-            .await?
-            .iter()
-            .any(|job| job.uid == entry.uid && job.finished.is_none() && !job.suspended);
-    if waits {
+    let jobs = observe::jobs(&context.client, id).await?;
+    let mut own = jobs.iter().filter(|job| job.key.is_some());
+    let running = own.find(|job| job.finished.is_none() && !job.suspended);
+    let booked = found.seen.is_some();
+    if booked {
+        let ledger = observe::ledger(&context.client, id).await?;
+        if running.is_some() || ledger.is_some_and(|seen| seen.ledger.claimed().is_some()) {
+            removal.said.push(format!(
+                "release {id} is removed when the outcome of its migration is known"
+            ));
+            return Ok(true);
+        }
+    } else if let Some(job) = running {
         removal.said.push(format!(
-            "release {id} is removed when the outcome of its migration is known"
+            "release {id} is removed when Job {} of its migration has ended, since its Release is gone and nobody books its \
+             outcome",
+            job.name
         ));
+        return Ok(true);
     }
-    Ok(waits)
+    Ok(false)
 }
 
 /// Deletes the Jobs that are over or never ran, and with them the budgets of their pods.

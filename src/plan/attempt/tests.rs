@@ -261,6 +261,22 @@ fn a_ledger_that_is_lost_while_the_first_migration_runs_does_not_run_it_again() 
 }
 
 #[test]
+fn the_account_that_pods_run_under_is_not_cleared_away() {
+    let mut o = live(declared(1));
+    let of_account = |object: &Object| object.key.kind == Kind::ServiceAccount;
+    // Its record was lost and made again while the account was not there.
+    for revision in [&mut o.live, &mut o.current] {
+        revision
+            .as_mut()
+            .unwrap()
+            .objects
+            .retain(|object| !of_account(object));
+    }
+    assert!(o.objects.keys().any(|key| key.kind == Kind::ServiceAccount));
+    assert!(decide(&o).is_settled(), "{:?}", decide(&o).steps);
+}
+
+#[test]
 fn a_ledger_that_is_lost_while_a_later_migration_runs_does_not_run_it_again() {
     let mut o = under_way(&declared(2));
     let current = o.current.clone().unwrap();

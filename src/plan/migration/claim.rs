@@ -76,30 +76,11 @@ pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Ne
             };
         }
         let (state, exit_code, note) = judge(entry, end, &pods);
-        if state == EntryState::Succeeded && entry.lost {
-            let note = "LedgerMissing: the record of migrations was lost while it ran, so nobody can say that all of it \
-                        was done";
-            return book(EntryState::Unknown, exit_code, note.to_owned());
-        }
         if state == EntryState::Succeeded {
-            // A database that was exchanged meanwhile has perhaps not seen any of it, whoever asked for it.
-            match same_database(facts, entry) {
-                None => return database_unreadable(key),
-                Some(true) if entry.moved => {
-                    let note = "while it ran the release named another database, and nobody knows which one it changed";
-                    return book(EntryState::Unknown, exit_code, note.to_owned());
-                }
-                Some(true) => {}
-                Some(false) => {
-                    let note = match facts.database.0 {
-                        DatabaseSeen::NotNeeded => {
-                            "nothing names its database any more, so nobody can tell whether it ran on its own"
-                        }
-                        _ => "the database that the release names changed while it ran",
-                    };
-                    let note = note.to_owned();
-                    return book(EntryState::Unknown, exit_code, note);
-                }
+            match doubt(facts, entry) {
+                Doubt::None => {}
+                Doubt::NotYetKnown => return database_unreadable(key),
+                Doubt::Because(note) => return book(EntryState::Unknown, exit_code, note.to_owned()),
             }
         }
         return book(state, exit_code, note);
@@ -122,6 +103,36 @@ pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Ne
         };
     }
     watch(facts, key, entry, job, &pods, book)
+}
+
+/// What keeps a run that ended well from being a success of the migration.
+enum Doubt {
+    None,
+    /// What names the database cannot be read.
+    NotYetKnown,
+    Because(&'static str),
+}
+
+/// A database that was exchanged meanwhile has perhaps not seen any of it, whoever asked for it.
+fn doubt(facts: &Facts<'_>, entry: &Entry) -> Doubt {
+    if entry.lost {
+        return Doubt::Because(
+            "LedgerMissing: the record of migrations was lost while it ran, so nobody can say that all of it was done",
+        );
+    }
+    match same_database(facts, entry) {
+        None => Doubt::NotYetKnown,
+        Some(true) if entry.moved => Doubt::Because(
+            "while it ran the release named another database, and nobody knows which one it changed",
+        ),
+        Some(true) => Doubt::None,
+        Some(false) => Doubt::Because(match facts.database.0 {
+            DatabaseSeen::NotNeeded => {
+                "nothing names its database any more, so nobody can tell whether it ran on its own"
+            }
+            _ => "the database that the release names changed while it ran",
+        }),
+    }
 }
 
 /// On which boot of which node it runs: what tells an end by a reboot from one of its own.

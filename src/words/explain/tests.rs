@@ -604,6 +604,11 @@ fn what_no_mended_file_settles_has_a_remedy_of_its_own() {
             "release shop/billing is removed when the outcome of its migration is known",
             "nothing; it goes",
         ),
+        (
+            "release shop/billing is removed when Job billing-migrate-01234567-1 of its migration has ended, since its \
+             Release is gone and nobody books its outcome",
+            "delete that Job if it hangs",
+        ),
     ] {
         let mut facts = facts("Live", "1.9.0 is live (v5)");
         facts.source = SourceSeen::Found(Box::new(source("Problems", "…", &[("", message)])));

@@ -470,4 +470,8 @@ pub(super) const PROBLEMS: &[(&str, &str)] = &[
         "when the outcome of its migration is known",
         "nothing; it goes when its migration has ended",
     ),
+    (
+        "of its migration has ended, since its Release is gone",
+        "nothing where it ends by itself; delete that Job if it hangs, since its timeout ends it no more",
+    ),
 ];
