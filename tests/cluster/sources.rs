@@ -13,6 +13,18 @@ fn source(case: &Case) -> serde_json::Value {
     get("releasesource", "", &case.source).unwrap()
 }
 
+fn patch(case: &Case, spec: &serde_json::Value) {
+    let patch = serde_json::json!({ "spec": spec }).to_string();
+    kubectl(&[
+        "patch",
+        "releasesource",
+        &case.source,
+        "--type=merge",
+        "-p",
+        &patch,
+    ]);
+}
+
 fn ready_reason(case: &Case) -> String {
     super::support::condition(&source(case), "Ready")["reason"]
         .as_str()
@@ -42,6 +54,66 @@ fn commits_in_vain(case: &Case, before: &Before, reason: &str, remedy: &str) {
         remedy,
     );
     before.holds(case);
+}
+
+#[test]
+fn a_source_that_can_never_be_followed_is_refused_in_words_while_what_runs_runs_on() {
+    let _services = shared();
+    let case = Case::new("git-never", &probe("git-never"));
+    case.declare("1.0.0", "version: 1.0.0\nreplicas: 1");
+    case.live("1.0.0");
+    let before = Before::of(&case);
+    let all = source(&case)["spec"].clone();
+    let url = |url: &str| serde_json::json!({ "git": { "url": url } });
+    let branch = |branch: &str| serde_json::json!({ "git": { "branch": branch } });
+    let paths = |path: &str| serde_json::json!({ "paths": [path] });
+    let there = all["git"]["url"].as_str().unwrap();
+    let reference = "correct git.url, the reference";
+    for (spec, reason, remedy) in [
+        (url("ext::sh%20-c%20id"), "Invalid", reference),
+        (url("file:///etc"), "Invalid", reference),
+        (url("git://git.bed.test/git-never.git"), "Invalid", reference),
+        (url("ssh://-oProxyCommand=id/x"), "Invalid", reference),
+        (
+            url("https://git.bed.test/x.git\nhost: elsewhere"),
+            "Invalid",
+            reference,
+        ),
+        (
+            url("https://dana:pass-word-in-url@git.bed.test/x.git"),
+            "Invalid",
+            reference,
+        ),
+        (url("https://169.254.169.254/x.git"), "Invalid", reference),
+        (branch("--upload-pack=id"), "Invalid", reference),
+        (branch("a..b"), "Invalid", reference),
+        (branch("main@{u}"), "Invalid", reference),
+        (paths("../etc"), "InvalidPath", "correct paths"),
+        (paths(".GIT/hooks"), "InvalidPath", "correct paths"),
+    ] {
+        patch(&case, &spec);
+        wait_telling(
+            &format!("{spec}: {reason}"),
+            || source(&case)["status"].to_string(),
+            || {
+                let source = source(&case);
+                let ready = support::condition(&source, "Ready");
+                let seen = ready["observedGeneration"] == source["metadata"]["generation"];
+                (seen && ready["status"] == "False" && ready["reason"] == reason).then_some(())
+            },
+        );
+        let status = source(&case)["status"].to_string();
+        assert!(!status.contains("pass-word-in-url"), "{status}");
+        case.explained(&["1.0.0 is live", "does not follow git"], remedy);
+        patch(
+            &case,
+            &serde_json::json!({ "git": { "url": there, "branch": null }, "paths": all["paths"] }),
+        );
+    }
+    before.holds(&case);
+    case.declare("1.1.0", "version: 1.1.0\nreplicas: 1");
+    case.live("1.1.0");
+    case.end();
 }
 
 #[test]
