@@ -79,3 +79,45 @@ fn the_forms_for_machines_are_whole_whatever_is_wrong_and_the_exit_code_says_whe
     assert_eq!(nothing.status.code(), Some(2), "{}", text(&nothing.stderr));
     assert!(text(&output(SLIPWAY, &["check", "."], &good).stdout).contains("no problems"));
 }
+
+#[test]
+fn a_reader_that_closed_its_end_does_not_make_bad_specs_good() {
+    let bad = folder(SPEC);
+    let good = folder(&SPEC.replace("replcias", "replicas"));
+    for (command, folder, code) in [
+        ("check", &bad, 1),
+        ("render", &bad, 1),
+        ("check", &good, 0),
+        ("render", &good, 0),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = Command::new(SLIPWAY);
+        child.args([command, "."]).current_dir(folder.path());
+        let out = child.stdin(Stdio::null()).stdout(writer).output().unwrap();
+        assert_eq!(out.status.code(), Some(code), "{command} {}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn a_pipe_is_not_waited_for_and_a_file_without_the_right_to_read_hides_no_other() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = folder(SPEC);
+    let pipe = folder.path().join("pipe.yaml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let locked = folder.path().join("locked.yaml");
+    fs::write(&locked, "").unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    // Whoever may read everything reads it, and it says nothing.
+    let readable = fs::File::open(&locked).is_ok();
+    for paths in [vec!["."], vec!["a.yaml", "pipe.yaml", "locked.yaml"]] {
+        let arguments = [vec!["check", "--format", "json"], paths].concat();
+        let out = output(SLIPWAY, &arguments, &folder);
+        assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+        let said = text(&out.stdout);
+        assert!(said.contains("did you mean `replicas`?"), "{said}");
+        assert!(said.contains("the file is no regular file"), "{said}");
+        assert!(readable || said.contains("the file cannot be read"), "{said}");
+    }
+}

@@ -8,8 +8,6 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::Context as _;
-
 use super::Usage;
 use crate::{
     source::paths::{Name, name_of},
@@ -36,9 +34,11 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Layers> {
             fs::metadata(path).map_err(|error| Usage(format!("cannot read {}: {error}", path.display())))?;
         let mut layer = Vec::new();
         if kind.is_dir() {
-            directory(path, 0, &mut layer, &mut layers.texts)?;
+            directory(path, 0, &mut layer, &mut layers.texts);
+        } else if kind.is_file() {
+            layer.push(file(path, &mut layers.texts));
         } else {
-            layer.push(file(path, &mut layers.texts)?);
+            layer.push(unread(path, IRREGULAR));
         }
         layers.files.push(layer);
     }
@@ -51,54 +51,65 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Layers> {
     Ok(layers)
 }
 
-fn directory(
-    path: &Path,
-    depth: usize,
-    layer: &mut Vec<Arc<File>>,
-    texts: &mut BTreeMap<String, String>,
-) -> anyhow::Result<()> {
-    let attempt = || format!("cannot read {}", path.display());
+/// What a pipe or a device is: to open it may never end.
+const IRREGULAR: &str = "is no regular file, so it is not read: write what it would say into one";
+
+/// What is not read is a problem of its own, and the others are read all the same.
+fn unread(path: &Path, why: &str) -> Arc<File> {
+    Arc::new(File::unread(&path.display().to_string(), why))
+}
+
+fn directory(path: &Path, depth: usize, layer: &mut Vec<Arc<File>>, texts: &mut BTreeMap<String, String>) {
     if depth > MAX_DEPTH {
-        return Err(Usage(format!(
-            "{} has more than {MAX_DEPTH} directories below each other",
-            path.display()
-        ))
-        .into());
+        let why =
+            format!("the directory is deeper than {MAX_DEPTH} below each other, which are read: move it up");
+        layer.push(unread(path, &why));
+        return;
     }
-    let entries: Result<Vec<_>, _> = fs::read_dir(path).with_context(attempt)?.collect();
-    let mut entries = entries.with_context(attempt)?;
+    let entries = fs::read_dir(path).and_then(Iterator::collect);
+    let mut entries: Vec<fs::DirEntry> = match entries {
+        Ok(entries) => entries,
+        Err(error) => {
+            layer.push(unread(path, &format!("the directory cannot be read: {error}")));
+            return;
+        }
+    };
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let (path, name) = (entry.path(), entry.file_name());
-        let kind = entry.file_type().with_context(attempt)?;
-        let unread = |why: &str| Arc::new(File::unread(&path.display().to_string(), why));
+        let kind = match entry.file_type() {
+            Ok(kind) => kind,
+            Err(error) => {
+                layer.push(unread(&path, &format!("cannot be read: {error}")));
+                continue;
+            }
+        };
         let name = name_of(name.as_encoded_bytes());
         match name {
             _ if entry.file_name() == ".git" => {}
-            Name::Odd(why) => layer.push(unread(why)),
+            Name::Odd(why) => layer.push(unread(&path, why)),
             Name::Other if entry.file_name().as_encoded_bytes().starts_with(b".") => {}
             _ if kind.is_symlink() => layer.push(unread(
+                &path,
                 "is a symbolic link, which is not followed: put the file itself here",
             )),
-            _ if kind.is_dir() => directory(&path, depth + 1, layer, texts)?,
-            Name::Spec if kind.is_file() => layer.push(file(&path, texts)?),
-            _ => {}
+            _ if kind.is_dir() => directory(&path, depth + 1, layer, texts),
+            Name::Spec if kind.is_file() => layer.push(file(&path, texts)),
+            Name::Spec => layer.push(unread(&path, IRREGULAR)),
+            Name::Other => {}
         }
     }
-    Ok(())
 }
 
-fn file(path: &Path, texts: &mut BTreeMap<String, String>) -> anyhow::Result<Arc<File>> {
-    let attempt = || format!("cannot read {}", path.display());
+fn file(path: &Path, texts: &mut BTreeMap<String, String>) -> Arc<File> {
     let name = path.display().to_string();
     // One byte more than is allowed is enough to know that it is too many.
     let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
-    fs::File::open(path)
-        .with_context(attempt)?
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .with_context(attempt)?;
+    let opened = fs::File::open(path).map(|file| file.take(limit));
+    if let Err(error) = opened.and_then(|mut file| file.read_to_end(&mut bytes)) {
+        return unread(path, &format!("cannot be read: {error}"));
+    }
     let read = if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
         File::unread(
             &name,
@@ -109,5 +120,5 @@ fn file(path: &Path, texts: &mut BTreeMap<String, String>) -> anyhow::Result<Arc
     };
     let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
     texts.insert(name, text.trim_start_matches('\u{feff}').to_owned());
-    Ok(Arc::new(read))
+    Arc::new(read)
 }

@@ -74,9 +74,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    // A reader that has seen enough, such as head, is no problem.
-    let closed = |io: &std::io::Error| io.kind() == std::io::ErrorKind::BrokenPipe;
-    if error.chain().filter_map(|cause| cause.downcast_ref()).any(closed) {
+    if closed(&error) {
         return ExitCode::SUCCESS;
     }
     eprintln!("error: {}", crate::telemetry::chain(error.as_ref()));
@@ -85,6 +83,14 @@ pub fn run(cli: Cli) -> ExitCode {
     } else {
         ExitCode::from(1)
     }
+}
+
+/// Whether the reader of what is printed has seen enough, such as `head`: that is no problem.
+fn closed(error: &anyhow::Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes
+        .into_iter()
+        .any(|io: &std::io::Error| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

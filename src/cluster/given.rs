@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn what_a_spec_gives_to_a_migration_is_read_back_from_its_job() {
         let (given, declared) = given(
-            "env: {A: 'pa$$word $(HOME) $', B: {secret: app/b}, C: {config: conf/c}}
+            "env: {A: 'pa$$word $(home) $', B: {secret: app/b}, C: {config: conf/c}}
 envFrom: [{secret: whole, prefix: X_}, {config: more}]
 files: {/run/url: {secret: db/url}, /run/plain: {config: conf/a}}
 migrate: {command: [/migrate], database: OTHER_URL, env: {OTHER_URL: /run/url}}",

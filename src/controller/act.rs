@@ -42,6 +42,9 @@ pub enum ActError {
     /// The objects do not fit into a revision.
     #[error("TooLarge: {0}")]
     TooLarge(String),
+    /// Somebody else has the name of an object without which it cannot be done.
+    #[error("{0}")]
+    NameTaken(String),
 }
 
 /// Carries out one step.

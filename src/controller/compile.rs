@@ -407,12 +407,12 @@ mod tests {
             .map(|problem| format!("{} {}", problem.place, problem.message))
             .collect();
         for start in [
-            "production/link.yaml:1:1 is a symbolic link, which is not followed",
-            "production/b.YAML:1:1 has an extension that only looks like .yaml",
+            "production/link.yaml:1:1 the file is a symbolic link, which is not followed",
+            "production/b.YAML:1:1 the file has an extension that only looks like .yaml",
             "production/c.yaml:4:14 looks like a secret",
-            "production/d\\e.yaml:1:1 has a slash, a backslash or an invisible character",
-            "production/large.yaml:1:1 has 80000 bytes, at most 65536 are read: split it",
-            "production/lfs.yaml:1:1 is kept in Git LFS, which is not read",
+            "production/d\\e.yaml:1:1 the file has a slash, a backslash or an invisible character",
+            "production/large.yaml:1:1 the file has 80000 bytes, at most 65536 are read: split it",
+            "production/lfs.yaml:1:1 the file is kept in Git LFS, which is not read",
             "production/nnnn",
             "production/tab.yaml:2:",
             "production/typo.yaml:4:8 unknown field `replcias`: did you mean `replicas`?",

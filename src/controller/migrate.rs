@@ -27,7 +27,7 @@ use crate::{
     },
     names::{ReleaseId, RevisionNumber, Uid},
     plan::{MigrationKey, Observed, decision::MigrationStep, ledger::Entry},
-    render::{self, Kind, Object, ObjectKey},
+    render::{self, Kind, Object, ObjectKey, Ownership},
     spec::Declared,
 };
 
@@ -122,6 +122,8 @@ async fn create_job(
     }
     let architectures = subject.architectures.get(&number).cloned().unwrap_or_default();
     let input = subject.input(id, declared, &revision.digest, &architectures, number);
+    // Known before the lock is taken, which others would wait for.
+    free(context, id, &render::migrate_guard(&input, key).key).await?;
     let Some(object) = render::migrate_job(&input, key, run) else {
         return Ok(());
     };
@@ -335,14 +337,15 @@ async fn change_job(
     Ok(())
 }
 
-/// The budget that keeps drains away from the migration's pod; it goes with its Job.
+/// The budget that keeps drains away from the migration's pod; it goes with its Job. Where somebody else has its name
+/// nothing is resumed: a drain would end the migration midway.
 async fn guard(
     context: &Context,
     subject: &Subject,
     observed: &Observed,
     job: &str,
     uid: &Uid,
-) -> Result<(), ClusterError> {
+) -> Result<(), ActError> {
     let Some(declared) = subject.declared() else {
         return Ok(());
     };
@@ -366,13 +369,50 @@ async fn guard(
     if let Some(metadata) = guard.value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("ownerReferences".to_owned(), json!([owner]));
     }
-    let seen = objects::get(&context.client, id, &guard.key).await?;
-    if let Some((_, live)) = &seen
-        && render::ours(id, &guard.key, &live.value) != render::Ownership::Ours
-    {
-        return Ok(());
-    }
-    let over = seen.map(|(_, live)| live.resource_version);
+    let over = free(context, id, &guard.key).await?;
     objects::apply(&context.client, id, &guard, over.as_deref(), false).await?;
     Ok(())
+}
+
+/// The version of the budget that is there, if it is ours.
+async fn free(context: &Context, id: &ReleaseId, key: &ObjectKey) -> Result<Option<String>, ActError> {
+    let Some((_, live)) = objects::get(&context.client, id, key).await? else {
+        return Ok(None);
+    };
+    match render::ours(id, key, &live.value) {
+        Ownership::Ours => Ok(Some(live.resource_version)),
+        Ownership::Foreign { manager } => Err(ActError::NameTaken(taken(id, key, &manager))),
+    }
+}
+
+fn taken(id: &ReleaseId, key: &ObjectKey, manager: &str) -> String {
+    format!(
+        "{key} in namespace {} was made by {manager}, and is left alone; the migration does not run without an object of \
+         this name, which keeps drains from its pod: rename the release, or remove what has the name",
+        id.namespace
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_name_of_the_budget_is_said_with_what_to_do() {
+        let id = ReleaseId {
+            namespace: "shop".parse().unwrap(),
+            name: "billing".parse().unwrap(),
+        };
+        let key = ObjectKey {
+            kind: Kind::PodDisruptionBudget,
+            name: "billing-migrate".to_owned(),
+        };
+        let said = taken(&id, &key, "release billing-migrate");
+        assert!(
+            said.starts_with(
+                "PodDisruptionBudget billing-migrate in namespace shop was made by release billing-migrate, and is left alone"
+            ) && said.contains("rename the release"),
+            "{said}"
+        );
+    }
 }

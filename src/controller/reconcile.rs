@@ -66,6 +66,7 @@ impl ReconcileError {
             Self::Cluster(error) | Self::Act(ActError::Cluster(error)) => error.category(),
             Self::Act(ActError::Refused { .. }) => "dry_run_refused",
             Self::Act(ActError::TooLarge(_)) => "too_large",
+            Self::Act(ActError::NameTaken(_)) => "name_taken",
             Self::NotLeading => "not_leading",
             Self::Changed => "changed",
             Self::Stopped(_) => "stopped",
@@ -139,6 +140,7 @@ fn said(error: &ReconcileError, failures: u32, leads: bool) -> Option<Phase> {
     let lasts = failures >= EVERYDAY;
     match (error, error.intent()) {
         _ if !leads => None,
+        (ReconcileError::Act(ActError::NameTaken(_)), _) => Some(Phase::Waiting("NameTaken".into())),
         (_, Intent::Stall) => Some(Phase::Failed("Applying")),
         (ReconcileError::Stopped(_), _) => lasts.then(|| Phase::Waiting("Stopped".into())),
         _ => lasts.then(|| Phase::Waiting("ApiServer".into())),
@@ -354,6 +356,9 @@ mod tests {
         }
         let refused = ReconcileError::from(ActError::TooLarge("300 KiB".to_owned()));
         assert_eq!(said(&refused, 0, true), Some(Phase::Failed("Applying")));
+        let taken = ReconcileError::from(ActError::NameTaken("a budget".to_owned()));
+        assert_eq!(said(&taken, 0, true), waiting("NameTaken"));
+        assert_eq!(taken.intent(), Intent::Stall, "nothing tells when it goes");
     }
 
     #[test]

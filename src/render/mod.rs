@@ -32,7 +32,7 @@ pub mod object;
 mod owned;
 mod ownership;
 mod pod;
-mod quantity;
+pub(crate) mod quantity;
 mod stored;
 mod surroundings;
 mod takeover;

@@ -4,11 +4,13 @@
 //! the stored one would look changed for ever. Follows `k8s.io/apimachinery/pkg/api/resource`: three families of
 //! suffixes, nothing finer than a billionth, rounding away from zero.
 
+use std::cmp::Ordering;
+
 const NANOS: i128 = 1_000_000_000;
 
 /// A quantity. Two are equal when their amounts are, however they were written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Quantity {
+pub(crate) struct Quantity {
     nanos: i128,
     family: Family,
 }
@@ -24,6 +26,12 @@ enum Family {
 impl PartialEq for Quantity {
     fn eq(&self, other: &Self) -> bool {
         self.nanos == other.nanos
+    }
+}
+
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.nanos.cmp(&other.nanos))
     }
 }
 
@@ -226,6 +234,10 @@ mod tests {
             assert_eq!(Quantity::parse(a), Quantity::parse(b));
         }
         assert_ne!(Quantity::parse("1G"), Quantity::parse("1Gi"));
+        assert!(
+            Quantity::parse("1G") < Quantity::parse("1Gi")
+                && Quantity::parse("1.5") > Quantity::parse("1499m")
+        );
     }
 
     proptest! {

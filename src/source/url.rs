@@ -74,6 +74,19 @@ impl GitUrl {
         self.user.as_deref()
     }
 
+    /// Whether this process would connect to its own machine: what listens there is not for those who write a source.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        let name = self.host.trim_end_matches('.');
+        let v4 = |address: Ipv4Addr| address.is_loopback();
+        name == "localhost"
+            || name.ends_with(".localhost")
+            || name.parse().is_ok_and(v4)
+            || name
+                .parse()
+                .is_ok_and(|address: Ipv6Addr| address.is_loopback() || embedded(&address).is_some_and(v4))
+    }
+
     /// Whether the connection is an ssh session.
     #[must_use]
     pub fn is_ssh(&self) -> bool {
@@ -230,6 +243,10 @@ fn parse_host(text: &str) -> Result<String, String> {
         if address.is_unspecified() || address.is_unicast_link_local() || mapped.is_some() {
             return Err("names an unspecified, link-local or mapped address".into());
         }
+        if address.is_multicast() || address == METADATA_V6 || embedded(&address).is_some_and(answers_nobody)
+        {
+            return Err(OF_THE_CLOUD.into());
+        }
         return Ok(address.to_string());
     }
     let label_ok = |label: &str| {
@@ -254,8 +271,33 @@ fn parse_host(text: &str) -> Result<String, String> {
         if address.is_unspecified() || address.is_link_local() {
             return Err("names an unspecified or a link-local address".into());
         }
+        if answers_nobody(address) {
+            return Err(OF_THE_CLOUD.into());
+        }
+    }
+    if host.trim_end_matches('.') == "metadata.google.internal" {
+        return Err(OF_THE_CLOUD.into());
     }
     Ok(host)
+}
+
+const OF_THE_CLOUD: &str =
+    "names an address that answers for a machine, its cloud or a network: no repository is there";
+
+/// What answers for a machine in the cloud of Amazon, beside 169.254.169.254.
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+/// Addresses of IPv4 that are no host's. The loopback is one: it is refused where a source is admitted.
+fn answers_nobody(address: Ipv4Addr) -> bool {
+    address.is_unspecified() || address.is_link_local() || address.is_broadcast() || address.is_multicast()
+}
+
+/// The IPv4 address that a gateway reads out of one of IPv6: NAT64 (RFC 6052), 6to4 (RFC 3056).
+fn embedded(address: &Ipv6Addr) -> Option<Ipv4Addr> {
+    let ([0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..]) = address.segments() else {
+        return None;
+    };
+    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
 }
 
 /// The path without its leading slash.
@@ -444,7 +486,52 @@ mod tests {
         ] {
             assert!(GitUrl::parse(bad, true).is_err(), "{bad:?}");
         }
-        assert!(GitUrl::parse("https://10.0.0.1/a", false).is_ok());
+        for cloud in [
+            "https://[fd00:ec2::254]/a",
+            "ssh://git@[fd00:ec2:0:0:0:0:0:254]/a",
+            "https://metadata.google.internal/a",
+            "git@METADATA.google.internal:a",
+            "https://[64:ff9b::a9fe:a9fe]/a",
+            "https://[2002:a9fe:a9fe::1]/a",
+            "https://255.255.255.255/a",
+            "https://224.0.0.1/a",
+            "https://[ff02::1]/a",
+        ] {
+            assert!(GitUrl::parse(cloud, true).is_err(), "{cloud:?}");
+        }
+        for fine in [
+            "https://10.0.0.1/a",
+            "https://[fd00:ec2::255]/a",
+            "https://[64:ff9b::a00:1]/a",
+            "https://metadata.acme.com/a",
+        ] {
+            assert!(GitUrl::parse(fine, false).is_ok(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn the_own_machine_is_known_however_it_is_written() {
+        let own = |text| GitUrl::parse(text, true).unwrap().is_own();
+        for text in [
+            "https://127.0.0.1/a",
+            "http://127.1.2.3:8080/a",
+            "https://[::1]:8443/a",
+            "ssh://git@[0:0:0:0:0:0:0:1]/a",
+            "https://LocalHost/a",
+            "git@localhost:a",
+            "https://git.localhost/a",
+            "https://[64:ff9b::7f00:1]/a",
+        ] {
+            assert!(own(text), "{text}");
+        }
+        for text in [
+            "https://128.0.0.1/a",
+            "https://[::2]/a",
+            "https://localhost.acme.com/a",
+            "git@mylocalhost:a",
+        ] {
+            assert!(!own(text), "{text}");
+        }
     }
 
     #[test]

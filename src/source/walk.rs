@@ -182,7 +182,7 @@ impl Walk<'_> {
                 ),
                 (0o160_000, _) => self.problem(
                     &path,
-                    "is a submodule, which is not read: name its repository in a source of its own",
+                    "the directory is a submodule, which is not read: name its repository in a source of its own",
                 ),
                 (0o100_000..=0o100_777, Name::Spec) => self.file(&entry, path, files)?,
                 (0o100_000..=0o100_777, Name::Other) => {}

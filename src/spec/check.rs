@@ -8,7 +8,7 @@ use super::{
     document::join,
 };
 use crate::{
-    api::release::{EnvValue, Resources},
+    api::release::EnvValue,
     names::{EnvName, ObjectName},
 };
 
@@ -123,6 +123,15 @@ pub fn of_applications(name: &ObjectName) -> Result<(), String> {
             "Secret {name} belongs to Slipway and is not for applications"
         ));
     }
+    // Kubernetes ends them in five of these characters, among which there is no vowel.
+    let random =
+        |end: &str| end.len() == 5 && end.bytes().all(|c| b"bcdfghjklmnpqrstvwxz2456789".contains(&c));
+    let token = name.as_str().rsplit_once("-token-");
+    if token.is_some_and(|(account, end)| !account.is_empty() && random(end)) {
+        return Err(format!(
+            "Secret {name} has the name of a ServiceAccount's token, which is not for applications"
+        ));
+    }
     Ok(())
 }
 
@@ -203,6 +212,28 @@ fn expanded(word: &str) -> Vec<&str> {
     names
 }
 
+/// Texts of a map that look as if variables of the release were to be put into them, which Kubernetes would do.
+pub fn verbatim(
+    pointer: &str,
+    env: &BTreeMap<String, EnvValue>,
+    known: &dyn Fn(&EnvName) -> bool,
+    problems: &mut Problems,
+) {
+    for (name, value) in env {
+        let (EnvValue::Literal(text) | EnvValue::Public(text)) = value else {
+            continue;
+        };
+        let meant = |inner: &&str| inner.parse().is_ok_and(|inner: EnvName| known(&inner));
+        if let Some(inner) = expanded(text).into_iter().find(meant) {
+            let message = format!(
+                "the program would get $({inner}) as it is written, since values are not put together: put the whole value \
+                 into a Secret, or let the program put it together; a text that is meant so goes into a ConfigMap"
+            );
+            problems.add(join(pointer, name), message);
+        }
+    }
+}
+
 /// The name of an annotation that its author may set on an Ingress.
 pub fn annotation(name: &str) -> Result<(), String> {
     let (prefix, own) = name.rsplit_once('/').unwrap_or(("", name));
@@ -235,64 +266,6 @@ pub fn annotation(name: &str) -> Result<(), String> {
     }
 }
 
-/// Requests and limits, over those of a lower layer.
-pub fn resources(
-    pointer: &str,
-    declared: Option<&Resources>,
-    lower: &Resources,
-    problems: &mut Problems,
-) -> Resources {
-    let Some(declared) = declared else {
-        return lower.clone();
-    };
-    for (part, map) in [("requests", &declared.requests), ("limits", &declared.limits)] {
-        for (name, amount) in map {
-            if let Err(message) = resource(name).and_then(|()| quantity(&amount.0)) {
-                problems.add(join(&format!("{pointer}/{part}"), name), message);
-            }
-        }
-    }
-    let mut merged = lower.clone();
-    merged.requests.extend(declared.requests.clone());
-    merged.limits.extend(declared.limits.clone());
-    merged
-}
-
-/// A resource of Kubernetes, or one that a device plugin offers under a domain.
-fn resource(name: &str) -> Result<(), String> {
-    let known = ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with("hugepages-");
-    let extended = name.split_once('/').is_some_and(|(domain, own)| {
-        domain.contains('.')
-            && !own.is_empty()
-            && own
-                .bytes()
-                .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))
-    });
-    if known || extended {
-        Ok(())
-    } else {
-        Err("is not a resource; there are cpu, memory, ephemeral-storage, and such as nvidia.com/gpu".into())
-    }
-}
-
-/// A Kubernetes quantity that a machine can have: digits, at most one dot, a known unit.
-pub fn quantity(text: &str) -> Result<(), String> {
-    let error = || format!("{text:?} is not an amount; write such as 250m, 0.5, 128Mi or 1Gi");
-    let digits = text
-        .bytes()
-        .take_while(|c| c.is_ascii_digit() || *c == b'.')
-        .count();
-    let (number, unit) = text.split_at_checked(digits).ok_or_else(error)?;
-    let units = ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"];
-    let number_ok = number.parse::<f64>().is_ok_and(|n| n > 0.0 && n < 1e13) && number.len() <= 15;
-    let shape_ok = !number.starts_with('.') && !number.ends_with('.') && number.matches('.').count() <= 1;
-    if number_ok && shape_ok && units.contains(&unit) {
-        Ok(())
-    } else {
-        Err(error())
-    }
-}
-
 /// An absolute path inside a container.
 fn absolute(text: &str) -> bool {
     let parts_ok = text
@@ -315,7 +288,7 @@ fn below_any(roots: &[&str], text: &str) -> bool {
 /// the kubelet writes itself.
 pub fn file_path(text: &str) -> Result<(), String> {
     if !absolute(text) {
-        return Err("an absolute path without '..', such as /run/secrets/key.pem".into());
+        return Err("must be an absolute path without '..', such as /run/secrets/key.pem".into());
     }
     let code = [
         "/bin",
@@ -347,7 +320,7 @@ pub fn file_path(text: &str) -> Result<(), String> {
 pub fn path(text: &str) -> Result<(), String> {
     let system = ["/proc", "/sys", "/dev", "/etc", "/bin", "/usr", "/lib"];
     if !absolute(text) {
-        return Err("an absolute path without '..', such as /app/uploads".into());
+        return Err("must be an absolute path without '..', such as /app/uploads".into());
     }
     if below_any(&system, text) {
         Err("a path of the system cannot be made writable".into())
@@ -371,6 +344,6 @@ pub fn host(text: &str) -> Result<(), String> {
     if text.len() <= 253 && rest.contains('.') && rest.split('.').all(label) {
         Ok(())
     } else {
-        Err("a host name in lower case without scheme or port, such as shop.example.com".into())
+        Err("must be a host name in lower case without scheme or port, such as shop.example.com".into())
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
+    amounts,
     check::{self, Problems},
     declared::{
         DATABASE, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec, Suspension,
@@ -28,7 +29,7 @@ mod processes;
 
 use hash::attempt_hash;
 pub use hash::spec_hash;
-use processes::{Environment, environment, processes};
+use processes::{Environment, environment, processes, verbatim};
 
 /// Why a spec cannot be, with the place inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,16 +85,14 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
     let env = environment(spec, &preset, port, &mut problems);
     let processes = processes(spec, &preset, &env, &mut problems);
     let migrate = migrate(spec, &preset, &env, &processes, &mut problems);
+    verbatim(spec, &env, &processes, migrate.as_ref(), &mut problems);
     let named = (full_name.as_str(), &preset);
     let requires = outside::requires(name, spec, named, &env, migrate.as_ref(), &mut problems);
     let writable = writable(spec, &preset, &mut problems);
     let declared = Declared {
         preset: full_name,
         version,
-        pull_secret: spec
-            .pull_secret
-            .as_ref()
-            .and_then(|text| problems.parse::<ObjectName>("/pullSecret", text)),
+        pull_secret: outside::pull_secret(spec, &mut problems),
         processes,
         port,
         exposure: exposure(spec, port, &mut problems),
@@ -253,7 +252,7 @@ fn migrate(
         ProcessName::worker()
     };
     let of_process = processes.get(&primary).map(|process| process.resources.clone());
-    let mut resources = check::resources(
+    let mut resources = amounts::resources(
         "/migrate/resources",
         options.resources.as_ref(),
         &of_process.unwrap_or_default(),
@@ -339,7 +338,7 @@ fn writable(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> BTr
     let mut paths = preset.writable.clone();
     for (path, size) in &spec.writable {
         let pointer = join("/writable", path);
-        if let Err(message) = check::path(path).and_then(|()| check::quantity(&size.0)) {
+        if let Err(message) = check::path(path).and_then(|()| amounts::size(&size.0)) {
             problems.add(pointer, message);
         }
         paths.insert(path.clone(), size.0.clone());
@@ -354,7 +353,7 @@ fn identity(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> Ide
     {
         problems.add(
             "/security/runAsUser".into(),
-            "a numeric user other than 0 (root)".into(),
+            "must be a numeric user other than 0 (root)".into(),
         );
     }
     Identity {
@@ -376,18 +375,18 @@ fn probe(spec: &ReleaseSpec, port: u16, problems: &mut Problems) -> Probe {
     {
         problems.add(
             "/health".into(),
-            "a path that begins with '/', such as /health".into(),
+            "must be a path that begins with '/', such as /health".into(),
         );
     }
     if health.port == Some(0) {
-        problems.add("/health/port".into(), "a number from 1 to 65535".into());
+        problems.add("/health/port".into(), "must be a number from 1 to 65535".into());
     }
     for (name, value) in &health.headers {
         let token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c);
         if name.is_empty() || !name.bytes().all(token) || value.chars().any(char::is_control) {
             problems.add(
                 "/health/headers".into(),
-                "names and values of HTTP headers, without control characters".into(),
+                "must be names and values of HTTP headers, without control characters".into(),
             );
         }
     }
@@ -412,7 +411,7 @@ fn rollout(spec: &ReleaseSpec, problems: &mut Problems) -> RolloutSpec {
         {
             problems.add(
                 pointer.into(),
-                "a number such as 1, or a percentage such as 25%".into(),
+                "must be a number such as 1, or a percentage such as 25%".into(),
             );
         }
     }
@@ -670,6 +669,12 @@ env:
                 "files: {/a: {secret: slipway-hash-key/key}}",
                 "spec.files./a.secret",
             ),
+            ("pullSecret: slipway-keys", "spec.pullSecret"),
+            ("pullSecret: default-token-x7k2p", "spec.pullSecret"),
+            (
+                "files: {/a: {secret: builder-token-zx9wq/token}}",
+                "spec.files./a.secret",
+            ),
             ("envFrom: [{}]", "spec.envFrom.0"),
             ("envFrom: [{secret: A_B}]", "spec.envFrom.0.secret"),
             ("envFrom: [{secret: slipway-x}]", "spec.envFrom.0.secret"),
@@ -765,5 +770,60 @@ env:
                 .collect::<Vec<_>>(),
             ["worker"]
         );
+    }
+
+    #[test]
+    fn a_value_that_names_a_variable_of_the_release_is_refused_since_nothing_is_put_into_it() {
+        let base = "image: a\nversion: 1.0.0\nport: 80\n";
+        for (extra, place) in [
+            (
+                "env: {PASSWORD: {secret: db/password}, DATABASE_URL: 'ecto://app:$(PASSWORD)@db/shop'}",
+                "spec.env.DATABASE_URL: the program would get $(PASSWORD) as it is written",
+            ),
+            ("env: {A: x, B: {value: 'a $(A)', public: true}}", "spec.env.B"),
+            ("env: {URL: 'http://x:$(PORT)'}", "spec.env.URL"),
+            ("env: {PATH: '/app:$(PATH)'}", "spec.env.PATH"),
+            (
+                "envFrom: [{secret: db, prefix: DB_}]\nenv: {URL: 'x$(DB_PASSWORD)'}",
+                "spec.env.URL",
+            ),
+            ("env: {A: '$(B)'}\nprocesses: {jobs: {env: {B: x}}}", "spec.env.A"),
+            (
+                "env: {B: x}\nprocesses: {jobs: {env: {A: '$(B)'}}}",
+                "spec.processes.jobs.env.A",
+            ),
+            (
+                "env: {B: x}\nmigrate: {args: [m], env: {A: '$(B)'}}",
+                "spec.migrate.env.A",
+            ),
+        ] {
+            let problems = refused(&format!("{base}{extra}\n"));
+            assert!(
+                problems.len() == 1 && problems[0].starts_with(place),
+                "{extra}: {problems:?}"
+            );
+        }
+        for fine in [
+            "env: {A: x, B: '$$(A)', C: '$A', D: '${A}', E: '$(a)', F: 'from $(5)', G: '$(OTHER)'}",
+            "envFrom: [{secret: db}]\nenv: {A: 'echo $(date)'}",
+            "envFrom: [{secret: db, prefix: DB_}]\nenv: {A: '$(PASSWORD)'}",
+            "env: {A: x}\nargs: ['--a=$(A)']",
+        ] {
+            assert_eq!(refused(&format!("{base}{fine}\n")), [""; 0], "{fine}");
+        }
+    }
+
+    #[test]
+    fn a_secret_whose_name_only_ends_like_a_token_is_the_applications() {
+        for name in [
+            "api-token-prod1",
+            "stripe-token",
+            "default-token",
+            "slipway",
+            "my-token-secret",
+        ] {
+            let text = format!("image: a\nversion: 1.0.0\nport: 80\npullSecret: {name}\n");
+            assert_eq!(refused(&text), [""; 0], "{name}");
+        }
     }
 }

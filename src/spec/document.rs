@@ -8,53 +8,17 @@ use std::{collections::BTreeMap, fmt};
 use serde_json::{Map, Value};
 use serde_yaml::Spanned;
 
+pub use super::problem::{Place, Problem};
 use super::{
     file::Broken,
-    firewall,
+    slip,
     yaml::{Node, is_harmful, is_hidden, shift},
 };
 use crate::names::ReleaseId;
 
-const MAX_MESSAGE: usize = 1024;
 const API_VERSION: &str = "slipway.dev/v1alpha1";
-
-/// Line and column, from 1.
-pub type Place = (usize, usize);
-
-/// What is wrong, where, and what to do. Holds no value of a variable.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    /// The file, from the root of the repository.
-    pub path: String,
-    /// From 1.
-    pub line: usize,
-    /// From 1, in characters.
-    pub column: usize,
-    /// One sentence for the author, at most 1 KiB, without control characters.
-    pub message: String,
-    /// Whether a secret was found at its place: the line may be shown to nobody.
-    pub secret: bool,
-}
-
-impl Problem {
-    /// `message` is cut to 1 KiB and its control characters are replaced.
-    #[must_use]
-    pub fn error(path: &str, (line, column): Place, message: &str) -> Self {
-        Self {
-            path: plain(path),
-            line,
-            column,
-            message: clean(message),
-            secret: false,
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: {}", self.path, self.line, self.column, self.message)
-    }
-}
+const SECRET: &str = "a Secret must not be in git: remove it and rotate its values, since git keeps them; make it in the \
+                      cluster and refer to it as {secret: name/key}";
 
 /// One `Release` of one file: a layer's part of a spec, `null` meaning "remove".
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +35,8 @@ pub struct Document {
     pub spec: Value,
     /// JSON pointer inside `spec` → line and column: of the key for a field, of the element in a list.
     pub places: BTreeMap<String, Place>,
+    /// JSON pointer → digits without the zero that is written before them.
+    pub padded: BTreeMap<String, String>,
 }
 
 impl Document {
@@ -103,31 +69,13 @@ pub(super) fn join(parent: &str, key: &str) -> String {
     format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
-/// The last line of defence: what has the form of a secret is not repeated, wherever it came from.
-fn clean(message: &str) -> String {
-    if firewall::has_secret(message) {
-        return "this is not possible here; it is not shown, since it has the form of a secret".to_owned();
-    }
-    plain(message)
-}
-
-/// At most 1 KiB, in one line.
-fn plain(message: &str) -> String {
-    let mut out = String::new();
-    for c in message.chars() {
-        if out.len() + 8 > MAX_MESSAGE {
-            out.push('…');
-            break;
-        }
-        out.push(if is_hidden(c) { '\u{fffd}' } else { c });
-    }
-    out
-}
-
 /// Turns one tree into a document and gathers what is wrong with it.
 pub(super) struct Reader<'a> {
     path: &'a str,
     before: usize,
+    /// Numbers with a zero before them, by their line within the piece, and column.
+    zeros: BTreeMap<Place, String>,
+    padded: BTreeMap<String, String>,
     problems: Vec<Problem>,
 }
 
@@ -135,10 +83,12 @@ type Fields<'n> = BTreeMap<String, (Place, &'n Spanned<Node>)>;
 
 impl<'a> Reader<'a> {
     /// For a document that has `before` lines of its file before it.
-    pub(super) fn new(path: &'a str, before: usize) -> Self {
+    pub(super) fn new(path: &'a str, before: usize, zeros: BTreeMap<Place, String>) -> Self {
         Self {
             path,
             before,
+            zeros,
+            padded: BTreeMap::new(),
             problems: Vec::new(),
         }
     }
@@ -168,12 +118,22 @@ impl<'a> Reader<'a> {
 
     fn key(&mut self, key: &Spanned<Node>) -> Option<String> {
         match &key.value {
-            Node::Scalar(Value::String(name)) if !name.chars().any(is_hidden) => Some(name.clone()),
+            Node::Scalar(Value::String(name)) if !name.chars().any(is_hidden) => {
+                let Some(message) = name.chars().next().and_then(slip::indentation) else {
+                    return Some(name.clone());
+                };
+                self.say(self.place(key), &message);
+                None
+            }
             Node::Scalar(Value::String(_)) => {
                 self.say(
                     self.place(key),
                     "the name of a field has an invisible character in it: write it anew",
                 );
+                None
+            }
+            Node::Map(_) => {
+                self.say(self.place(key), slip::TEMPLATE);
                 None
             }
             _ => {
@@ -209,10 +169,36 @@ impl<'a> Reader<'a> {
         match text("kind") {
             Some("Release") => {}
             Some("Secret") => {
-                let message = "a Secret must not be in git: remove it and rotate its values, since git keeps them; \
-                               make it in the cluster and refer to it as {secret: name/key}";
-                let problem = Problem::error(self.path, at("kind"), message);
+                let problem = Problem::error(self.path, at("kind"), SECRET);
                 return Err((vec![problem], None));
+            }
+            // One of the two may be a slip of the pen; both together are another program's.
+            Some(kind) if text("apiVersion").is_some_and(|version| !version.starts_with("slipway.dev/")) => {
+                let secrets = fields
+                    .get("items")
+                    .map_or_else(Vec::new, |(_, items)| self.secrets(items));
+                let problems = if secrets.is_empty() {
+                    let message = format!(
+                        "only Release documents of {API_VERSION} may be here: move kind {kind} elsewhere"
+                    );
+                    vec![Problem::error(self.path, at("kind"), &message)]
+                } else {
+                    let each = secrets.into_iter();
+                    each.map(|place| Problem::error(self.path, place, SECRET))
+                        .collect()
+                };
+                return Err((problems, None));
+            }
+            None if !["kind", "apiVersion", "metadata", "spec"]
+                .iter()
+                .any(|name| fields.contains_key(*name)) =>
+            {
+                if self.problems.is_empty() {
+                    let message =
+                        format!("only Release documents of {API_VERSION} may be here: move this elsewhere");
+                    self.say(start, &message);
+                }
+                return Err((self.problems, Some(Broken::default())));
             }
             Some(kind) => self.say(at("kind"), &format!("kind {kind} is not read here, only Release")),
             None => self.say(at("kind"), "kind must be Release"),
@@ -232,9 +218,6 @@ impl<'a> Reader<'a> {
             self.say(start, "metadata with name and namespace is missing");
             (Broken::default(), start)
         };
-        // One of the two may be a slip of the pen; both together are another program's.
-        let foreign = text("kind").is_some_and(|kind| kind != "Release")
-            && text("apiVersion").is_some_and(|version| !version.starts_with("slipway.dev/"));
         let mut places = BTreeMap::new();
         let mut spec = None;
         match fields.get("spec") {
@@ -258,9 +241,28 @@ impl<'a> Reader<'a> {
                 id_place,
                 spec,
                 places,
+                padded: self.padded,
             }),
-            _ => Err((self.problems, (!foreign).then_some(whose))),
+            _ => Err((self.problems, Some(whose))),
         }
+    }
+
+    /// Where each Secret of a list of objects says that it is one.
+    fn secrets(&self, items: &Spanned<Node>) -> Vec<Place> {
+        let Node::List(items) = &items.value else {
+            return Vec::new();
+        };
+        let is = |node: &Spanned<Node>, text: &str| matches!(&node.value, Node::Scalar(Value::String(is)) if is == text);
+        items
+            .iter()
+            .filter_map(|item| match &item.value {
+                Node::Map(fields) => fields
+                    .iter()
+                    .find(|(key, value)| is(key, "kind") && is(value, "Secret")),
+                _ => None,
+            })
+            .map(|(key, _)| self.place(key))
+            .collect()
     }
 
     fn identity(&mut self, place: Place, node: &Spanned<Node>) -> (Broken, Place) {
@@ -309,11 +311,17 @@ impl<'a> Reader<'a> {
         match &node.value {
             Node::Scalar(value) => {
                 let odd = |c: char| is_harmful(c) && !['\n', '\r', '\t'].contains(&c);
-                if value.as_str().is_some_and(|text| text.contains(odd)) {
-                    self.say(
-                        self.place(node),
-                        "the text contains control characters, which no program can be given",
+                if let Some(c) = value.as_str().and_then(|text| text.chars().find(|c| odd(*c))) {
+                    let message = format!(
+                        "the text contains the invisible character U+{:04X}, which no program can be given",
+                        u32::from(c)
                     );
+                    self.say(self.place(node), &message);
+                }
+                if value.is_number()
+                    && let Some(digits) = self.zeros.get(&shift(0, &node.referenced))
+                {
+                    self.padded.insert(pointer.to_owned(), digits.clone());
                 }
                 value.clone()
             }
@@ -532,7 +540,7 @@ mod tests {
         assert!(bad(b"a: 1\rb: 2\n").contains("U+000D"));
         assert!(bad(&vec![b'#'; MAX_BYTES + 1]).contains("64 KiB"));
         let escaped = refused(&with("  env:\n    A: \"hunter2\\0\"\n"));
-        assert!(escaped.contains("control characters") && !escaped.contains("hunter2"));
+        assert!(escaped.contains("the invisible character U+") && !escaped.contains("hunter2"));
     }
 
     #[test]

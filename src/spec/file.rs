@@ -5,7 +5,7 @@
 use super::{
     document::{Document, Problem, Reader},
     firewall, strict,
-    yaml::{hidden, is_harmful, pieces, tree},
+    yaml::{hidden, is_harmful, padded, pieces, tree},
 };
 use crate::names::{Namespace, ReleaseId, ReleaseName};
 
@@ -102,14 +102,19 @@ impl File {
         file
     }
 
-    /// Something of the layer that is not read at all, such as a symbolic link.
+    /// Something of the layer that is not read at all, such as a symbolic link. The message says what it "is".
     #[must_use]
     pub fn unread(path: &str, message: &str) -> Self {
+        let message = if message.starts_with("the ") {
+            message.to_owned()
+        } else {
+            format!("the file {message}")
+        };
         Self {
             path: path.to_owned(),
             documents: Vec::new(),
             broken: vec![Broken::default()],
-            problems: vec![Problem::error(path, (1, 1), message)],
+            problems: vec![Problem::error(path, (1, 1), &message)],
             warnings: Vec::new(),
         }
     }
@@ -144,7 +149,7 @@ impl File {
         for (before, piece) in pieces {
             match visible(path, before, piece).and_then(|()| tree(path, before, piece)) {
                 Ok(None) => {}
-                Ok(Some(node)) => match Reader::new(path, before).document(&node) {
+                Ok(Some(node)) => match Reader::new(path, before, padded(piece)).document(&node) {
                     Ok(document) => file.documents.push(document),
                     Err((problems, broken)) => {
                         file.problems.extend(problems);

@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::document::join;
-use crate::api::{ReleaseSpec, release::long_forms};
+use crate::api::{Duration, ReleaseSpec, release::long_forms};
 
 /// What may be written at a place.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,12 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
     let schema = settings.into_generator().into_root_schema_for::<ReleaseSpec>();
     schema.as_value().clone()
+});
+
+/// The schema of a duration.
+static SPAN: LazyLock<Value> = LazyLock::new(|| {
+    let mut generator = SchemaSettings::default().into_generator();
+    generator.subschema_for::<Duration>().as_value().clone()
 });
 
 static LONG: LazyLock<Vec<(&str, Value)>> = LazyLock::new(|| {
@@ -147,6 +153,7 @@ fn form(name: &str, schema: &Value) -> Form {
         .into_iter()
         .find(|kind| has_type(schema, kind))
     {
+        Some("string") if schema.get("pattern") == SPAN.get("pattern") => Form::Span,
         Some("string") => Form::Text,
         Some("integer") => Form::Whole,
         Some("number") => Form::Number,
@@ -290,7 +297,7 @@ mod tests {
         };
         assert_eq!(
             (&rollout["deadline"], &rollout["strategy"]),
-            (&Form::Text, &Form::Text)
+            (&Form::Span, &Form::Text)
         );
         let Form::Map(process) = &known["processes"] else {
             panic!("{:?}", known["processes"])

@@ -3,6 +3,7 @@
 //! Pure: no client, no file, no clock. A problem always says what, where (file, line and column) and what to do,
 //! and never repeats the value of a variable.
 
+mod amounts;
 pub mod check;
 mod conflict;
 pub mod declare;
@@ -15,8 +16,10 @@ pub mod image;
 pub mod mask;
 pub mod merge;
 pub mod preset;
+mod problem;
 pub mod reading;
 pub mod redact;
+mod slip;
 pub mod strict;
 mod yaml;
 

@@ -68,10 +68,15 @@ pub fn find(name: &str) -> Result<(String, Preset), String> {
         ("phoenix", "1") => include_str!("presets/phoenix.yaml"),
         ("nextjs", "1") => include_str!("presets/nextjs.yaml"),
         _ => {
-            return Err(format!(
-                "there is no preset {name:?}; there are {}",
-                NAMES.join(", ")
-            ));
+            let near = NAMES
+                .into_iter()
+                .map(|known| (strsim::damerau_levenshtein(known, &base.to_lowercase()), known))
+                .min()
+                .filter(|(distance, known)| *distance <= 2 && *known != base);
+            return Err(match near {
+                Some((_, known)) => format!("there is no preset {name:?}: did you mean `{known}`?"),
+                None => format!("there is no preset {name:?}; there are {}", NAMES.join(", ")),
+            });
         }
     };
     let preset = serde_yaml::from_str(text).map_err(|e| format!("preset {name}: {}", e.without_snippet()))?;
@@ -88,7 +93,10 @@ mod tests {
             let (full, preset) = find(name).unwrap();
             assert_eq!(full, format!("{name}@{}", preset.version));
         }
-        assert!(find("rails").is_err());
+        let said = |name: &str| find(name).unwrap_err();
+        assert!(said("pheonix").ends_with("did you mean `phoenix`?"));
+        assert!(said("Web").ends_with("did you mean `web`?"));
+        assert!(said("rails").ends_with("there are nextjs, phoenix, web, worker"));
         assert!(find("web@2").is_err());
     }
 }

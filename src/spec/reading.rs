@@ -337,4 +337,52 @@ mod tests {
             bad.problems
         );
     }
+
+    #[test]
+    fn a_budget_that_a_migration_needs_is_an_object_like_any_other() {
+        let migrates = document("shop", "{image: x, port: 80, version: 1.0.0, migrate: [m]}");
+        let layer = |replicas: u32, migrates: &str| {
+            let other = format!("{{image: x, port: 80, version: 1.0.0, replicas: {replicas}}}");
+            vec![vec![file(
+                "r.yaml",
+                &[migrates.to_owned(), document("shop-migrate", &other)],
+            )]]
+        };
+        let bad = reading(&layer(2, &migrates), &Named::new());
+        assert_eq!(names(&bad.held), ["shop", "shop-migrate"]);
+        let said: Vec<&str> = bad.problems.iter().map(|p| p.message.as_str()).collect();
+        assert_eq!(
+            said,
+            [
+                "release shop/shop: its PodDisruptionBudget shop-migrate would also be that of shop/shop-migrate: rename a process or a release",
+                "release shop/shop-migrate: its PodDisruptionBudget shop-migrate would also be that of shop/shop: rename a process or a release",
+            ]
+        );
+        assert_eq!((bad.problems[0].line, bad.problems[0].column), (4, 44));
+        // One pod has no budget, and what never migrates needs none.
+        for fine in [
+            layer(1, &migrates),
+            layer(2, &migrates.replace("[m]", "false")),
+            layer(2, &migrates.replace("namespace: shop", "namespace: other")),
+        ] {
+            assert_eq!(reading(&fine, &Named::new()).problems, []);
+        }
+    }
+
+    #[test]
+    fn whatever_a_release_makes_besides_is_of_no_other_release() {
+        let spec = "{image: x, port: 80, version: 1.0.0, host: a.example.com, migrate: [m], env: {A: {generate: hex/32}}}";
+        let all = [
+            "shop",
+            "shop-ledger",
+            "shop-generated",
+            "shop-v1",
+            "shop-migrate-01234567-1",
+        ];
+        let documents: Vec<String> = all.iter().map(|name| document(name, spec)).collect();
+        assert_eq!(
+            reading(&[vec![file("r.yaml", &documents)]], &Named::new()).problems,
+            []
+        );
+    }
 }

@@ -11,7 +11,10 @@ use super::{
     document::{Document, Problem, join},
     form::{ENV_FORM, FORM, Form, too_long},
 };
-use crate::api::{ReleaseSpec, release::MigrateOptions};
+use crate::api::{
+    ReleaseSpec,
+    release::{KeyRef, MigrateOptions},
+};
 
 /// Fields that the design names and that no code reads yet.
 const PLANNED: [&str; 16] = [
@@ -199,12 +202,21 @@ impl Walk<'_> {
                     "a text, and YAML reads this as true or false: put it in quotes",
                 );
             }
-            (Form::Span, Value::String(text)) => {
+            // What is longer is none, and is not repeated.
+            (Form::Span, Value::String(text)) if text.chars().count() <= 16 => {
                 if let Err(why) = text.parse::<crate::api::Duration>() {
                     self.say(pointer, &format!("`{}` {why}", dotted(pointer)));
                 }
             }
-            (Form::Span, _) => self.must_be(pointer, "a duration, such as 90s or 1h30m"),
+            (Form::Span, _) => self.must_be(pointer, "a duration with a unit, such as 10m"),
+            (Form::Whole | Form::Port, Value::Number(_)) if self.document.padded.contains_key(pointer) => {
+                let digits = self.document.padded.get(pointer).map_or("", String::as_str);
+                let message = format!(
+                    "`{}`: a leading zero is not read: write {digits}",
+                    dotted(pointer)
+                );
+                self.say(pointer, &message);
+            }
             (Form::Port, Value::Number(number))
                 if number.as_u64().is_some_and(|port| (1..=65535).contains(&port)) => {}
             (Form::Port, _) => self.must_be(pointer, "a number from 1 to 65535"),
@@ -219,7 +231,12 @@ impl Walk<'_> {
             (Form::Whole, Value::String(_)) => self.must_be(pointer, "a whole number, without quotes"),
             (Form::Whole, _) => self.must_be(pointer, "a whole number"),
             (Form::Number, _) => self.must_be(pointer, "a number, without quotes"),
-            (Form::Truth, _) => self.must_be(pointer, "true or false, without quotes"),
+            (Form::Truth, _) => {
+                self.must_be(
+                    pointer,
+                    &format!("true or false, without quotes{}", old_word(value)),
+                );
+            }
             (Form::List(inner), Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
                     self.value(inner, item, &format!("{pointer}/{index}"));
@@ -232,7 +249,14 @@ impl Walk<'_> {
                 }
             }
             (Form::Fields(known) | Form::Either(_, _, known), Value::Object(entries)) => {
+                let before = self.problems.len();
                 self.fields(known, entries, pointer);
+                if self.problems.len() == before
+                    && known.contains_key("secret")
+                    && known.contains_key("config")
+                {
+                    self.key(entries, pointer);
+                }
             }
             (Form::Either(short, _, _), Value::String(_) | Value::Array(_))
                 if matches!(
@@ -248,9 +272,38 @@ impl Walk<'_> {
             {
                 self.must_be(pointer, &format!("{what}; put numbers and true/false in quotes"));
             }
+            (Form::Either(short, what, _), Value::String(_)) if matches!(**short, Form::List(_)) => {
+                self.must_be(pointer, &format!("{what}{}", old_word(value)));
+            }
             (Form::Either(_, what, _), _) => self.must_be(pointer, what),
             (Form::Map(_) | Form::Fields(_), _) => self.must_be(pointer, "a mapping of fields"),
         }
+    }
+
+    /// The name and key of a `Secret` or a `ConfigMap`, where they are the only field.
+    fn key(&mut self, entries: &Map<String, Value>, pointer: &str) {
+        // An element of `envFrom` is a name alone.
+        if pointer.starts_with("/envFrom/") {
+            return;
+        }
+        let mut given = entries.iter().filter(|(_, value)| !value.is_null());
+        let (Some((field, Value::String(text))), None) = (given.next(), given.next()) else {
+            return;
+        };
+        let kind = match field.as_str() {
+            "secret" => "Secrets",
+            "config" => "ConfigMaps",
+            _ => return,
+        };
+        let Err(why) = text.parse::<KeyRef>() else {
+            return;
+        };
+        let what = if text.matches('/').count() == 1 {
+            format!("name/key: {why}")
+        } else {
+            format!("name/key; only {kind} of the release's own namespace can be named")
+        };
+        self.must_be(&join(pointer, field), &what);
     }
 
     fn fields(&mut self, known: &BTreeMap<String, Form>, entries: &Map<String, Value>, pointer: &str) {
@@ -263,6 +316,19 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// What else to say of a word that was true or false in YAML 1.1.
+fn old_word(value: &Value) -> String {
+    let Some(word) = value.as_str() else {
+        return String::new();
+    };
+    let meant = match word.to_lowercase().as_str() {
+        "no" | "off" | "n" => false,
+        "yes" | "on" | "y" => true,
+        _ => return String::new(),
+    };
+    format!("; `{word}` is a text in YAML 1.2: write {meant}")
 }
 
 /// What to say of a field that `known` has not.

@@ -27,7 +27,7 @@
 //! | 17 | Invisible characters and those that steer a terminal | `odd character`, `no_character_of_a_file_steers_the_terminal` |
 //! | 18 | Labels and annotations of others | `reserved key` |
 //! | 19 | One release in two places, or in other letters | `duplicate release`, `every_claimant_of_a_name_is_held`, `the_same_release_twice_in_one_layer_is_left_out_and_both_places_are_named` |
-//! | 20 | Two releases that would share an object | `one name twice`, `releases_that_would_share_an_object_are_both_held` |
+//! | 20 | Two releases that would share an object | `one name twice`, `releases_that_would_share_an_object_are_both_held`, `a_budget_that_a_migration_needs_is_an_object_like_any_other` |
 //! | 21 | Namespaces | `namespace`, `a_namespace_that_the_source_may_not_write_to_is_said`, `a_missing_namespace_is_waited_for_or_made_and_never_deleted` |
 //! | 22 | Paths that leave the repository, or lead into its insides | `paths_that_leave_or_overlap_are_refused`, `other_spellings_of_the_directory_of_git_are_plain_names_that_are_not_there` |
 //! | 23 | Symbolic links | `links_and_submodules_are_reported_and_never_followed`, `a_link_in_place_of_an_overlay_holds_what_it_may_hide`, `links_and_odd_names_are_problems_and_hidden_files_are_passed_over` |
@@ -38,14 +38,14 @@
 //! | 28 | Addresses of other transports | `other_transports_and_paths_are_refused` |
 //! | 29 | Options in disguise | `options_in_disguise_are_refused` |
 //! | 30 | Odd characters and credentials in an address | `odd_characters_are_refused_wherever_they_stand`, `credentials_in_the_url_are_refused_and_not_repeated` |
-//! | 31 | Addresses of the machine and of its cloud | `disguised_and_link_local_addresses_are_refused`, `what_answers_for_a_machine_or_its_cloud_is_no_registry_however_it_is_written` |
+//! | 31 | Addresses of the machine and of its cloud | `disguised_and_link_local_addresses_are_refused`, `the_own_machine_is_known_however_it_is_written`, `what_answers_for_a_machine_or_its_cloud_is_no_registry_however_it_is_written` |
 //! | 32 | Expressions and options in place of a branch or tag | `revision_expressions_and_options_are_no_names` |
 //! | 33 | Short ids, a tag named as a branch or as an id | `commits_are_full_ids_only`, `a_tag_and_a_branch_of_one_name_are_told_apart` |
 //! | 34 | Tags and digests of images | `image`, `references_that_no_registry_has_are_refused`, `a_digest_wins_over_a_tag` |
 //! | 35 | Hosts of images | `image host`, `references_that_no_registry_has_are_refused` |
 //! | 36 | Paths of images | `image path`, `names_that_would_change_the_url_are_refused` |
-//! | 37 | Commands with the signs of a shell | `command`, `what_only_looks_odd_is_read_as_it_is_written` |
-//! | 38 | Variables in commands that would show a secret | `expansion` |
+//! | 37 | Commands with the signs of a shell | `command`, `what_only_looks_odd_is_read_as_it_is_written`, `words_and_values_reach_the_pod_as_they_are_written` |
+//! | 38 | Variables in commands that would show a secret, and in values, where they are not read | `expansion`, `a_value_that_names_a_variable_of_the_release_is_refused_since_nothing_is_put_into_it` |
 //! | 39 | Names of variables | `variable` |
 //! | 40 | Values that look like secrets | `literal secret`, `secrets_are_found_by_form_and_by_name`, `near_misses_pass`, `of_every_bad_spec_that_is_known_no_form_shows_a_part_of_its_secret` |
 //! | 41 | References to Secrets of others | `reference` |
@@ -55,6 +55,9 @@
 //! | 45 | Two versions at once, one version with another image | `two versions`, `a_missing_tag_is_waited_for_and_a_moved_one_is_reported_and_not_followed` |
 //! | 46 | Authors and messages of commits | `a_commit_that_was_never_made_by_git_is_read_or_refused_and_harms_nobody`, `the_author_is_shown_without_control_characters_and_short` |
 //! | 47 | Ends of lines of another system | `line_ends_and_a_byte_order_mark_change_no_hash`, `crlf_and_a_byte_order_mark_give_the_same_documents` |
+//! | 48 | Objects of other kinds | `other kind`, `what_is_plainly_not_slipways_speaks_of_no_release` |
+//! | 49 | Templates, unfinished merges, blanks that indent nothing | `what_is_plainly_no_spec_is_told_by_its_name`, `what_stands_inside_of_a_text_is_a_part_of_it` |
+//! | 50 | Pipes, files without the right to read | `what_cannot_be_read_is_a_problem_of_its_own_and_the_others_are_read`, `a_pipe_is_not_waited_for_and_a_file_without_the_right_to_read_hides_no_other` |
 
 use std::{
     sync::Arc,
@@ -66,6 +69,7 @@ use super::{
     file::{File, MAX_BYTES},
     reading::{self, Named, Reading},
 };
+use crate::{api::release::EnvValue, names::RevisionNumber, render};
 
 const HEAD: &str = "apiVersion: slipway.dev/v1alpha1\nkind: Release\n";
 const NEIGHBOUR: &str = "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: neighbour, namespace: shop}\n\
@@ -149,7 +153,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("merge key, tag", "  env: {A: !include x}", &["5:21: tags (`!…`) are not read: remove it, or put the text in quotes"]),
     ("merge key, tag", "  env: {A: !!python/object x}", &["5:28: tags (`!…`) are not read: remove it, or put the text in quotes"]),
     ("merge key, tag", "  env: {A: !!binary aGk=}", &["5:21: tags (`!…`) are not read: remove it, or put the text in quotes"]),
-    ("merge key, tag", "%YAML 1.1\n---\na: b", &["1:1: directives (`%…`) are not read: remove the line", "3:1: kind must be Release", "3:1: apiVersion must be slipway.dev/v1alpha1", "3:1: unknown field `a`", "3:1: metadata with name and namespace is missing", "3:1: spec must be a mapping of fields"]),
+    ("merge key, tag", "%YAML 1.1\n---\na: b", &["1:1: directives (`%…`) are not read: remove the line", "3:1: only Release documents of slipway.dev/v1alpha1 may be here: move this elsewhere"]),
     ("unknown field", "  replcias: 3", &["5:3: unknown field `replcias`: did you mean `replicas`?"]),
     ("unknown field", "  rollout: {minredy: 1s}", &["5:13: unknown field `rollout.minredy`: did you mean `minReady`?"]),
     ("unknown field", "  env: {A: {secrets: a/b}}", &["5:13: unknown field `env.A.secrets`: did you mean `secret`?"]),
@@ -172,8 +176,12 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("odd scalar", "  version: 1.10", &["5:3: `version` must be a text, and YAML reads this as a number: put it in quotes"]),
     ("odd scalar", "  version: 12e4567", &["5:12: must be a finite number, or a text in quotes"]),
     ("odd scalar", "  version: 1234567", &["5:3: `version` must be a text, and YAML reads this as a number: put it in quotes"]),
-    ("odd scalar", "  security: {readOnlyRoot: no}", &["5:14: `security.readOnlyRoot` must be true or false, without quotes"]),
+    ("odd scalar", "  security: {readOnlyRoot: no}", &["5:14: `security.readOnlyRoot` must be true or false, without quotes; `no` is a text in YAML 1.2: write false"]),
     ("odd scalar", "  env: {A: True}", &["5:9: `env.A` must be a text or one of"]),
+    ("number", "  replicas: 0777", &["5:3: `replicas`: a leading zero is not read: write 777"]),
+    ("number", "  replicas: 00", &["5:3: `replicas`: a leading zero is not read: write 0"]),
+    ("number", "  health: {port: 080}", &["5:12: `health.port`: a leading zero is not read: write 80"]),
+    ("number", "  version: 0777", &["5:3: `version` must be a text, and YAML reads this as a number: put it in quotes"]),
     ("number", "  replicas: -1", &["5:3: release shop/billing: spec.replicas: -1 is out of range; it is a number from 0 to 1000"]),
     ("number", "  replicas: 2147483648", &["5:3: release shop/billing: spec.replicas: 2147483648 is out of range; it is a number from 0 to 1000"]),
     ("number", "  replicas: 9223372036854775808", &["5:3: `replicas` must be a whole number that is not too large"]),
@@ -196,11 +204,13 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("port", "  health: {port: 4294967376}", &["5:12: `health.port` must be a number from 1 to 65535"]),
     ("duration", "  rollout: {deadline: -1s}", &["5:13: `rollout.deadline` \"-1s\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
     ("duration", "  rollout: {deadline: 9999999h}", &["5:13: `rollout.deadline` \"9999999h\" is longer than 7 days"]),
-    ("duration", "  rollout: {deadline: 1e30}", &["5:13: `rollout.deadline` must be a text, and YAML reads this as a number: put it in quotes"]),
+    ("duration", "  rollout: {deadline: 1e30}", &["5:13: `rollout.deadline` must be a duration with a unit, such as 10m"]),
     ("duration", "  rollout: {deadline: \"\"}", &["5:13: `rollout.deadline` \"\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
-    ("duration", "  verify: {window: 90}", &["5:12: `verify.window` must be a text, and YAML reads this as a number: put it in quotes"]),
+    ("duration", "  verify: {window: 90}", &["5:12: `verify.window` must be a duration with a unit, such as 10m"]),
+    ("duration", "  rollout: {deadline: 10}", &["5:13: `rollout.deadline` must be a duration with a unit, such as 10m"]),
+    ("duration", "  rollout: {deadline: \"10\"}", &["5:13: `rollout.deadline` \"10\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
     ("duration", "  health: {startup: soon}", &["5:12: `health.startup` \"soon\" is not a duration: write whole numbers with h, m or s, such as 90s or 1h30m"]),
-    ("duration", "  migrate: {command: [x], timeout: 0x10}", &["5:27: `migrate.timeout` must be a duration, such as 90s or 1h30m"]),
+    ("duration", "  migrate: {command: [x], timeout: 0x10}", &["5:27: `migrate.timeout` must be a duration with a unit, such as 10m"]),
     ("quantity", "  resources: {requests: {cpu: 1e100}}", &["5:26: `resources.requests.cpu` must be a text, and YAML reads this as a number: put it in quotes"]),
     ("quantity", "  resources: {requests: {cpu: \"1e100\"}}", &["5:26: release shop/billing: spec.resources.requests.cpu: \"1e100\" is not an amount; write such as 250m, 0.5, 128Mi or 1Gi"]),
     ("quantity", "  resources: {requests: {cpu: \"-1\"}}", &["5:26: release shop/billing: spec.resources.requests.cpu: \"-1\" is not an amount; write such as 250m, 0.5, 128Mi or 1Gi"]),
@@ -208,6 +218,11 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("quantity", "  resources: {limits: {memory: NaN}}", &["5:24: release shop/billing: spec.resources.limits.memory: \"NaN\" is not an amount; write such as 250m, 0.5, 128Mi or 1Gi"]),
     ("quantity", "  resources: {limits: {memory: 1}}", &["5:24: `resources.limits.memory` must be a text, and YAML reads this as a number: put it in quotes"]),
     ("quantity", "  resources: {limits: {mem ory: \"1\"}}", &["5:24: release shop/billing: spec.resources.limits.mem ory: is not a resource"]),
+    ("quantity", "  resources: {requests: {memory: 2Gi}, limits: {memory: 1Gi}}", &["5:26: release shop/billing: spec.resources.requests.memory: 2Gi is more than its limit 1Gi"]),
+    ("quantity", "  resources: {requests: {cpu: \"2\"}, limits: {cpu: \"1\"}}", &["5:26: release shop/billing: spec.resources.requests.cpu: 2 is more than its limit 1"]),
+    ("quantity", "  resources: {limits: {memory: 100m}}", &["5:24: release shop/billing: spec.resources.limits.memory: \"100m\" is in thousandths of a byte; write such as 128Mi or 1Gi"]),
+    ("quantity", "  resources: {limits: {cpu: 4Gi}}", &["5:24: release shop/billing: spec.resources.limits.cpu: \"4Gi\" is not an amount of cpu; write such as 250m, 0.5 or 2"]),
+    ("quantity", "  writable: {/tmp: 100m}", &["5:14: release shop/billing: spec.writable./tmp: \"100m\" is in thousandths of a byte"]),
     ("quantity", "  writable: {/tmp: 10Zi}", &["5:14: release shop/billing: spec.writable./tmp: \"10Zi\" is not an amount; write such as 250m, 0.5, 128Mi or 1Gi"]),
     ("name", "{name: Billing, namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
     ("name", "{name: bill_ing, namespace: shop}", &["3:12: metadata.name must consist of lower-case letters, digits and '-'"]),
@@ -217,6 +232,9 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("name", "{name: 12, namespace: shop}", &["3:12: metadata.name must be a text: put it in quotes"]),
     ("name", "  processes: {Worker: {}}", &["5:15: release shop/billing: spec.processes.Worker: must consist of lower-case letters, digits and '-'"]),
     ("name", "  processes: {migrate: {}}", &["5:15: release shop/billing: spec.processes.migrate: \"migrate\" is a name that Slipway uses for objects of its own"]),
+    ("name", "  preset: pheonix", &["5:3: release shop/billing: spec.preset: there is no preset \"pheonix\": did you mean `phoenix`?"]),
+    ("name", "  host: Shop.example.com", &["5:3: release shop/billing: spec.host: must be a host name in lower case without scheme or port, such as shop.example.com"]),
+    ("name", "  health: health", &["5:3: release shop/billing: spec.health: must be a path that begins with '/', such as /health"]),
     ("name", "  pullSecret: Up_Per", &["5:3: release shop/billing: spec.pullSecret: must consist of lower-case letters, digits and '-'"]),
     ("odd character", "{name: \"bil\u{202e}ling\", namespace: shop}", &["3:22: the character U+202E is invisible and not allowed here: remove it"]),
     ("odd character", "{name: \"bil\u{200b}ling\", namespace: shop}", &["3:22: the character U+200B is invisible and not allowed here: remove it, or write it as \\u200B in a text in double quotes"]),
@@ -228,9 +246,9 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("odd character", "  env: {\"\\e[31mA\": x}", &["5:9: the name of a field has an invisible character in it: write it anew"]),
     ("odd character", "  \"\\e[31mA\": x", &["5:3: the name of a field has an invisible character in it: write it anew"]),
     ("odd character", "  \"a\u{200d}b\": x", &["5:5: the character U+200D is invisible and not allowed here: remove it, or write it as \\u200D in a text in double quotes"]),
-    ("odd character", "  env: {A: \"x\\u202ey\"}", &["5:12: the text contains control characters, which no program can be given"]),
-    ("odd character", "  command: [\"a\\0b\"]", &["5:13: the text contains control characters, which no program can be given"]),
-    ("odd character", "  version: \"1.0\\u202e\"", &["5:12: the text contains control characters, which no program can be given"]),
+    ("odd character", "  env: {A: \"x\\u202ey\"}", &["5:12: the text contains the invisible character U+202E, which no program can be given"]),
+    ("odd character", "  command: [\"a\\0b\"]", &["5:13: the text contains the invisible character U+0000, which no program can be given"]),
+    ("odd character", "  version: \"1.0\\u202e\"", &["5:12: the text contains the invisible character U+202E, which no program can be given"]),
     ("reserved key", "  host: a.example.com\n  ingress: {annotations: {kubernetes.io/ingress.class: nginx}}", &["6:27: release shop/billing: spec.ingress.annotations.kubernetes.io/ingress.class: give `ingress.class` instead"]),
     ("reserved key", "  host: a.example.com\n  ingress: {annotations: {slipway.dev/object: x}}", &["6:27: release shop/billing: spec.ingress.annotations.slipway.dev/object: is Slipway's own"]),
     ("reserved key", "  host: a.example.com\n  ingress: {annotations: {argocd.argoproj.io/sync-wave: \"1\"}}", &["6:27: release shop/billing: spec.ingress.annotations.argocd.argoproj.io/sync-wave: belongs to another program that applies objects, and would make it touch this one"]),
@@ -258,11 +276,12 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("image path", "  image: ghcr.io/../b", &["5:3: release shop/billing: spec.image: an image's path consists of lower-case letters, digits, '.', '_' and '-' between slashes"]),
     ("image path", "  image: ghcr.io/a//b", &["5:3: release shop/billing: spec.image: an image's path consists of lower-case letters, digits, '.', '_' and '-' between slashes"]),
     ("image path", "  image: ghcr.io/A/b", &["5:3: release shop/billing: spec.image: an image's path consists of lower-case letters, digits, '.', '_' and '-' between slashes"]),
-    ("command", "  args: [\"a\\0b\"]", &["5:10: the text contains control characters, which no program can be given"]),
-    ("command", "  args: [\"x\"]\n  command: [\"a\\0b\"]", &["6:13: the text contains control characters, which no program can be given"]),
+    ("command", "  args: [\"a\\0b\"]", &["5:10: the text contains the invisible character U+0000, which no program can be given"]),
+    ("command", "  args: [\"x\"]\n  command: [\"a\\0b\"]", &["6:13: the text contains the invisible character U+0000, which no program can be given"]),
     ("expansion", "  env: {TOKEN: {secret: a/b}}\n  args: [\"--token=$(TOKEN)\"]", &["6:10: release shop/billing: spec.args.0: $(TOKEN) would put the value of a secret on the command line, where every list of processes shows it: let the program read the variable"]),
     ("expansion", "  processes: {w: {env: {TOKEN: {generate: hex/32}}, command: [\"x$(TOKEN)\"]}}", &["5:63: release shop/billing: spec.processes.w.command.0: $(TOKEN) would put the value of a secret on the command line, where every list of processes shows it: let the program read the variable"]),
     ("expansion", "  env: {TOKEN: {secret: a/b}}\n  migrate: [\"m\", \"$(TOKEN)\"]", &["6:18: release shop/billing: spec.migrate.1: $(TOKEN) would put the value of a secret on the command line, where every list of processes shows it: let the program read the variable"]),
+    ("expansion", "  env:\n    PASSWORD: {secret: db/password}\n    DATABASE_URL: \"ecto://app:$(PASSWORD)@db/shop\"", &["7:5: release shop/billing: spec.env.DATABASE_URL: the program would get $(PASSWORD) as it is written, since values are not put together: put the whole value into a Secret, or let the program put it together"]),
     ("variable", "  env: {\"A B\": x}", &["5:9: release shop/billing: spec.env.A B: must be letters, digits and '_', not starting with a digit, at most 256 characters"]),
     ("variable", "  env: {\"A=B\": x}", &["5:9: release shop/billing: spec.env.A=B: must be letters, digits and '_', not starting with a digit, at most 256 characters"]),
     ("variable", "  env: {\"1A\": x}", &["5:9: release shop/billing: spec.env.1A: must be letters, digits and '_', not starting with a digit, at most 256 characters"]),
@@ -278,27 +297,38 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("literal secret", "  host: postgres://u:hunter22@h/d", &["5:3: looks like a secret (a URL with a password, 25 characters)"]),
     ("literal secret", "  AKIAIOSFODNN7EXAMPLE: x", &["5:3: this is not possible here; it is not shown, since it has the form of a secret"]),
     ("literal secret", "  preset: AKIAIOSFODNN7EXAMPLE", &["5:3: looks like a secret (an AWS access key, 20 characters)"]),
-    ("literal secret", "  rollout: {deadline: AKIAIOSFODNN7EXAMPLE}", &["5:13: `rollout.deadline` has 20 characters; at most 16 are allowed", "5:13: looks like a secret (an AWS access key"]),
+    ("literal secret", "  rollout: {deadline: AKIAIOSFODNN7EXAMPLE}", &["5:13: `rollout.deadline` must be a duration with a unit, such as 10m", "5:13: looks like a secret (an AWS access key"]),
     ("literal secret", "  args: [--password, hunter22]", &["5:22: looks like a secret (a password inside a command, 8 characters)"]),
     ("literal secret", "  args: [-c, \"PGPASSWORD=hunter22 psql\"]", &["5:14: looks like a secret (a password inside a command, 24 characters)"]),
     ("literal secret", "  health: {path: /, headers: {Authorization: \"Bearer ghp_0123456789abcdefghij0123456789abcdef\"}}", &["5:31: looks like a secret (a GitHub token, 47 characters)"]),
     ("literal secret", "apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: y}\nstringData: {password: hunter22}", &["2:1: a Secret must not be in git: remove it and rotate its values, since git keeps them"]),
+    ("literal secret", "apiVersion: v1\nkind: List\nitems:\n  - {apiVersion: v1, kind: ConfigMap, metadata: {name: x}}\n  - apiVersion: v1\n    kind: Secret\n    stringData: {password: hunter22}", &["6:5: a Secret must not be in git: remove it and rotate its values, since git keeps them"]),
+    ("other kind", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: y, labels: {a: b}}\ndata: {a: b}", &["2:1: only Release documents of slipway.dev/v1alpha1 may be here: move kind ConfigMap elsewhere"]),
+    ("other kind", "apiVersion: v1\nkind: List\nitems: []", &["2:1: only Release documents of slipway.dev/v1alpha1 may be here: move kind List elsewhere"]),
+    ("other kind", "apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: x}\nspec: {}", &["2:1: only Release documents of slipway.dev/v1alpha1 may be here: move kind SealedSecret elsewhere"]),
+    ("other kind", "resources:\n  - a.yaml", &["1:1: only Release documents of slipway.dev/v1alpha1 may be here: move this elsewhere"]),
+    ("other kind", "apiVersion: slipway.dev/v1alpha1\nkind: Relase\nmetadata: {name: billing, namespace: shop}\nspec: {}", &["2:1: kind Relase is not read here, only Release"]),
     ("literal secret", "  env:\n    A: \"hunter22\n    B: x", &["7:5: not readable as YAML: invalid indentation in multiline quoted scalar"]),
     ("literal secret", "  env: {A: {hunter22}}", &["5:13: `env.A` has an unknown field"]),
-    ("literal secret", "  env: {A: {secret: HUNTER22}}", &["5:9: `env.A` must be a string or one of"]),
-    ("reference", "  env: {A: {secret: other/ns/key}}", &["5:9: `env.A` must be a string or one of"]),
+    ("literal secret", "  env: {A: {secret: HUNTER22}}", &["5:13: `env.A.secret` must be name/key; only Secrets of the release's own namespace can be named"]),
+    ("reference", "  env: {A: {secret: other/ns/key}}", &["5:13: `env.A.secret` must be name/key; only Secrets of the release's own namespace can be named"]),
     ("reference", "  env: {A: {secret: slipway-keys/key}}", &["5:9: release shop/billing: spec.env.A: Secret slipway-keys belongs to Slipway and is not for applications"]),
+    ("reference", "  env: {A: {secret: default-token-x7k2p/token}}", &["5:9: release shop/billing: spec.env.A: Secret default-token-x7k2p has the name of a ServiceAccount's token, which is not for applications"]),
+    ("reference", "  envFrom: [{secret: default-token-x7k2p}]", &["5:14: release shop/billing: spec.envFrom.0.secret: Secret default-token-x7k2p has the name of a ServiceAccount's token"]),
+    ("reference", "  pullSecret: slipway-keys", &["5:3: release shop/billing: spec.pullSecret: Secret slipway-keys belongs to Slipway and is not for applications"]),
+    ("reference", "  files: {/a: {secret: other/ns/key}}", &["5:16: `files./a.secret` must be name/key; only Secrets of the release's own namespace can be named"]),
+    ("reference", "  env: {A: {config: a}}", &["5:13: `env.A.config` must be name/key; only ConfigMaps of the release's own namespace can be named"]),
     ("reference", "  env: {A: {secret: a/b, optional: true}}", &["5:26: `env.A` has an unknown field"]),
-    ("reference", "  env: {A: {secret: a}}", &["5:9: `env.A` must be a string or one of"]),
+    ("reference", "  env: {A: {secret: a}}", &["5:13: `env.A.secret` must be name/key; only Secrets of the release's own namespace can be named"]),
     ("reference", "  env: {A: {field: spec.serviceAccountToken}}", &["5:9: release shop/billing: spec.env.A: {field: …} is one of metadata.name, metadata.namespace, metadata.uid, spec.nodeName, spec.serviceAccountName, status.hostIP, status.podIP, status.podIPs"]),
     ("reference", "  env: {A: {secret: {name: a, namespace: kube-system, key: b}}}", &["5:13: `env.A.secret` must be a text"]),
     ("privilege", "  privileged: true", &["5:3: unknown field `privileged`"]),
     ("privilege", "  security: {privileged: true, capabilities: {add: [ALL]}, runAsUser: 0, seccomp: Unconfined}", &["5:14: unknown field `security.privileged`", "5:32: unknown field `security.capabilities`", "5:74: unknown field `security.seccomp`"]),
-    ("privilege", "  security: {runAsUser: 0}", &["5:14: release shop/billing: spec.security.runAsUser: a numeric user other than 0 (root)"]),
+    ("privilege", "  security: {runAsUser: 0}", &["5:14: release shop/billing: spec.security.runAsUser: must be a numeric user other than 0 (root)"]),
     ("privilege", "  hostNetwork: true\n  hostPort: 80\n  nodeName: a\n  initContainers: []\n  serviceAccountName: a", &["5:3: unknown field `hostNetwork`", "6:3: unknown field `hostPort`", "7:3: unknown field `nodeName`", "8:3: unknown field `initContainers`", "9:3: unknown field `serviceAccountName`"]),
     ("privilege", "  volumes: [{hostPath: {path: /}}]", &["5:3: unknown field `volumes`"]),
     ("privilege", "  writable: {/etc: 1Gi}", &["5:14: release shop/billing: spec.writable./etc: a path of the system cannot be made writable"]),
-    ("privilege", "  writable: {../x: 1Gi}", &["5:14: release shop/billing: spec.writable.../x: an absolute path without '..', such as /app/uploads"]),
+    ("privilege", "  writable: {../x: 1Gi}", &["5:14: release shop/billing: spec.writable.../x: must be an absolute path without '..', such as /app/uploads"]),
     ("migration", "  migrate: {command: [x], parallelism: 2}", &["5:27: unknown field `migrate.parallelism`"]),
     ("migration", "  migrate: {command: [x], restartPolicy: Always}", &["5:27: unknown field `migrate.restartPolicy`"]),
     ("migration", "  migrate: {command: [x], backoffLimit: 99}", &["5:27: unknown field `migrate.backoffLimit`"]),
@@ -308,6 +338,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("migration", "  migrate: true", &["5:3: `migrate` must be a command list, {command, args, env, timeout, retries, resources, lock, serviceAccount, database, proof, compatible, rerun, accept}, or false"]),
     ("dependency", "  dependsOn: [{name: billing}]", &["5:3: `dependsOn` is not built yet: remove it"]),
     ("two versions", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 1.0.0}\n---\napiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 2.0.0}", &["8:12: shop/billing is already declared at a.yaml:3:12 in the same layer: keep one of the two"]),
+    ("migration", "  migrate: no", &["5:3: `migrate` must be a command list, {command, args, env, timeout, retries, resources, lock, serviceAccount, database, proof, compatible, rerun, accept}, or false; `no` is a text in YAML 1.2: write false"]),
     ("build", "  build: {args: {TOKEN: AKIAIOSFODNN7EXAMPLE}}", &["5:3: `build` is not built yet: remove it", "5:18: looks like a secret (an AWS access key, 20 characters)"]),
 ];
 
@@ -325,7 +356,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ("odd scalar", "  env: {A: NULL, B: Null}"),
     ("odd scalar", "  env: {A: ~}"),
     ("port", "  port: 0x50"),
-    ("quantity", "  resources: {requests: {cpu: \"2\"}, limits: {cpu: \"1\"}}"),
+    ("quantity", "  resources: {requests: {cpu: \"2\"}, limits: {cpu: \"2\"}}"),
+    ("quantity", "  resources: {limits: {memory: 64Mi}}"),
+    ("expansion", "  env: {A: x, B: \"$$(A) $A ${A} $(a) $(date)\"}"),
     ("quantity", "  resources: {limits: {nvidia.com/gpu: \"1\"}}"),
     ("image", "  image: evil/x:latest"),
     ("command", "  args: [\"; rm -rf /\", \"$(id)\", \"`id`\", \"%s\", \"-x\", \"a\\nb\", \"'\", \"\\\"\"]"),
@@ -359,6 +392,95 @@ fn what_only_looks_odd_is_read_as_it_is_written() {
             "{row} {input} {:?}",
             reading.problems
         );
+    }
+}
+
+#[test]
+fn words_and_values_reach_the_pod_as_they_are_written() {
+    // As JSON, which is YAML: what is compared is not read by the same parser.
+    let odd = [
+        "; rm -rf /",
+        "$(id)",
+        "`id`",
+        "%s",
+        "-x",
+        "--",
+        "a\nb",
+        "'",
+        "\"",
+        "\\",
+        "$$",
+        "$HOME",
+        "${A}",
+        " a ",
+        "",
+        "#a",
+        "~",
+        "null",
+        "no",
+        "on",
+        "0o17",
+        "1_000",
+        "12:30:00",
+        "1.10",
+        ".inf",
+        "{{ x }}",
+        "é😀",
+        "\ta",
+        "a: b",
+        "!x",
+        "*x",
+        "&x",
+    ];
+    let words = serde_json::to_string(&odd).unwrap();
+    let named: std::collections::BTreeMap<String, &str> = odd
+        .iter()
+        .enumerate()
+        .map(|(n, text)| (format!("V{n}"), *text))
+        .collect();
+    let values = serde_json::to_string(&named).unwrap();
+    let row = format!("  command: {words}\n  args: {words}\n  env: {values}\n  migrate: {words}");
+    let reading = read(file(&row).as_bytes());
+    assert_eq!(reading.problems, []);
+    let mut all = reading.releases.iter();
+    let (id, release) = all.find(|(id, _)| id.name.as_str() == "billing").unwrap();
+    let declared = release.declared.as_ref().unwrap();
+    let web = declared.processes.values().next().unwrap();
+    assert_eq!(web.command.as_deref().unwrap(), odd);
+    assert_eq!(web.args.as_deref().unwrap(), odd);
+    assert_eq!(
+        declared.migrate.as_ref().unwrap().command.as_deref().unwrap(),
+        odd
+    );
+    for (name, text) in &named {
+        let value = &web.env[&name.parse().unwrap()];
+        assert_eq!(*value, EnvValue::Literal((*text).to_owned()), "{name}");
+    }
+    // In the pod a word is the word; of a value every `$` is doubled, which the kubelet undoes.
+    let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
+    let input = render::Input {
+        id,
+        declared,
+        digest: &digest,
+        architectures: &[],
+        revision: RevisionNumber(1),
+        provenance: None,
+        owner: None,
+    };
+    let objects = render::render(&input);
+    let deployment = objects
+        .iter()
+        .find(|object| object.key.kind == render::Kind::Deployment)
+        .unwrap();
+    let container = &deployment.value["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["command"], serde_json::json!(odd));
+    assert_eq!(container["args"], serde_json::json!(odd));
+    for variable in container["env"].as_array().unwrap() {
+        let Some(text) = named.get(variable["name"].as_str().unwrap()) else {
+            continue;
+        };
+        let shown = variable["value"].as_str().unwrap_or_default();
+        assert_eq!(shown, text.replace('$', "$$"), "{variable}");
     }
 }
 

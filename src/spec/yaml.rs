@@ -3,7 +3,7 @@
 //! A file is cut at its document markers first, so one broken document does not hide the others. Merge keys,
 //! tags, duplicate keys, deep nesting and alias storms are refused; only `true` and `false` are booleans.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -12,13 +12,14 @@ use serde::{
 use serde_json::Value;
 use serde_yaml::{
     Error as YamlError, MessageFormatter as _, Spanned, UserMessageFormatter,
-    granit_parser::{Event, Parser},
+    granit_parser::{Event, Parser, ScalarStyle},
     options::{MergeKeyPolicy, NonFiniteFloatPolicy},
 };
 
-use super::{document::Problem, file::MAX_BYTES};
+use super::{document::Problem, file::MAX_BYTES, slip};
 
 const TAGS: &str = "tags (`!…`) are not read: remove it, or put the text in quotes";
+const UNREADABLE: &str = "not readable as YAML";
 const TOO_LARGE: &str = "the document is too large, too deep (16 levels) or uses too many aliases (20)";
 
 /// The first character that no editor shows and YAML has no use for.
@@ -169,9 +170,18 @@ pub(super) fn tree(path: &str, before: usize, piece: &str) -> Result<Option<Span
             "directives (`%…`) are not read: remove the line",
         ));
     }
+    if let Some((line, column, message)) = slip::unmerged(piece) {
+        return Err(Problem::error(path, (before + line, column), &message));
+    }
     let node: Spanned<Node> = serde_yaml::from_str_with_options(piece, options()).map_err(|error| {
-        let place = error.location().map_or((before + 1, 1), |at| shift(before, &at));
-        Problem::error(path, place, &explain(error.without_snippet()))
+        let (line, column) = error.location().map_or((1, 1), |at| shift(0, &at));
+        let message = explain(error.without_snippet());
+        let slip = message
+            .starts_with(UNREADABLE)
+            .then(|| slip::behind(piece, line))
+            .flatten();
+        let (line, column, message) = slip.unwrap_or((line, column, message));
+        Problem::error(path, (before + line, column), &message)
     })?;
     if let Some((line, column)) = tag(piece) {
         return Err(Problem::error(path, (before + line, column), TAGS));
@@ -193,6 +203,20 @@ fn tag(piece: &str) -> Option<(usize, usize)> {
             )
         })
         .map(|(_, span)| (span.start.line(), span.start.col() + 1))
+}
+
+/// Numbers that are written with a zero before them, by the place of each: the deserializer makes fractions of them.
+pub(super) fn padded(piece: &str) -> BTreeMap<(usize, usize), String> {
+    Parser::new_from_str(piece)
+        .map_while(Result::ok)
+        .filter_map(|(event, span)| match event {
+            Event::Scalar(text, ScalarStyle::Plain, ..) => {
+                let digits = slip::leading_zero(&text)?.to_owned();
+                Some(((span.start.line(), span.start.col() + 1), digits))
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 /// What a parser's error says to an author, without a text of the file.
@@ -218,7 +242,7 @@ fn explain(error: &YamlError) -> String {
             if message.contains("limits breached") || message.contains("recursion limit") {
                 TOO_LARGE.into()
             } else {
-                format!("not readable as YAML: {message}")
+                format!("{UNREADABLE}: {message}")
             }
         }
     }

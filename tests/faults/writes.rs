@@ -80,6 +80,44 @@ fn a_stranger_under_the_name_of_the_job_is_waited_for_and_never_written() {
     });
 }
 
+#[test]
+fn a_migration_does_not_run_while_a_stranger_has_the_name_of_its_budget() {
+    // Before the Job is made, and when it is about to be resumed.
+    for late in [false, true] {
+        tell(async move |mut story| {
+            let stranger = json!({
+                "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+                "metadata": { "name": "app-migrate", "namespace": SHOP },
+                "spec": { "minAvailable": 1, "selector": { "matchLabels": { "app": "other" } } },
+            });
+            if late {
+                let create =
+                    |request: &super::api::Request| request.is_of("Job") && request.verb == Verb::Create;
+                let first = Fault::First(Arc::new(move |server, _| {
+                    assert!(server.create(&Actor::person(), stranger.clone()).is_ok());
+                }));
+                story.server.inject(Rule::on(create, first).times(1));
+            } else {
+                assert!(story.server.create(&Actor::person(), stranger).is_ok());
+            }
+            let _process = story.start("a");
+            story.declare(&migrating("1.0.0", 1));
+            story
+                .wait("it says so", |story| story.phase("app") == "Waiting(NameTaken)")
+                .await;
+            tokio::time::sleep(10 * MINUTE).await;
+            assert!(story.world.script().runs.is_empty() && story.server.all("Deployment").is_empty());
+            assert_eq!(story.server.all("Job").len(), usize::from(late));
+            let (key, theirs) = story.server.all("PodDisruptionBudget").remove(0);
+            assert_eq!(theirs["metadata"]["labels"], Value::Null, "it is left alone");
+            story.server.delete(&Actor::person(), &key, json!({}));
+            story.live("1.0.0").await;
+            assert_eq!(story.world.script().runs.len(), 1);
+            story.end().await;
+        });
+    }
+}
+
 /// When requests about a namespace were answered by 429, each time once.
 fn refused(story: &Story, namespace: &str) -> Vec<Timestamp> {
     let mut times: Vec<Timestamp> = story

@@ -302,4 +302,39 @@ fn links_and_odd_names_are_problems_and_hidden_files_are_passed_over() {
         said[0].contains("lower case") && said[1].contains("symbolic link"),
         "{said:?}"
     );
+    // By itself each is a sentence: machines show it without the path.
+    assert!(said.iter().all(|said| said.starts_with("the file ")), "{said:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_read_is_a_problem_of_its_own_and_the_others_are_read() {
+    use std::os::unix::net::UnixListener;
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("a.yaml"), format!("{HEAD}spec: {{replcias: 3}}\n")).unwrap();
+    // As a pipe does, a socket has the name of a file and is none.
+    let _socket = UnixListener::bind(at("b.yaml")).unwrap();
+    let mut deep = at("c");
+    for _ in 0..33 {
+        deep = deep.join("d");
+    }
+    fs::create_dir_all(&deep).unwrap();
+    for paths in [
+        vec![folder.path().to_owned()],
+        vec![at("a.yaml"), at("b.yaml"), at("c")],
+    ] {
+        let layers = layers::read(&paths).unwrap();
+        let reading = reading::read(&layers.files, &Named::new(), &|_| None);
+        for out in everything(&layers, &reading) {
+            for words in [
+                "did you mean",
+                "is no regular file",
+                "the directory is deeper than 32",
+            ] {
+                assert!(out.contains(words), "{words}: {out}");
+            }
+        }
+    }
 }

@@ -211,6 +211,10 @@ struct Target {
 async fn target(source: &ReleaseSource, context: &Context) -> Result<Result<Target, String>, SourceError> {
     let git = &source.spec.git;
     let url = match GitUrl::parse(&git.url, context.allow_plain_http) {
+        Ok(url) if url.is_own() => {
+            let why = "names the machine that Slipway runs on: name the host under which others reach the repository";
+            return Ok(Err(format!("git.url: the git url {why}")));
+        }
         Ok(url) => url,
         Err(error) => return Ok(Err(format!("git.url: {error}"))),
     };

@@ -77,6 +77,14 @@ pub(super) fn env_from(spec: &ReleaseSpec, problems: &mut Problems) -> Vec<EnvSo
     sources
 }
 
+pub(super) fn pull_secret(spec: &ReleaseSpec, problems: &mut Problems) -> Option<ObjectName> {
+    let name: ObjectName = problems.parse("/pullSecret", spec.pull_secret.as_ref()?)?;
+    match check::of_applications(&name) {
+        Ok(()) => Some(name),
+        Err(message) => problems.none("/pullSecret", message),
+    }
+}
+
 pub(super) fn files(
     spec: &ReleaseSpec,
     writable: &BTreeMap<String, String>,

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use super::{
     super::{
+        amounts,
         check::{self, Problems},
-        declared::{EnvSource, ProcessSpec},
+        declared::{EnvSource, MigrateSpec, ProcessSpec},
         document::join,
         preset::Preset,
     },
     outside::env_from,
 };
 use crate::{
-    api::{ReleaseSpec, release::EnvValue},
+    api::{
+        ReleaseSpec,
+        release::{EnvValue, Migrate},
+    },
     names::{EnvName, ProcessName},
 };
 
@@ -84,7 +88,7 @@ pub(super) fn processes(
     } else {
         ProcessName::worker()
     };
-    let resources = check::resources("/resources", spec.resources.as_ref(), &preset.resources, problems);
+    let resources = amounts::resources("/resources", spec.resources.as_ref(), &preset.resources, problems);
     let own = if preset.serves { &env.serving } else { &env.all };
     check::words("/command", spec.command.as_deref(), (own, &env.sources), problems);
     check::words("/args", spec.args.as_deref(), (own, &env.sources), problems);
@@ -128,7 +132,7 @@ pub(super) fn processes(
                 problems,
             );
         }
-        let own = check::resources(
+        let own = amounts::resources(
             &format!("{pointer}/resources"),
             process.resources.as_ref(),
             &resources,
@@ -146,4 +150,35 @@ pub(super) fn processes(
         );
     }
     processes
+}
+
+/// Texts that name a variable as Kubernetes would put it into them.
+pub(super) fn verbatim(
+    spec: &ReleaseSpec,
+    env: &Environment,
+    processes: &BTreeMap<ProcessName, ProcessSpec>,
+    migrate: Option<&MigrateSpec>,
+    problems: &mut Problems,
+) {
+    let known = |name: &EnvName| {
+        // Whatever the keys of a whole Secret are; what a shell would run, `$(date)`, is in lower case.
+        let in_whole = !name.as_str().contains(|c: char| c.is_ascii_lowercase())
+            && env.sources.iter().any(|source| source.key_of(name).is_some());
+        in_whole
+            || env.serving.contains_key(name)
+            || processes.values().any(|process| process.env.contains_key(name))
+            || migrate.is_some_and(|migrate| migrate.env.contains_key(name))
+    };
+    check::verbatim("/env", &spec.env, &known, problems);
+    for (name, process) in &spec.processes {
+        check::verbatim(
+            &format!("{}/env", join("/processes", name)),
+            &process.env,
+            &known,
+            problems,
+        );
+    }
+    if let Some(Migrate::Options(options)) = &spec.migrate {
+        check::verbatim("/migrate/env", &options.env, &known, problems);
+    }
 }
