@@ -77,7 +77,7 @@ fn password<'a>(scheme: &str, url: &'a str) -> Option<&'a str> {
     let is_port = port.is_empty()
         || port.eq_ignore_ascii_case("port")
         || !is_literal(port)
-        || port.bytes().all(|c| c.is_ascii_digit()) && !(database && !user.contains('.'));
+        || (!database || user.contains('.')) && port.bytes().all(|c| c.is_ascii_digit());
     if user.starts_with('[') || is_port || after.starts_with("sha256:") {
         return None;
     }
@@ -108,9 +108,7 @@ fn passwords_by_name(text: &str) -> impl Iterator<Item = &str> {
         }
         let spaced = before.ends_with(' ') && after.starts_with(' ');
         let name = name(if spaced { before.trim_end() } else { before });
-        if names::secret_word(name).is_none() {
-            return None;
-        }
+        names::secret_word(name)?;
         let after = if spaced { after.trim_start() } else { after };
         let value = match after.chars().next()? {
             quote @ ('"' | '\'' | '{') => {
@@ -164,12 +162,11 @@ fn in_json(text: &str) -> bool {
             .trim_start_matches(':')
             .trim_start()
             .trim_start_matches('\\');
-        let value = match after.strip_prefix(['"', '\'']) {
-            Some(inner) => inner.split(['"', '\'', '\\']).next().unwrap_or_default(),
-            None => {
-                let digits = after.bytes().take_while(u8::is_ascii_digit).count();
-                after.get(..digits).unwrap_or_default()
-            }
+        let value = if let Some(inner) = after.strip_prefix(['"', '\'']) {
+            inner.split(['"', '\'', '\\']).next().unwrap_or_default()
+        } else {
+            let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+            after.get(..digits).unwrap_or_default()
         };
         opened && names::pair(name, value)
     })
