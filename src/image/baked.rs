@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     plan::observed::{Baked, Weight},
-    spec::{Declared, firewall, redact::password},
+    spec::{Declared, firewall},
 };
 
 /// Values that are shorter match by chance.
@@ -128,7 +128,7 @@ impl<'a> Look<'a> {
         let long = |text: &&str| text.len() >= SHORTEST;
         let values = own.values.iter().flat_map(|(reference, value)| {
             let value = value.expose_secret().trim();
-            let parts = [Some(value), password(value)].into_iter().flatten();
+            let parts = std::iter::once(value).chain(firewall::passwords(value));
             parts.filter(long).map(move |part| (reference.as_str(), part))
         });
         Self {
@@ -227,8 +227,8 @@ impl<'a> Look<'a> {
         if let Some(rule) = firewall::token(&text) {
             let weight = if open { Weight::Warned } else { Weight::Refused };
             self.add(weight, place, &rule);
-        } else if firewall::has_url_password(&text) {
-            self.add(Weight::Warned, place, "a URL with a password");
+        } else if let Some(rule) = firewall::login(&text) {
+            self.add(Weight::Warned, place, rule);
         } else if let Some(word) = firewall::named(name, &text).filter(|_| !open && !reference) {
             let replaced = EXPECTED.contains(&name) || self.given.contains(name);
             let weight = if replaced { Weight::Told } else { Weight::Warned };

@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::firewall::{has_secret, secret_word};
+use super::firewall::{has_secret, passwords, secret_word};
 use crate::hex::hex;
 
 const GONE: &str = "[redacted]";
@@ -61,13 +61,13 @@ pub fn redact(text: &str, values: &[&str]) -> String {
 
 // === what is looked for ===
 
-/// What of a value is a secret by itself: each of its lines, the password of a URL as it stands there and as a program has it,
-/// and what a text of JSON holds under names of secrets.
+/// What of a value is a secret by itself: each of its lines, the passwords of URLs and connection strings as they stand there and as a
+/// program has them, and what a text of JSON holds under names of secrets.
 fn parts(value: &str) -> Vec<String> {
     let value = value.trim();
     // Whatever form the whole is written in, its lines are in it.
     let mut parts: Vec<String> = value.lines().map(|line| line.trim().to_owned()).collect();
-    if let Some(password) = password(value) {
+    for password in passwords(value) {
         parts.push(password.to_owned());
         let pair = format!("={password}").replace('+', "%2B");
         parts.extend(url::form_urlencoded::parse(pair.as_bytes()).map(|(_, decoded)| decoded.into_owned()));
@@ -274,15 +274,6 @@ fn without(text: &str, mut gone: Vec<Range<usize>>) -> String {
     }
     out.push_str(text.get(at..).unwrap_or_default());
     out
-}
-
-/// The password of `scheme://user:password@host`.
-#[must_use]
-pub fn password(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let (user, _) = authority.rsplit_once('@')?;
-    user.split_once(':').map(|(_, password)| password)
 }
 
 #[cfg(test)]

@@ -287,7 +287,11 @@ fn a_migration_that_hangs_is_ended_by_its_timeout_also_when_git_removes_its_rele
     let _services = shared();
     let case = case("mig-hangs");
     let before = Before::of(&case);
-    let hangs = |n: u32| format!("env: {{MIGRATE_SLEEP: '60{n}'}}\nmigrate: {{command: [/app/bin/migrate], timeout: 15s, rerun: {n}}}");
+    let hangs = |n: u32| {
+        format!(
+            "env: {{MIGRATE_SLEEP: '60{n}'}}\nmigrate: {{command: [/app/bin/migrate], timeout: 15s, rerun: {n}}}"
+        )
+    };
     let job = begun_as(&case, &hangs(1));
     stays_unknown(&case, &["longer than its timeout of 15 s"], 0);
     gone(&case, &job);
