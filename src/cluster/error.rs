@@ -87,6 +87,14 @@ impl ClusterError {
             .is_some_and(|status| matches!(status.code, 400 | 403 | 422))
     }
 
+    /// A quota of the namespace has no room; the API server says it by these words alone.
+    #[must_use]
+    pub fn is_over_quota(&self) -> bool {
+        let over =
+            |status: &kube::core::Status| status.code == 403 && status.message.contains("exceeded quota: ");
+        self.status().is_some_and(over)
+    }
+
     /// How long a server that is too busy asks to wait; at most as long as the longest pause after an error.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -183,6 +191,20 @@ mod tests {
         }));
         assert!(namespace.lacks_namespace() && namespace.is_not_found());
         assert!(!kind.lacks_namespace() && kind.is_not_found());
+    }
+
+    #[test]
+    fn a_quota_without_room_is_told_from_a_right_that_is_missing() {
+        let forbidden = |message: &str| {
+            refused(
+                &json!({"status": "Failure", "message": message, "reason": "Forbidden", "code": 403, "details": {}}),
+            )
+        };
+        let full = "jobs.batch \"app-migrate-1\" is forbidden: exceeded quota: few, requested: count/jobs.batch=1, used: \
+                    count/jobs.batch=0, limited: count/jobs.batch=0";
+        assert!(forbidden(full).is_over_quota());
+        let denied = "jobs.batch is forbidden: User \"slipway\" cannot create resource \"jobs\" in API group \"batch\"";
+        assert!(!forbidden(denied).is_over_quota());
     }
 
     #[test]

@@ -141,6 +141,9 @@ fn said(error: &ReconcileError, failures: u32, leads: bool) -> Option<Phase> {
     match (error, error.intent()) {
         _ if !leads => None,
         (ReconcileError::Act(ActError::NameTaken(_)), _) => Some(Phase::Waiting("NameTaken".into())),
+        (ReconcileError::Act(ActError::Cluster(error)), _) if error.is_over_quota() => {
+            Some(Phase::Waiting("Quota".into()))
+        }
         (_, Intent::Stall) => Some(Phase::Failed("Applying")),
         (ReconcileError::Stopped(_), _) => lasts.then(|| Phase::Waiting("Stopped".into())),
         _ => lasts.then(|| Phase::Waiting("ApiServer".into())),

@@ -2,7 +2,9 @@
 
 use std::{path::Path, time::Duration};
 
-use super::support::{Case, Mark, Way, get, json_of, migrating, probe, shared, shop, spawn, try_exec, wait};
+use super::support::{
+    Case, Mark, Way, get, json_of, migrating, probe, shared, shop, spawn, try_exec, wait, watching,
+};
 
 /// For one release with a migration; one that writes its status over and over is far above.
 const MOST_WRITES: usize = 50;
@@ -17,6 +19,26 @@ fn a_repository_over_https_leads_to_a_live_shop_in_the_order_that_migrations_nee
 fn a_repository_over_ssh_leads_to_a_live_shop() {
     let _services = shared();
     live_shop("story-ssh", Way::Ssh);
+}
+
+#[test]
+fn who_watches_the_status_is_told_of_each_version_as_it_comes() {
+    let _services = shared();
+    let case = Case::new("story-watch", &probe("story-watch"));
+    case.declare("1.0.0", "version: 1.0.0\nreplicas: 1");
+    case.live("1.0.0");
+    let (_watch, log) = watching(&case.ns);
+    let said = |what: &str| {
+        wait(&format!("it says {what}"), || {
+            let log = std::fs::read_to_string(&log).ok()?;
+            log.contains(what).then_some(())
+        });
+    };
+    said("1.0.0 is live");
+    case.declare("1.1.0", "version: 1.1.0\nreplicas: 1");
+    said("1.1.0 (v2) is being rolled out");
+    said("1.1.0 is live");
+    case.end();
 }
 
 fn live_shop(name: &str, way: Way) {

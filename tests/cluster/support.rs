@@ -33,7 +33,7 @@ pub use self::{
     node::{AnotherBoot, keep_logs, kept_logs, node_files, processes, signal},
     outside::{Outside, Part, Process, Rights},
     values::{canary, secret, set},
-    words::{explained, slipway, slipway_alone},
+    words::{explained, slipway, slipway_alone, watching},
 };
 
 /// Tests that break a service of the bed run alone; all others together.

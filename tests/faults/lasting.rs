@@ -43,7 +43,7 @@ fn a_quota_for_jobs_holds_the_release_until_it_is_raised() {
                 story.message("app").contains("exceeded quota")
             })
             .await;
-        assert_eq!(story.phase("app"), "Failed(Applying)");
+        assert_eq!(story.phase("app"), "Waiting(Quota)");
         let tries = ten_minutes(&story).await;
         assert!(tries <= 25, "{tries}");
         story.server.dismiss(quota);
@@ -53,7 +53,7 @@ fn a_quota_for_jobs_holds_the_release_until_it_is_raised() {
         row(
             "F27",
             &format!(
-                "a quota refuses the Job: Failed(Applying) with its words, {tries} writes in 10 min; raised, Live"
+                "a quota refuses the Job: Waiting(Quota) with its words, {tries} writes in 10 min; raised, Live"
             ),
         );
     });

@@ -4,11 +4,14 @@
 use std::{
     cell::RefCell,
     fs,
+    path::PathBuf,
     process::Command,
     sync::{LazyLock, Mutex, PoisonError},
 };
 
-use super::{Case, apply, bed_dir, exec, finish, get, kubectl, probe, text, try_exec, wait, wait_telling};
+use super::{
+    Case, Inside, apply, bed_dir, exec, finish, get, kubectl, probe, text, try_exec, wait, wait_telling,
+};
 
 /// Where the one who looks comes from, and a release that is always well. By name it would be the first of all.
 const NS: &str = "a-viewer";
@@ -108,6 +111,24 @@ static BINARY: LazyLock<String> = LazyLock::new(|| {
 pub fn slipway(arguments: &[&str]) -> String {
     let command = [BINARY.as_str(), arguments[0], "--kubeconfig", VIEWER.as_str()];
     exec(&[&command[..], &arguments[1..]].concat())
+}
+
+/// `slipway status -w` of a namespace, which goes on as long as this lives, and where it says what it says.
+pub fn watching(ns: &str) -> (Inside, PathBuf) {
+    let name = format!("watch-{ns}");
+    let log = bed_dir().join("logs").join(format!("{name}.log"));
+    // What an earlier run on the same bed left.
+    let _ = fs::remove_file(&log);
+    let command = [
+        BINARY.as_str(),
+        "status",
+        "--kubeconfig",
+        VIEWER.as_str(),
+        "-n",
+        ns,
+        "-w",
+    ];
+    (Inside::start_as(&name, &command), log)
 }
 
 /// The same without a cluster, outside of the bed.
