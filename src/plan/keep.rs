@@ -65,6 +65,7 @@ fn serving<'a>(o: &'a Observed, declared: Option<&Declared>) -> Option<&'a Revis
     o.current
         .as_ref()
         .filter(shown)
+        .filter(|current| schema::bars(o, current).is_none())
         // One that failed is gone back from; or it is held, where it is whole.
         .filter(|current| current.outcome.is_none() || live.is_none() || (holds && whole(current)))
         .or(live)

@@ -157,7 +157,7 @@ pub struct Entry {
     /// Whether the release named another database at a time when it may have run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub moved: bool,
-    /// Whether the ledger was gone while it ran: what was noted of its start is lost, and with it the proof of a success.
+    /// Whether the ledger was gone while it ran: what was noted of its start is lost, and with it the proof of its outcome.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
     /// The generation of its Job when that was taken back after it had been let run, and before any container started: a

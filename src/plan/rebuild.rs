@@ -3,10 +3,10 @@
 
 use super::{
     back::booked_entry,
-    decide::idle,
+    decide::{idle, matches},
     decision::{Decision, MigrationStep, Phase, Step, Wait},
     ledger::{Entry, EntryState, MigrationKey},
-    observed::{LockSeen, Observed, Revision},
+    observed::{Declaration, LockSeen, Observed, Revision},
     serve,
 };
 use crate::{
@@ -87,11 +87,18 @@ pub(super) fn is_due(o: &Observed) -> bool {
 fn unbooked(o: &Observed) -> Option<(MigrationKey, Entry)> {
     let current = o.current.as_ref().filter(|current| current.outcome.is_none())?;
     let migration = current.migration.as_ref()?;
-    if o.records.iter().any(|(key, _)| *key == migration.key) {
+    // A record of an earlier run that did not succeed says nothing of this one.
+    let mut records = o.records.iter();
+    if records.any(|(key, entry)| *key == migration.key && entry.state.is_done()) {
         return None;
     }
+    let declared = match &o.declaration {
+        Declaration::Valid(declared) if matches(o, declared, current) => declared.migrate.as_ref(),
+        _ => None,
+    };
     let blank = Entry {
         lock: migration.lock.clone(),
+        timeout: declared.map(|migrate| migrate.timeout.to_std().as_secs()),
         ..blank_entry(o, current)
     };
     if is_rolled_out(o, current, &migration.key) {

@@ -109,7 +109,13 @@ fn conclude(o: &Observed, declared: &Declared, current: &Revision) -> Option<Ste
 /// Whether something of a Deployment takes requests, or nothing is meant to.
 fn serves(live: &LiveObject) -> bool {
     let number = |pointer: &str| live.value.pointer(pointer).and_then(serde_json::Value::as_u64);
-    number("/spec/replicas") == Some(0) || number("/status/availableReplicas").is_some_and(|there| there > 0)
+    // Pods of the version before are counted, too.
+    let before = number("/status/replicas")
+        .unwrap_or(0)
+        .saturating_sub(number("/status/updatedReplicas").unwrap_or(0));
+    let taken_up = number("/status/observedGeneration") == number("/metadata/generation");
+    number("/spec/replicas") == Some(0)
+        || (taken_up && number("/status/availableReplicas").is_some_and(|there| there > before))
 }
 
 /// What is declared was migrated once, later than anything that is on record: where something else serves, it is put on
@@ -333,6 +339,16 @@ mod tests {
             live.value["status"]["availableReplicas"] = 1.into();
         }
         let mut dark = o.clone();
+        let mut another = o.clone();
+        for live in another.objects.values_mut() {
+            live.value["status"]["replicas"] = 2.into();
+            live.value["status"]["updatedReplicas"] = 1.into();
+        }
+        put_back(&mut another);
+        assert!(
+            another.live.is_none(),
+            "the one that is there may be of the version before"
+        );
         put_back(&mut o);
         assert_eq!(o.live.as_ref().unwrap().version, "1.0.0");
         assert!(

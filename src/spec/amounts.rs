@@ -85,7 +85,13 @@ fn resource(name: &str) -> Result<(), String> {
 
 /// Whether nobody shares it: request and limit are one number.
 fn is_whole(name: &str) -> bool {
-    name.contains('/') || name.starts_with("hugepages-")
+    is_extended(name) || name.starts_with("hugepages-")
+}
+
+/// Whether a device plugin offers it. What has the domain of Kubernetes itself is shared as memory is.
+fn is_extended(name: &str) -> bool {
+    name.split_once('/')
+        .is_some_and(|(domain, _)| domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io"))
 }
 
 fn amount_of(name: &str, text: &str) -> Result<(), String> {
@@ -98,17 +104,17 @@ fn amount_of(name: &str, text: &str) -> Result<(), String> {
             )),
         };
     }
-    if name.contains('/') {
+    if is_extended(name) {
         quantity(text)?;
-        return match text.parse::<u32>() {
+        return match text.parse::<u64>() {
             Ok(_) => Ok(()),
             Err(_) => Err(format!("{text:?} is not a whole number; write such as \"1\"")),
         };
     }
     size(text)?;
     // Less than any container begins with: a unit was forgotten.
-    let least = Quantity::parse("1Mi");
-    if name == "memory" && Quantity::parse(text) < least {
+    let little = |amount: Quantity| Quantity::parse("1Mi").is_some_and(|least| amount < least);
+    if name == "memory" && Quantity::parse(text).is_some_and(little) {
         return Err(format!(
             "{text:?} is less than 1Mi, which nothing runs in; write such as 128Mi or 1Gi"
         ));

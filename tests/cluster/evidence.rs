@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::support::{
-    Before, Case, Mark, apply, get, kubectl, list, migrating, processes, shared, signal, try_exec, wait,
-    wait_telling,
+    Before, Case, Mark, apply, get, kubectl, list, migrating, probe, processes, shared, signal, try_exec,
+    wait, wait_telling,
 };
 
 /// A release whose version 1.0.0 is live, and whose next migration takes `sleep` seconds.
@@ -289,23 +289,32 @@ fn a_migration_that_hangs_is_ended_by_its_timeout_also_when_git_removes_its_rele
     let before = Before::of(&case);
     let hangs = |n: u32| {
         format!(
-            "env: {{MIGRATE_SLEEP: '60{n}'}}\nmigrate: {{command: [/app/bin/migrate], timeout: 15s, rerun: {n}}}"
+            "env: {{MIGRATE_SLEEP: '60{n}'}}\nmigrate:\n  command: [/bin/sh, -c, 'echo it hangs; exec /app/bin/migrate']\n  \
+             timeout: 15s\n  rerun: {n}"
         )
     };
     let job = begun_as(&case, &hangs(1));
     stays_unknown(&case, &["longer than its timeout of 15 s"], 0);
     gone(&case, &job);
+    let revisions = case.revisions();
+    let tail = &revisions.last().unwrap()["status"]["logTail"];
+    assert!(
+        tail.as_str().is_some_and(|tail| tail.contains("it hangs")),
+        "{revisions:?}"
+    );
     before.holds(&case);
-    // And once more, while the release goes, the only one of its source.
-    let all = r#"{"spec":{"maxDeletions":"100%"}}"#;
-    kubectl(&["patch", "releasesource", &case.source, "--type=merge", "-p", all]);
+    // And once more, while the release goes and another one of its source stays.
+    let other = probe(&case.ns).replace("name: app", "name: other");
+    case.repo.write(
+        "production/other.yaml",
+        &format!("{other}  version: 1.0.0\n  replicas: 0\n"),
+    );
     case.declare("1.1.0", &format!("version: 1.1.0\n{}", hangs(2)));
     wait("it runs again", || (rows(&case, "start") == 2).then_some(()));
     case.repo
         .git(&["rm", "--quiet", "base/app.yaml", "production/app.yaml"]);
-    for folder in ["base", "production"] {
-        case.repo.write(&format!("{folder}/README.md"), "nothing\n");
-    }
+    // A directory that is missing would hold the removal.
+    case.repo.write("base/README.md", "nothing\n");
     case.repo.commit("the release is not needed any more");
     wait_telling(
         "the release is gone, and its Jobs and pods",

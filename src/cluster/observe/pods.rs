@@ -69,7 +69,9 @@ pub async fn pods(
         let Some(mut seen) = facts::job_pod(pod, boots, now) else {
             continue;
         };
-        if seen.terminal && seen.started && asked.of.contains(&seen.job) {
+        // One that hangs is not over when its outcome is booked, and goes when that is told.
+        let over = seen.terminal || asked.claimed.as_ref() != Some(&seen.job);
+        if over && seen.started && asked.of.contains(&seen.job) {
             if seen.exit_code != Some(0) {
                 let log = log_tail(&api, &pod.name_any()).await;
                 let text = if log.trim().is_empty() { seen.tail } else { log };

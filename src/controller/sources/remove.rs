@@ -28,7 +28,10 @@ use crate::{
         observe,
     },
     names::{ReleaseId, Uid},
-    plan::prune::{MaxDeletions, PruneFacts, Standing, plan_prune},
+    plan::{
+        observed::JobSeen,
+        prune::{MaxDeletions, PruneFacts, Standing, plan_prune},
+    },
     render::{Kind, ObjectKey, Ownership, ours},
 };
 
@@ -248,7 +251,7 @@ fn still_goes(found: &Existing, there: &Meta) -> bool {
 }
 
 /// Whether a migration runs or may run: its outcome is booked first, by the release loop, which ends one that hangs. Where the
-/// `Release` is gone, nobody books, and what runs is waited for.
+/// `Release` or the claim is gone, nobody books, and what runs is waited for.
 async fn migrates(
     context: &Context,
     id: &ReleaseId,
@@ -258,24 +261,24 @@ async fn migrates(
     let jobs = observe::jobs(&context.client, id).await?;
     let mut own = jobs.iter().filter(|job| job.key.is_some());
     let running = own.find(|job| job.finished.is_none() && !job.suspended);
-    let booked = found.seen.is_some();
-    if booked {
-        let ledger = observe::ledger(&context.client, id).await?;
-        if running.is_some() || ledger.is_some_and(|seen| seen.ledger.claimed().is_some()) {
-            removal.said.push(format!(
-                "release {id} is removed when the outcome of its migration is known"
-            ));
-            return Ok(true);
-        }
-    } else if let Some(job) = running {
-        removal.said.push(format!(
-            "release {id} is removed when Job {} of its migration has ended, since its Release is gone and nobody books its \
-             outcome",
+    let ledger = observe::ledger(&context.client, id).await?;
+    let ledger = ledger.as_ref().filter(|_| found.seen.is_some());
+    let claimed = ledger.is_some_and(|seen| seen.ledger.claimed().is_some());
+    let booked = |job: &JobSeen| {
+        let mut entries = ledger.iter().flat_map(|seen| seen.ledger.entries.values());
+        entries.any(|entry| entry.uid == job.uid)
+    };
+    match running {
+        Some(job) if !claimed && !booked(job) => removal.said.push(format!(
+            "release {id} is removed when Job {} of its migration has ended, of which nobody books the outcome",
             job.name
-        ));
-        return Ok(true);
+        )),
+        None if !claimed => return Ok(false),
+        _ => removal.said.push(format!(
+            "release {id} is removed when the outcome of its migration is known"
+        )),
     }
-    Ok(false)
+    Ok(true)
 }
 
 /// Deletes the Jobs that are over or never ran, and with them the budgets of their pods.

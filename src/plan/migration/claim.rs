@@ -76,6 +76,10 @@ pub(super) fn settle(facts: &Facts<'_>, key: &MigrationKey, entry: &Entry) -> Ne
             };
         }
         let (state, exit_code, note) = judge(entry, end, &pods);
+        if entry.lost && state != EntryState::Unknown {
+            let note = "LedgerMissing: the record of migrations was lost while it ran, so nobody can say what it has done";
+            return book(EntryState::Unknown, exit_code, note.to_owned());
+        }
         if state == EntryState::Succeeded {
             match doubt(facts, entry) {
                 Doubt::None => {}
@@ -115,11 +119,6 @@ enum Doubt {
 
 /// A database that was exchanged meanwhile has perhaps not seen any of it, whoever asked for it.
 fn doubt(facts: &Facts<'_>, entry: &Entry) -> Doubt {
-    if entry.lost {
-        return Doubt::Because(
-            "LedgerMissing: the record of migrations was lost while it ran, so nobody can say that all of it was done",
-        );
-    }
     match same_database(facts, entry) {
         None => Doubt::NotYetKnown,
         Some(true) if entry.moved => Doubt::Because(

@@ -6,7 +6,7 @@ use super::{
     super::{
         decision::MigrationStep,
         ledger::{Entry, EntryState},
-        observed::{DatabaseSeen, Migration, Revision},
+        observed::{DatabaseSeen, LockSeen, Migration, Revision},
     },
     Facts, Next, delete, stayed_back, write,
 };
@@ -113,7 +113,17 @@ impl New<'_> {
                     uid: job.uid.clone(),
                     ..self.blank()
                 };
-                if ran {
+                let runs = job.finished.is_none() && !job.suspended && !job.deleting;
+                let locked = matches!(&facts.lock.1, LockSeen::Held { by, .. } if *by == job.uid);
+                if runs && locked {
+                    // Nobody takes the lock before the claim, so an older ledger was put back: it comes to its end.
+                    let claimed = Entry {
+                        state: EntryState::Claimed,
+                        lost: true,
+                        ..entry
+                    };
+                    write(facts, key, claimed)
+                } else if ran {
                     // Only a claimed Job is resumed, so this one was resumed by hand or its claim was lost.
                     let note = format!("Job {name} ran without a claim in the ledger");
                     write(

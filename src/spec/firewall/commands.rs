@@ -36,6 +36,20 @@ const FLAGS: [(&str, &str, Has); 14] = [
     ("curl", "--proxy-user", Has::Login),
     ("wget", "--user", Has::Login),
 ];
+/// Flags of other programs that begin with such a letter.
+const WORDS: [&str; 11] = [
+    "-pages",
+    "-parallel",
+    "-path",
+    "-pid",
+    "-plugin",
+    "-pool",
+    "-port",
+    "-prefix",
+    "-profile",
+    "-progress",
+    "-protocol",
+];
 /// A command in a command in a command.
 const DEEPEST: usize = 4;
 
@@ -109,7 +123,13 @@ impl<'a> Line<'a> {
         let inline = inline.is_some_and(|(name, value)| names::option(name, value));
         let flag = before.starts_with('-') && is_name(before);
         let follows = flag && !word.starts_with('-') && names::option(before, word);
-        let header = word.split_once(':').filter(|(name, _)| is_name(name));
+        let header = if ["-H", "--header"].contains(&before) {
+            Some(word)
+        } else {
+            word.strip_prefix("--header=")
+        };
+        let header = header.and_then(|header| header.split_once(':'));
+        let header = header.filter(|(name, _)| is_name(name));
         let header = header.is_some_and(|(name, value)| names::header(name, value).is_some());
         inline || follows || header || self.flag(before, word)
     }
@@ -120,6 +140,7 @@ impl<'a> Line<'a> {
             .filter(|(program, ..)| *program == self.program)
             .any(|(_, flag, has)| {
                 let joined = word.strip_prefix(flag).filter(|rest| !rest.is_empty());
+                let joined = joined.filter(|_| !WORDS.contains(&word));
                 let joined = joined.map(|rest| rest.strip_prefix('=').unwrap_or(rest));
                 let next = (before == *flag && *has != Has::Joined).then_some(word);
                 let login = |text: &str| {

@@ -40,9 +40,18 @@ pub fn login(text: &str) -> Option<&'static str> {
 /// All passwords in a text that a URL or a name says are some, those of URLs also where they look like variables: the value
 /// of a Secret is what it is.
 pub fn passwords(text: &str) -> impl Iterator<Item = &str> {
-    passwords_of_urls(text)
+    of_the_whole(text)
+        .into_iter()
+        .chain(passwords_of_urls(text))
         .chain(passwords_of_go(text))
         .chain(passwords_by_name(text))
+}
+
+/// The password where the whole text is one URL: whatever it holds, nothing but the host ends it.
+fn of_the_whole(text: &str) -> Option<&str> {
+    let (_, rest) = text.trim().split_once("://")?;
+    let (user, _) = rest.split(['/', '?', '#']).next()?.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password)
 }
 
 /// Whether there is a `scheme://user:password@host` in a text, unless the password is a variable.
@@ -74,6 +83,9 @@ fn password<'a>(scheme: &str, url: &'a str) -> Option<&'a str> {
     let (user, port) = authority.split_once(':')?;
     let (before, after) = url.rsplit_once('@')?;
     let database = DATABASES.iter().any(|known| scheme.ends_with(known));
+    // An `@` of another host, or of a parameter, is not that of a user.
+    let beyond = port.len() <= 5 && before.contains(['?', ',']);
+    let database = database && !beyond;
     let is_port = port.is_empty()
         || port.eq_ignore_ascii_case("port")
         || !is_literal(port)
@@ -118,7 +130,7 @@ fn passwords_by_name(text: &str) -> impl Iterator<Item = &str> {
                 if inner.starts_with('{') {
                     after
                 } else {
-                    inner.split(close).next()?
+                    until(inner, |c| c == close)
                 }
             }
             _ => until(after, |c| ends(c) || ['&', ';', ',', ')', '\\', '`'].contains(&c)),

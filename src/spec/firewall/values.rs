@@ -17,7 +17,11 @@ pub(super) fn is_likely(text: &str) -> bool {
 
 /// Whether a text is a password, where nothing else is to be expected.
 pub(super) fn is_password(text: &str) -> bool {
-    let url = text.starts_with("http://") || text.starts_with("https://");
+    // Where it is kept, or is asked for: op://vault/database/password.
+    let url = text.split_once("://").is_some_and(|(scheme, rest)| {
+        let plain = |c: u8| c.is_ascii_alphanumeric() || [b'+', b'-', b'.'].contains(&c);
+        !scheme.is_empty() && scheme.bytes().all(plain) && !rest.contains('@')
+    });
     !is_switch(text) && !is_path(text) && !url && is_literal(text)
 }
 

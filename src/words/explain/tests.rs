@@ -605,8 +605,8 @@ fn what_no_mended_file_settles_has_a_remedy_of_its_own() {
             "nothing; it goes",
         ),
         (
-            "release shop/billing is removed when Job billing-migrate-01234567-1 of its migration has ended, since its \
-             Release is gone and nobody books its outcome",
+            "release shop/billing is removed when Job billing-migrate-01234567-1 of its migration has ended, of which nobody \
+             books the outcome",
             "delete that Job if it hangs",
         ),
     ] {

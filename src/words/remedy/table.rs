@@ -471,7 +471,7 @@ pub(super) const PROBLEMS: &[(&str, &str)] = &[
         "nothing; it goes when its migration has ended",
     ),
     (
-        "of its migration has ended, since its Release is gone",
+        "of its migration has ended, of which nobody books the outcome",
         "nothing where it ends by itself; delete that Job if it hangs, since its timeout ends it no more",
     ),
 ];
