@@ -62,8 +62,6 @@ pub async fn migrate(
         MigrationStep::Compact { data, over } => Ok(compact_ledger(context, id, data, over).await?),
         MigrationStep::Rebuild { entries } => Ok(rebuild_ledger(context, id, entries).await?),
         MigrationStep::TakeLock { lock, uid, job, over } => {
-            // What can be refused is asked for before others have to wait.
-            guard(context, subject, observed, job, uid).await?;
             Ok(take_lock(context, id, lock, uid, job, over.as_deref()).await?)
         }
         MigrationStep::Resume { job, uid, over } => {
