@@ -211,6 +211,10 @@ mod tests {
             ("{}", "{limits: {nvidia.com/gpu: '1'}}"),
             (
                 "{}",
+                "{requests: {kubernetes.io/batch-memory: 1Gi}, limits: {kubernetes.io/batch-memory: 2Gi}}",
+            ),
+            (
+                "{}",
                 "{limits: {nvidia.com/gpu: '1'}, requests: {nvidia.com/gpu: '1'}}",
             ),
         ] {
@@ -238,7 +242,7 @@ mod tests {
             ("cpu", ["4Gi", "1k", "1M"], ["4", "250m", "0.5"]),
             ("memory", ["100m", "100", "1023Ki"], ["100M", "1Mi", "1.5Gi"]),
             ("ephemeral-storage", ["100m", "1Zi", ""], ["1Gi", "512", "2G"]),
-            ("nvidia.com/gpu", ["500m", "0.5", "1Ki"], ["1", "2", "8"]),
+            ("nvidia.com/gpu", ["500m", "0.5", "1Ki"], ["1", "2", "5000000000"]),
         ] {
             for text in bad {
                 assert!(amount_of(name, text).is_err(), "{name} {text}");

@@ -571,6 +571,29 @@ fn what_ran_past_its_timeout_is_ended_whatever_is_declared_by_then() {
 }
 
 #[test]
+fn an_older_ledger_that_is_put_back_while_it_runs_kills_nothing_and_books_no_success() {
+    let (mut o, job) = started();
+    let key = key(&second(&o));
+    o.ledger.as_mut().unwrap().ledger.entries.remove(&key);
+    let [MigrationStep::Write { entry, .. }] = &moves(&o)[..] else {
+        panic!("{:?}", moves(&o))
+    };
+    assert_eq!((entry.state, entry.lost), (EntryState::Claimed, true));
+    let seen = o.ledger.as_mut().unwrap();
+    seen.ledger.entries.insert(key, (**entry).clone());
+    for exit_code in [0, 1] {
+        let mut ended = o.clone();
+        ended.jobs[0].finished = Some(if exit_code == 0 {
+            JobEnd::Complete
+        } else {
+            JobEnd::Failed("BackoffLimitExceeded".into())
+        });
+        ended.job_pods = vec![ended_pod(&job, exit_code)];
+        assert_eq!(booked_state(&ended).0, EntryState::Unknown);
+    }
+}
+
+#[test]
 fn what_waits_for_a_word_of_git_gives_back_the_lock() {
     let mut o = claimed();
     let job = job(&second(&o), 1);

@@ -336,6 +336,9 @@ fn what_is_near_a_connection_string_with_a_password_passes() {
         r#"password = System.get_env("P")"#,
         "if password == saved",
         "?next_page=2&reset_password=true",
+        "postgres://db:5432/shop?application_name=web@production",
+        "amqp://a:5672,amqp://app@b:5672",
+        "-c password_encryption=scram-sha-256",
     ] {
         assert!(!refused("DATABASE_URL", text), "{text}");
         assert!(!has_secret(text), "{text}");
@@ -387,6 +390,8 @@ fn a_name_that_is_about_a_secret_is_a_setting() {
         ("PASSWORD_POLICY", "strict"),
         ("COOKIE_DOMAIN", "example.com"),
         ("COOKIE_NAME", "shop_session"),
+        ("COOKIE_EXPIRE", "168h0m0s"),
+        ("DB_PASSWORD", "op://vault/database/password"),
         ("COOKIE_SAME_SITE", "Strict"),
         ("SECRET_NAME", "db-credentials"),
         ("TOKEN_ISSUER", "https://accounts.example.com"),
@@ -509,6 +514,16 @@ fn what_is_near_a_password_in_a_command_passes() {
         &["run", "--token-ttl", "five-minutes"],
         &["run", "--max-tokens", "unlimited"],
         &["run", "--dsn=shop.sqlite"],
+        &[
+            "sh",
+            "-c",
+            "export PGPASSWORD=\"$(cat \"$PGPASSFILE\")\"; exec app",
+        ],
+        &["bin/rails", "api_keys:expire"],
+        &["npm", "run", "password:reset"],
+        &["oauth2-proxy", "--cookie-expire=168h0m0s"],
+        &["migrate", "mysql", "-path", "db"],
+        &["wait", "mysql", "-port", "3306"],
         &["echo", "don't"],
     ] {
         assert_eq!(words(command), 0, "{command:?}");

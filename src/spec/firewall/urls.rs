@@ -81,6 +81,8 @@ fn password<'a>(scheme: &str, url: &'a str) -> Option<&'a str> {
     }
     // One that should have been escaped: what the URL seems to have as its port is none.
     let (user, port) = authority.split_once(':')?;
+    // Hosts may be a list.
+    let port = port.split(',').next().unwrap_or_default();
     let (before, after) = url.rsplit_once('@')?;
     let database = DATABASES.iter().any(|known| scheme.ends_with(known));
     // An `@` of another host, or of a parameter, is not that of a user.
