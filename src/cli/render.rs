@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 
 use super::{closed, layers, reach::print};
 use crate::{
-    names::{Digest, Namespace, ReleaseName, RevisionNumber},
+    names::{Digest, Namespace, ReleaseName},
     render,
     spec::{
         declared::ImagePick,
@@ -67,15 +67,7 @@ fn render_paths(args: &Args) -> anyhow::Result<(String, Vec<Problem>)> {
             ImagePick::Digest(digest) => digest.clone(),
             ImagePick::Tag(_) => format!("sha256:{}", "0".repeat(64)).parse()?,
         };
-        let input = render::Input {
-            id,
-            declared,
-            digest: &digest,
-            architectures: &[],
-            revision: RevisionNumber(1),
-            provenance: None,
-            owner: None,
-        };
+        let input = render::Input::of(id, declared, &digest);
         let version = &declared.version;
         writeln!(
             text,

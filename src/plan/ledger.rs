@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::observed::Revision;
 use crate::{
     hex::hex,
     names::{Digest, ReleaseId, Uid},
@@ -175,6 +176,35 @@ pub struct Entry {
     /// One sentence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+}
+
+impl Entry {
+    /// What a revision's migration is for, and nothing of what became of it.
+    #[must_use]
+    pub fn of(state: EntryState, revision: &Revision, at: Timestamp) -> Self {
+        Self {
+            state,
+            job: String::new(),
+            timeout: None,
+            uid: Uid::none(),
+            run: 0,
+            attempt: 0,
+            tries: 0,
+            revision: revision.number.0,
+            digest: revision.digest.to_string(),
+            lock: String::new(),
+            database: None,
+            proof: None,
+            needs: None,
+            moved: false,
+            lost: false,
+            generation: None,
+            at,
+            started: None,
+            exit_code: None,
+            note: String::new(),
+        }
+    }
 }
 
 /// Where a container was first seen running.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{meta, revision::Outcome},
-    names::{RevisionNumber, Uid},
+    names::RevisionNumber,
     render::{Kind, Ownership, job_name, ours, run_of},
 };
 
@@ -99,7 +99,7 @@ fn unbooked(o: &Observed) -> Option<(MigrationKey, Entry)> {
     let blank = Entry {
         lock: migration.lock.clone(),
         timeout: declared.map(|migrate| migrate.timeout.to_std().as_secs()),
-        ..blank_entry(o, current)
+        ..Entry::of(EntryState::Succeeded, current, o.now)
     };
     if is_rolled_out(o, current, &migration.key) {
         let note = format!("rebuilt from what is rolled out of {}", current.number);
@@ -149,32 +149,6 @@ fn is_rolled_out(o: &Observed, revision: &Revision, migration: &MigrationKey) ->
     })
 }
 
-/// An entry of a revision that says nothing yet.
-fn blank_entry(o: &Observed, revision: &Revision) -> Entry {
-    Entry {
-        state: EntryState::Succeeded,
-        job: String::new(),
-        uid: Uid::none(),
-        run: 0,
-        attempt: 0,
-        revision: revision.number.0,
-        digest: revision.digest.to_string(),
-        lock: String::new(),
-        tries: 0,
-        database: None,
-        proof: None,
-        needs: None,
-        moved: false,
-        lost: false,
-        generation: None,
-        timeout: None,
-        at: o.now,
-        started: None,
-        exit_code: None,
-        note: String::new(),
-    }
-}
-
 /// The ledger is gone, and a revision that was Live proves that its migration had been booked.
 pub(super) fn from_live(o: &Observed, live: &Revision) -> Decision {
     let message = format!("the record of migrations is being rebuilt from {}", live.number);
@@ -183,7 +157,7 @@ pub(super) fn from_live(o: &Observed, live: &Revision) -> Decision {
         let entry = Entry {
             lock: migration.lock.clone(),
             note: format!("rebuilt from {}, which was live", live.number),
-            ..blank_entry(o, live)
+            ..Entry::of(EntryState::Succeeded, live, o.now)
         };
         let step = MigrationStep::Write {
             key: migration.key.clone(),

@@ -10,7 +10,7 @@ use super::{
     back::booked_entry,
     decide::{matches, report},
     decision::{AsFound, Decision, Draft, Phase, Step, Wait},
-    ledger::{Entry, EntryState, MigrationKey},
+    ledger::{Entry, MigrationKey},
     observed::{DatabaseSeen, LiveObject, Migration, Observed, Revision},
     rollout::{self, Progress},
     serve,
@@ -158,7 +158,7 @@ fn own(o: &Observed) -> impl Iterator<Item = (&ObjectKey, &LiveObject)> {
 /// The booked success of a migration.
 fn done<'a>(o: &'a Observed, key: &MigrationKey) -> Option<&'a Entry> {
     let entry = o.ledger.as_ref()?.ledger.get(key)?;
-    matches!(entry.state, EntryState::Succeeded | EntryState::Accepted).then_some(entry)
+    entry.state.is_done().then_some(entry)
 }
 
 /// The revision that all Deployments were made for.
@@ -254,6 +254,7 @@ mod tests {
         plan::{
             decide,
             fixtures::{declared, entry, key, ledger, live, observed, revision, running},
+            ledger::EntryState,
         },
         render::with_record,
     };

@@ -69,6 +69,22 @@ pub struct Input<'a> {
     pub owner: Option<&'a OwnerRef>,
 }
 
+impl<'a> Input<'a> {
+    /// A first revision, of which nothing is known beyond what is declared and the image.
+    #[must_use]
+    pub fn of(id: &'a ReleaseId, declared: &'a Declared, digest: &'a Digest) -> Self {
+        Self {
+            id,
+            declared,
+            digest,
+            architectures: &[],
+            revision: RevisionNumber(1),
+            provenance: None,
+            owner: None,
+        }
+    }
+}
+
 /// Where in git a release was declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provenance {

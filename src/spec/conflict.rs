@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Declared, document::Problem, reading::Release};
 use crate::{
-    names::{Digest, ReleaseId, RevisionNumber},
+    names::{Digest, ReleaseId},
     render::{self, Input, Kind, ObjectKey},
 };
 
@@ -19,7 +19,8 @@ type Owner<'a> = (&'a ReleaseId, &'a Release, String);
 /// Every release that would share an object with another one, with a problem that names both.
 pub(super) fn find(releases: &BTreeMap<ReleaseId, Release>) -> Vec<(ReleaseId, Problem)> {
     let mut owners: BTreeMap<(&str, String, Rank), Vec<Owner<'_>>> = BTreeMap::new();
-    for (id, release) in releases {
+    let near = near(releases);
+    for (id, release) in releases.iter().filter(|(id, _)| near.contains(id)) {
         let Some(declared) = &release.declared else {
             continue;
         };
@@ -54,6 +55,23 @@ pub(super) fn find(releases: &BTreeMap<ReleaseId, Release>) -> Vec<(ReleaseId, P
     found
 }
 
+/// The releases of which one has a name that begins with that of another one of its namespace, as names of objects do: no
+/// others can meet, and this is asked of every commit.
+fn near(releases: &BTreeMap<ReleaseId, Release>) -> BTreeSet<&ReleaseId> {
+    let names: BTreeMap<(&str, &str), &ReleaseId> = releases
+        .keys()
+        .map(|id| ((id.namespace.as_str(), id.name.as_str()), id))
+        .collect();
+    let mut near = BTreeSet::new();
+    for ((namespace, name), id) in &names {
+        let beginnings = name.match_indices('-').filter_map(|(at, _)| name.get(..at));
+        for other in beginnings.filter_map(|beginning| names.get(&(*namespace, beginning))) {
+            near.extend([*id, *other]);
+        }
+    }
+    near
+}
+
 /// A kind, in the order in which it is named: what runs before what is around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank(bool, Kind);
@@ -70,15 +88,7 @@ fn objects(id: &ReleaseId, declared: &Declared) -> Vec<(ObjectKey, String)> {
     let Ok(digest) = format!("sha256:{}", "0".repeat(64)).parse::<Digest>() else {
         return Vec::new();
     };
-    let input = Input {
-        id,
-        declared,
-        digest: &digest,
-        architectures: &[],
-        revision: RevisionNumber(1),
-        provenance: None,
-        owner: None,
-    };
+    let input = Input::of(id, declared, &digest);
     let process = |name: &str| {
         let own = name.strip_prefix(id.name.as_str())?.strip_prefix('-')?;
         Some(format!("/processes/{own}"))

@@ -69,7 +69,7 @@ use super::{
     file::{File, MAX_BYTES},
     reading::{self, Named, Reading},
 };
-use crate::{api::release::EnvValue, names::RevisionNumber, render};
+use crate::{api::release::EnvValue, render};
 
 const HEAD: &str = "apiVersion: slipway.dev/v1alpha1\nkind: Release\n";
 const NEIGHBOUR: &str = "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: neighbour, namespace: shop}\n\
@@ -458,15 +458,7 @@ fn words_and_values_reach_the_pod_as_they_are_written() {
     }
     // In the pod a word is the word; of a value every `$` is doubled, which the kubelet undoes.
     let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
-    let input = render::Input {
-        id,
-        declared,
-        digest: &digest,
-        architectures: &[],
-        revision: RevisionNumber(1),
-        provenance: None,
-        owner: None,
-    };
+    let input = render::Input::of(id, declared, &digest);
     let objects = render::render(&input);
     let deployment = objects
         .iter()

@@ -236,17 +236,7 @@ fn a_server_whose_certificate_nobody_signed_is_refused() {
         certificate,
         "-www",
     ]);
-    let follow = |url: &str| {
-        let patch = serde_json::json!({"spec": {"git": {"url": url}}}).to_string();
-        kubectl(&[
-            "patch",
-            "releasesource",
-            &case.source,
-            "--type=merge",
-            "-p",
-            &patch,
-        ]);
-    };
+    let follow = |url: &str| patch(&case, &serde_json::json!({ "git": { "url": url } }));
     follow("https://git.bed.test:8443/git-ca.git");
     until_reason(&case, "CertificateUnknown");
     commits_in_vain(

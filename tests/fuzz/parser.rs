@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use slipway::{
-    names::RevisionNumber,
     render,
     spec::{
         document::Problem,
@@ -123,15 +122,7 @@ fn released(file: File) -> Vec<String> {
             continue;
         };
         let digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
-        let objects = render::render(&render::Input {
-            id,
-            declared,
-            digest: &digest,
-            architectures: &[],
-            revision: RevisionNumber(1),
-            provenance: None,
-            owner: None,
-        });
+        let objects = render::render(&render::Input::of(id, declared, &digest));
         kinds.extend(objects.iter().map(|object| object.key.kind.as_str().to_owned()));
     }
     kinds

@@ -153,30 +153,14 @@ impl New<'_> {
     pub(super) fn blank(&self) -> Entry {
         let facts = self.facts;
         Entry {
-            state: EntryState::Claimed,
-            job: String::new(),
-            uid: crate::names::Uid::none(),
-            run: 0,
-            tries: 0,
             database: match &facts.database.0 {
                 DatabaseSeen::Known(identity) => Some(identity.clone()),
                 DatabaseSeen::Unnamed => Some(String::new()),
                 DatabaseSeen::NotNeeded | DatabaseSeen::Unreadable => None,
             },
-            proof: None,
-            needs: None,
-            moved: false,
-            lost: false,
-            generation: None,
-            timeout: None,
             attempt: facts.attempt,
-            revision: self.revision.number.0,
-            digest: self.revision.digest.to_string(),
             lock: self.migration.lock.clone(),
-            at: facts.now,
-            started: None,
-            exit_code: None,
-            note: String::new(),
+            ..Entry::of(EntryState::Claimed, self.revision, facts.now)
         }
     }
 }
