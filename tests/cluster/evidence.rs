@@ -699,7 +699,7 @@ fn commits_during_a_migration_wait_for_its_end_and_only_the_newest_goes() {
 /// What disturbs others or is disturbed by them: `.ci/bed-test.sh` runs it on a bed of its own.
 mod alone {
     use super::{
-        super::support::{AnotherBoot, Aside, Broken, alone},
+        super::support::{AnotherBoot, Aside, Broken, LostSoon, alone},
         *,
     };
 
@@ -761,9 +761,9 @@ mod alone {
         let _services = alone();
         let case = case("mig-lost");
         let before = Before::of(&case);
-        begun_as(&case, "env: {MIGRATE_SLEEP: '100'}");
+        begun_as(&case, "env: {MIGRATE_SLEEP: '90'}");
         let pod = migration_pod(&case);
-        // A node is given up after 50 s, and this pod 10 s later; all others have the five minutes that Kubernetes gives.
+        // This pod goes ten seconds after its node; all others have the five minutes that Kubernetes gives.
         let soon = |key: &str| {
             format!(
                 r#"{{"key":"node.kubernetes.io/{key}","operator":"Exists","effect":"NoExecute","tolerationSeconds":10}}"#
@@ -776,6 +776,7 @@ mod alone {
         );
         kubectl(&["-n", &case.ns, "patch", "pod", &pod, "--type=json", "-p", &patch]);
         let kubelet = Broken::by("stop", "kubelet");
+        let lost = LostSoon::is_a_silent_node();
         wait("the pod is being deleted", || {
             let pod = get("pod", &case.ns, &pod).expect("no kubelet takes it away");
             pod["metadata"]["deletionTimestamp"].is_string().then_some(())
@@ -784,6 +785,7 @@ mod alone {
         wait("its program has come to its end", || {
             (rows(&case, "end") == 1).then_some(())
         });
+        drop(lost);
         drop(kubelet);
         // The pod goes as soon as it is counted, perhaps before anybody looks.
         stays_unknown(&case, &["was interrupted", "0 pods of it are left"], 1);

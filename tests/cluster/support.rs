@@ -30,7 +30,7 @@ pub use self::{
     case::{Case, Repo, Way, migrating, probe, shop},
     images::with_variable,
     metrics::{Metrics, until_asked_again},
-    node::{AnotherBoot, keep_logs, kept_logs, node_files, processes, signal},
+    node::{AnotherBoot, LostSoon, keep_logs, kept_logs, node_files, processes, signal},
     outside::{Outside, Part, Process, Rights},
     values::{canary, secret, set},
     words::{explained, slipway, slipway_alone, watching},

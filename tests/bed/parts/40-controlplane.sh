@@ -23,11 +23,7 @@ part_controlplane_start() {
   # The controller manager gives up without an API server, so that one first.
   wait_for 60 "API server" controlplane_ready
 
-  start_daemon controller-manager kube-controller-manager \
-    --kubeconfig "$BED_DIR/controller-manager.kubeconfig" --leader-elect=false --use-service-account-credentials=true \
-    --controllers '*' --root-ca-file "$pki/ca.crt" --service-account-private-key-file "$pki/service-accounts.key" \
-    --cluster-signing-cert-file "$pki/ca.crt" --cluster-signing-key-file "$pki/ca.key" \
-    --service-cluster-ip-range "$SERVICE_CIDR" --cluster-cidr "$POD_CIDR" --allocate-node-cidrs=true
+  controller_manager_run
   if [[ $TIER == b ]]; then
     start_daemon scheduler kube-scheduler --kubeconfig "$BED_DIR/scheduler.kubeconfig" --leader-elect=false
   fi
@@ -40,4 +36,15 @@ part_controlplane_start() {
 controlplane_ready() {
   in_bed curl --silent --fail --max-time 2 --cacert "$BED_PKI/ca.crt" --cert "$BED_PKI/admin.crt" --key "$BED_PKI/admin.key" \
     "https://$NODE_IP:6443/readyz"
+}
+
+# controller_manager_run [GRACE]: how long a node may be silent. Kubernetes gives 50 s, and a busy machine needs them.
+controller_manager_run() {
+  local pki=$BED_PKI
+  start_daemon controller-manager kube-controller-manager \
+    --kubeconfig "$BED_DIR/controller-manager.kubeconfig" --leader-elect=false --use-service-account-credentials=true \
+    --controllers '*' --root-ca-file "$pki/ca.crt" --service-account-private-key-file "$pki/service-accounts.key" \
+    --cluster-signing-cert-file "$pki/ca.crt" --cluster-signing-key-file "$pki/ca.key" \
+    --service-cluster-ip-range "$SERVICE_CIDR" --cluster-cidr "$POD_CIDR" --allocate-node-cidrs=true \
+    --node-monitor-grace-period "${1:-50s}"
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::symlink, process::Command};
 
 use serde_json::Value;
 use slipway::trace::{
-    self, Coverage, Sight,
+    self, Coverage, Invariant, Sight,
     audit::{self as audit_log, Scope},
     verdict::Judged,
 };
@@ -344,6 +344,14 @@ impl Case {
         assert!(
             left_out.is_empty(),
             "{}: the log begins too late: {left_out:?}",
+            self.ns
+        );
+        // What was rolled out was held against what is rendered of its commit: reading it has not silently stopped.
+        let count = |invariant| verdict.coverage.instances(invariant);
+        let (rolled_out, compared) = (count(Invariant::S3), count(Invariant::S11));
+        assert!(
+            rolled_out == 0 || compared > 0,
+            "{}: {rolled_out} rollouts were judged, and none was compared with its commit",
             self.ns
         );
         (trace.events.len(), verdict.coverage)

@@ -82,3 +82,23 @@ impl Drop for AnotherBoot {
         }
     }
 }
+
+/// A silent node is given up after ten seconds as long as this lives, instead of the 50 that Kubernetes gives. The kubelet must be
+/// stopped all the while: it says only each ten seconds that it lives.
+pub struct LostSoon;
+
+impl LostSoon {
+    pub fn is_a_silent_node() -> Self {
+        script("service", &["stop", "controller-manager"]);
+        script("service", &["start", "controller-manager", "10s"]);
+        Self
+    }
+}
+
+impl Drop for LostSoon {
+    fn drop(&mut self) {
+        for action in ["stop", "start"] {
+            script("service", &[action, "controller-manager"]);
+        }
+    }
+}
