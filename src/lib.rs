@@ -6,7 +6,7 @@
 //! cluster ─observe→ Observed ─decide→ Decision ─render→ objects ─apply→ status         (release loop)
 //! ```
 //!
-//! `spec`, `plan`, `render`, `trace`, `words`, `status` and `names` are pure: they name no client, runtime, git or
+//! `spec`, `plan`, `render`, `trace`, `words`, `status`, `hosts` and `names` are pure: they name no client, runtime, git or
 //! clock, and a test (`tests/purity.rs`) holds them to it. The other rooms carry values in and out of them. With the
 //! feature `pure` they are left out, for the model tests.
 
@@ -18,6 +18,7 @@ pub mod cluster;
 #[cfg(not(feature = "pure"))]
 pub mod controller;
 pub mod hex;
+pub mod hosts;
 #[cfg(not(feature = "pure"))]
 pub mod image;
 pub mod names;

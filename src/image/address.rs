@@ -4,33 +4,25 @@
 //! An image's own host is judged where its reference is read; here it is what a registry names afterwards: token servers and
 //! redirects. Names are looked up here, so that what they lead to is judged when it is connected to, and no earlier.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use reqwest::{
     Url,
     dns::{Addrs, Name, Resolve, Resolving},
 };
 
+use crate::hosts;
+
 /// What is said where one is named.
 pub const OWN: &str = "it sends to an address that no registry has";
 
-/// Whether an address answers for a machine or a network, and not for a service in it.
-pub fn is_own(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_unspecified() || v4.is_broadcast() || v4.is_multicast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast(),
-    }
-}
-
 /// Whether a URL that a registry names has such an address, or that of this process, as it stands.
 pub fn names_own(url: &Url) -> bool {
+    let own = |address| hosts::is_no_service(address) || hosts::is_own(address);
     match url.host() {
-        Some(url::Host::Ipv4(v4)) => is_own(v4.into()) || v4.is_loopback(),
-        Some(url::Host::Ipv6(v6)) => {
-            let address = IpAddr::from(v6).to_canonical();
-            is_own(address) || address.is_loopback()
-        }
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(v4)) => own(v4.into()),
+        Some(url::Host::Ipv6(v6)) => own(v6.into()),
+        Some(url::Host::Domain(name)) => hosts::names_own(name) || hosts::names_no_service(name),
         None => true,
     }
 }
@@ -49,7 +41,7 @@ impl Resolve for LookUp {
 }
 
 fn admitted(found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, &'static str> {
-    let (own, others): (Vec<_>, Vec<_>) = found.partition(|address| is_own(address.ip()));
+    let (own, others): (Vec<_>, Vec<_>) = found.partition(|address| hosts::is_no_service(address.ip()));
     if others.is_empty() && !own.is_empty() {
         return Err(OWN);
     }
@@ -67,6 +59,8 @@ mod tests {
             "https://2852039166/latest",
             "https://0xa9fea9fe/latest",
             "https://[fe80::1]/x",
+            "https://[fd00:ec2::254]/x",
+            "https://metadata.google.internal/x",
             "https://[::ffff:169.254.169.254]/x",
             "https://0.0.0.0/x",
             "https://[::]/x",

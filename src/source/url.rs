@@ -7,6 +7,8 @@
 
 use std::{fmt, net::Ipv4Addr, net::Ipv6Addr};
 
+use crate::hosts;
+
 /// Why a text is not an address that is followed. Never repeats the text: it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the git url {0}")]
@@ -77,14 +79,7 @@ impl GitUrl {
     /// Whether this process would connect to its own machine: what listens there is not for those who write a source.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        let name = self.host.trim_end_matches('.');
-        let v4 = |address: Ipv4Addr| address.is_loopback();
-        name == "localhost"
-            || name.ends_with(".localhost")
-            || name.parse().is_ok_and(v4)
-            || name
-                .parse()
-                .is_ok_and(|address: Ipv6Addr| address.is_loopback() || embedded(&address).is_some_and(v4))
+        hosts::names_own(&self.host) || self.host.trim_end_matches('.').parse().is_ok_and(hosts::is_own)
     }
 
     /// Whether the connection is an ssh session.
@@ -239,13 +234,11 @@ fn parse_host(text: &str) -> Result<String, String> {
     if let Some(inner) = host.strip_prefix('[') {
         let address: Option<Ipv6Addr> = inner.strip_suffix(']').and_then(|inner| inner.parse().ok());
         let address = address.ok_or("has brackets without an IPv6 address in them")?;
-        let mapped = address.to_ipv4_mapped();
-        if address.is_unspecified() || address.is_unicast_link_local() || mapped.is_some() {
-            return Err("names an unspecified, link-local or mapped address".into());
+        if address.to_ipv4_mapped().is_some() {
+            return Err("names an IPv4 address as one of IPv6: write it as it is".into());
         }
-        if address.is_multicast() || address == METADATA_V6 || embedded(&address).is_some_and(answers_nobody)
-        {
-            return Err(OF_THE_CLOUD.into());
+        if hosts::is_no_service(address.into()) {
+            return Err(NO_SERVICE.into());
         }
         return Ok(address.to_string());
     }
@@ -268,37 +261,18 @@ fn parse_host(text: &str) -> Result<String, String> {
         let address: Ipv4Addr = host
             .parse()
             .map_err(|_| "has a numeric host that is not four numbers with dots")?;
-        if address.is_unspecified() || address.is_link_local() {
-            return Err("names an unspecified or a link-local address".into());
-        }
-        if answers_nobody(address) {
-            return Err(OF_THE_CLOUD.into());
+        if hosts::is_no_service(address.into()) {
+            return Err(NO_SERVICE.into());
         }
     }
-    if host.trim_end_matches('.') == "metadata.google.internal" {
-        return Err(OF_THE_CLOUD.into());
+    if hosts::names_no_service(&host) {
+        return Err(NO_SERVICE.into());
     }
     Ok(host)
 }
 
-const OF_THE_CLOUD: &str =
+const NO_SERVICE: &str =
     "names an address that answers for a machine, its cloud or a network: no repository is there";
-
-/// What answers for a machine in the cloud of Amazon, beside 169.254.169.254.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-
-/// Addresses of IPv4 that are no host's. The loopback is one: it is refused where a source is admitted.
-fn answers_nobody(address: Ipv4Addr) -> bool {
-    address.is_unspecified() || address.is_link_local() || address.is_broadcast() || address.is_multicast()
-}
-
-/// The IPv4 address that a gateway reads out of one of IPv6: NAT64 (RFC 6052), 6to4 (RFC 3056).
-fn embedded(address: &Ipv6Addr) -> Option<Ipv4Addr> {
-    let ([0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..]) = address.segments() else {
-        return None;
-    };
-    Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
-}
 
 /// The path without its leading slash.
 fn check_path(path: &str) -> Result<(), String> {

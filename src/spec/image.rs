@@ -1,9 +1,8 @@
 //! Image references as specs write them, by the grammar of the OCI distribution spec.
 
 // An address is a value; what connects is in `std` alone, and has no place here.
-use core::net::Ipv4Addr;
-
 use crate::{
+    hosts,
     names::{Digest, Version},
     spec::declared::{ImagePick, ImageRequest},
 };
@@ -99,30 +98,22 @@ fn repository_of(text: &str) -> Result<String, String> {
     }
     if is_own(name) {
         return Err(
-            "the registry must be reachable from every node: localhost, loopback and link-local addresses are not".into(),
+            "the registry must be reachable from every node: localhost, loopback and link-local addresses and those of a cloud are not".into(),
         );
     }
     Ok(format!("{}/{path}", host.to_ascii_lowercase()))
 }
 
-/// Whether a host is the machine itself, or what answers for its cloud: Slipway would ask it in its own name. Numbers that
-/// are not written as an address (2130706433, 0x7f.1) are taken for one by some resolvers.
+/// Whether a host is the machine itself, or what answers for its cloud. Numbers that are not written as an address
+/// (2130706433, 0x7f.1) are taken for one by some resolvers.
 fn is_own(host: &str) -> bool {
-    let host = host.to_ascii_lowercase();
     let last = host.rsplit('.').next().unwrap_or_default();
     if !last.starts_with(|c: char| c.is_ascii_digit()) {
-        return host == "localhost" || last == "localhost";
+        return hosts::names_own(host) || hosts::names_no_service(host);
     }
-    match host.parse::<Ipv4Addr>() {
-        Ok(address) => {
-            address.is_loopback()
-                || address.is_link_local()
-                || address.is_unspecified()
-                || address.is_broadcast()
-                || address.is_multicast()
-        }
-        Err(_) => true,
-    }
+    host.parse().map_or(true, |address| {
+        hosts::is_own(address) || hosts::is_no_service(address)
+    })
 }
 
 #[cfg(test)]
@@ -194,6 +185,7 @@ mod tests {
             "2130706433.0x7f/x",
             "0x7f.1/x",
             "127.1/x",
+            "metadata.google.internal/x",
         ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
