@@ -392,9 +392,16 @@ pub fn pod(pod: &Pod) -> PodSeen {
 }
 
 /// `host:port/name` of a database URL: scheme and user dropped, host in lower case, the default port filled in.
+///
+/// `None` where an `@` stands behind the host: its password has a `/`, `?`, `#` or `@` that should have been escaped, and what
+/// looks like host, port and name are pieces of it. An identity is written down where everybody reads it.
 #[must_use]
 pub fn database_identity(text: &str) -> Option<String> {
     let url = url::Url::parse(text.trim()).ok()?;
+    let behind = [Some(url.path()), url.query(), url.fragment()];
+    if behind.into_iter().flatten().any(|part| part.contains('@')) {
+        return None;
+    }
     let host = url.host_str()?.to_ascii_lowercase();
     let host = host.trim_end_matches('.');
     let port = url.port().unwrap_or(match url.scheme() {
@@ -533,6 +540,15 @@ mod tests {
             assert_eq!(database_identity(url), expected, "{url}");
         }
         assert_ne!(database_identity("ecto://db.example.com/other"), expected);
-        assert_eq!(database_identity("not a url"), None);
+        for nameless in [
+            "not a url",
+            "ecto://app:/Zx9canary@db.example.com/shop",
+            "ecto://app:12/34canary@db.example.com/shop",
+            "ecto://app:p@canary/word@db.example.com/shop",
+            "ecto://app:12?canary@db.example.com/shop",
+            "ecto://app:12#canary@db.example.com/shop",
+        ] {
+            assert_eq!(database_identity(nameless), None, "{nameless}");
+        }
     }
 }
