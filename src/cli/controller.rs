@@ -16,6 +16,8 @@ const MAX_CA_BUNDLE: u64 = 4 << 20;
 
 /// A registry is not asked more often than this about the tag of what runs.
 const SHORTEST_TAG_CHECK: Duration = Duration::from_secs(5);
+/// For threads that still write to a disk when the controller ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Arguments of `slipway controller`. Every flag is also a variable, for the chart.
 #[derive(Debug, clap::Args)]
@@ -129,12 +131,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     // Options of libgit2 are of the whole process, and must be set before there is a second thread.
     crate::source::init(args.ca_bundle.as_deref()).context("cannot set up git")?;
     let options = args.options()?;
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?
-        .block_on(crate::controller::run(options))?;
-    Ok(())
+        .context("cannot start the runtime")?;
+    let ended = runtime.block_on(crate::controller::run(options));
+    // Dropped, it would wait for every fetch that is under way: who lost the lease would not be elected again meanwhile.
+    runtime.shutdown_timeout(LAST_WORDS);
+    Ok(ended?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What a pass asks registries: which image is declared, whether its tag has moved, and what is in it.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use tokio::time::Instant;
@@ -9,11 +7,12 @@ use tokio::time::Instant;
 use super::{act, context::Context, subject::Subject};
 use crate::{
     cluster::{
+        error::ClusterError,
         objects::{found, within},
         resolve::References,
     },
     image::{
-        Depth, DockerConfig, ResolveError,
+        Depth, DockerConfig, ResolveError, ResolvedImage,
         baked::{self, Own, Texts},
     },
     names::{Digest, ReleaseId},
@@ -60,26 +59,25 @@ impl Asked {
 }
 
 /// Asks the registry about the declared image.
-pub async fn ask(context: &Context, id: &ReleaseId, declared: &Declared, depth: Depth) -> Asked {
-    let config = match pull_config(context, id, declared).await {
+///
+/// # Errors
+/// The API server did not give the pull Secret.
+pub async fn ask(
+    context: &Context,
+    id: &ReleaseId,
+    declared: &Declared,
+    depth: Depth,
+) -> Result<Asked, ClusterError> {
+    let config = match pull_config(context, id, declared).await? {
         Ok(config) => config,
         Err(message) => {
-            return Asked::failed(ImageSeen::Failed {
+            return Ok(Asked::failed(ImageSeen::Failed {
                 reason: "PullSecretInvalid".into(),
                 message,
-            });
+            }));
         }
     };
-    let resolved = context
-        .registry
-        .resolve(&declared.image, config.as_ref(), depth)
-        .await;
-    context.metrics.resolved(
-        resolved
-            .as_ref()
-            .map_or_else(ResolveError::reason, |_| "Resolved"),
-    );
-    match resolved {
+    Ok(match resolve(context, declared, config.as_ref(), depth).await {
         Ok(image) => Asked {
             seen: ImageSeen::Found {
                 digest: image.digest,
@@ -94,69 +92,88 @@ pub async fn ask(context: &Context, id: &ReleaseId, declared: &Declared, depth: 
             reason: error.reason().to_owned(),
             message: act::clip(&error.to_string(), 600),
         }),
-    }
+    })
 }
 
-/// For how long a registry that did not answer is not asked about digests.
-const SILENCE: Duration = Duration::from_secs(300);
+/// What a registry says, or said last where it did not answer then.
+async fn resolve(
+    context: &Context,
+    declared: &Declared,
+    config: Option<&DockerConfig>,
+    depth: Depth,
+) -> Result<ResolvedImage, ResolveError> {
+    let image = &declared.image;
+    let host = host_of(declared);
+    if let Some(error) = context.silences.of(host, &image.reference()) {
+        return Err(error);
+    }
+    let resolved = context.registry.resolve(image, config, depth).await;
+    let word = resolved.as_ref().map_or_else(ResolveError::reason, |_| "Resolved");
+    context.metrics.resolved(word);
+    match &resolved {
+        Err(error @ (ResolveError::Unreachable { .. } | ResolveError::TimedOut { .. })) => {
+            context.silences.note(host, error);
+        }
+        _ => context.silences.end(host),
+    }
+    resolved
+}
+
+fn host_of(declared: &Declared) -> &str {
+    declared.image.repository.split('/').next().unwrap_or_default()
+}
 
 /// Asks the registry about a declared digest that is about to become a revision; whether it said something. None is needed
-/// for that, so nobody waits for one, and of one that does not answer not every release finds that out anew. But where one
-/// answers, it tells the platforms of the image and what is in it.
+/// for that, so nobody waits for one. But where one answers, it tells the platforms of the image and what is in it.
 pub async fn ask_digest(
     context: &Context,
     subject: &Subject,
     decision: &Decision,
     image: &mut Asked,
-) -> bool {
+) -> Result<bool, ClusterError> {
     let next = decision.steps.iter().find_map(|step| match step {
         Step::CreateRevision(draft) => Some(draft),
         _ => None,
     });
     let unasked = image.seen == ImageSeen::NotAsked && next.is_some_and(|draft| draft.obtained == DECLARED);
     let Some(declared) = subject.declared().filter(|_| unasked) else {
-        return false;
+        return Ok(false);
     };
-    let host = declared.image.repository.split('/').next().unwrap_or_default();
-    if context.silent.of(host, SILENCE) {
-        return false;
-    }
-    let asked = ask(context, &subject.id, declared, Depth::Texts).await;
+    let asked = ask(context, &subject.id, declared, Depth::Texts).await?;
     if let ImageSeen::Failed { reason, message } = &asked.seen {
         tracing::info!(reason, message, "of a declared digest the registry said nothing");
-        if ["RegistryUnreachable", "RegistryTimeout"].contains(&reason.as_str()) {
-            context.silent.note(host);
-        }
     }
     let found = matches!(asked.seen, ImageSeen::Found { .. });
     *image = asked;
-    found
+    Ok(found)
 }
 
+/// The credentials of the pull Secret that is declared, or what is wrong with it.
 async fn pull_config(
     context: &Context,
     id: &ReleaseId,
     declared: &Declared,
-) -> Result<Option<DockerConfig>, String> {
+) -> Result<Result<Option<DockerConfig>, String>, ClusterError> {
     let Some(name) = &declared.pull_secret else {
-        return Ok(None);
+        return Ok(Ok(None));
     };
     let api: Api<Secret> = Api::namespaced(context.client.clone(), id.namespace.as_str());
-    let secret = found(within(|| format!("get pull Secret {name}"), api.get(name.as_str())).await)
-        .map_err(|error| error.sentence())?;
+    let secret = found(within(|| format!("get pull Secret {name}"), api.get(name.as_str())).await)?;
     let Some(secret) = secret else {
-        return Err(format!(
+        return Ok(Err(format!(
             "pull Secret {name} does not exist in namespace {}; it goes on by itself when it comes",
             id.namespace
-        ));
+        )));
     };
     let data = secret.data.unwrap_or_default();
-    let bytes = data.get(".dockerconfigjson").ok_or_else(|| {
-        format!("pull Secret {name} has no key .dockerconfigjson; it must be of type kubernetes.io/dockerconfigjson")
-    })?;
-    DockerConfig::parse(&bytes.0)
+    let Some(bytes) = data.get(".dockerconfigjson") else {
+        return Ok(Err(format!(
+            "pull Secret {name} has no key .dockerconfigjson; it must be of type kubernetes.io/dockerconfigjson"
+        )));
+    };
+    Ok(DockerConfig::parse(&bytes.0)
         .map(Some)
-        .map_err(|error| format!("pull Secret {name}: {error}"))
+        .map_err(|error| format!("pull Secret {name}: {error}")))
 }
 
 /// The digest that the tag of what runs had when it was last asked, where that is another one.
@@ -176,17 +193,20 @@ fn tagged<'a>(subject: &Subject, observed: &'a Observed) -> Option<&'a Revision>
 
 /// Asks for the tag of what runs, if that is due; whether it was asked. Only when nothing else is to be done: a registry
 /// that hangs must not keep a repair waiting. No answer is no news, and is not asked for again before its time.
-pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) -> bool {
+///
+/// # Errors
+/// The API server did not give the pull Secret.
+pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) -> Result<bool, ClusterError> {
     let (Some(live), Some(declared)) = (tagged(subject, observed), subject.declared()) else {
-        return false;
+        return Ok(false);
     };
     let asked = context.memory.get(&subject.id).tag;
     if asked
         .is_some_and(|(at, reference, _)| at.elapsed() < context.tag_interval && reference == live.reference)
     {
-        return false;
+        return Ok(false);
     }
-    let digest = match ask(context, &subject.id, declared, Depth::Digest).await.seen {
+    let digest = match ask(context, &subject.id, declared, Depth::Digest).await?.seen {
         ImageSeen::Found { digest, .. } => Some(digest),
         _ => None,
     };
@@ -194,5 +214,5 @@ pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) 
     context.memory.update(&subject.id, |memory| {
         memory.tag = Some((Instant::now(), reference, digest));
     });
-    true
+    Ok(true)
 }

@@ -14,7 +14,7 @@ use kube::{
 
 use tokio::{sync::OnceCell, time::Instant};
 
-use super::{Clock, Parts, fight::Truce, watched::Sources};
+use super::{Clock, Parts, fight::Truce, silences::Silences, watched::Sources};
 use crate::{
     cluster::{
         Leader,
@@ -39,7 +39,7 @@ pub struct Context {
     /// Registries.
     pub registry: Registry,
     /// Those of them that did not answer lately.
-    pub silent: Silent,
+    pub silences: Silences,
     /// How often the tag of what runs is compared with what it was resolved to.
     pub tag_interval: Duration,
     /// Events.
@@ -73,7 +73,7 @@ impl Context {
             own: parts.options.namespace.clone(),
             sources,
             registry: parts.registry.clone(),
-            silent: Silent::default(),
+            silences: Silences::default(),
             tag_interval: parts.options.tag_interval,
             metrics: Arc::clone(&parts.metrics),
             clock: parts.clock,
@@ -94,30 +94,6 @@ impl Context {
     }
 }
 
-/// Registries that did not answer, by host, each since when.
-#[derive(Default)]
-pub struct Silent(Mutex<HashMap<String, Instant>>);
-
-impl Silent {
-    /// Whether one was silent within this time.
-    pub fn of(&self, host: &str, within: Duration) -> bool {
-        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.get(host).is_some_and(|since| since.elapsed() < within)
-    }
-
-    /// One did not answer just now.
-    pub fn note(&self, host: &str) {
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Specs name them, so there may be any number: who is forgotten is asked again.
-        if hosts.len() >= MOST_SILENT {
-            hosts.clear();
-        }
-        hosts.insert(host.to_owned(), Instant::now());
-    }
-}
-
-const MOST_SILENT: usize = 1000;
-
 /// What is remembered per release between passes.
 #[derive(Default)]
 pub struct Memory(Mutex<HashMap<ReleaseId, Remembered>>);
@@ -125,6 +101,8 @@ pub struct Memory(Mutex<HashMap<ReleaseId, Remembered>>);
 /// One release's memory.
 #[derive(Debug, Clone, Default)]
 pub struct Remembered {
+    /// Of which `Release` this is: one that was deleted and made again begins anew.
+    object: Option<String>,
     /// The stage that the last pass left it in, and since when (monotonic: wall clocks jump).
     pub stage: Option<(Stage, Instant)>,
     /// The revision that is on its way, and for how long it has been looked at.
@@ -230,6 +208,20 @@ impl Memory {
             _ => memory.running = Some((job.clone(), since)),
         });
         since.elapsed()
+    }
+
+    /// Forgets what was remembered of another `Release` of this name.
+    pub fn begin(&self, id: &ReleaseId, object: Option<&str>) {
+        self.update(id, |memory| {
+            if memory.object.as_deref() != object {
+                *memory = Remembered {
+                    object: object.map(str::to_owned),
+                    failed: memory.failed,
+                    phase: memory.phase,
+                    ..Remembered::default()
+                };
+            }
+        });
     }
 
     /// Forgets a release that is gone, and gives what was remembered.

@@ -18,6 +18,7 @@ mod migrate;
 pub mod reconcile;
 mod releases;
 mod report;
+mod silences;
 mod sources;
 mod span;
 pub mod subject;

@@ -113,6 +113,7 @@ pub async fn reconcile(release: Arc<Meta>, context: Arc<Context>) -> Result<Acti
         return Ok(Action::await_change());
     };
     let id = subject.id.clone();
+    context.memory.begin(&id, subject.object.metadata.uid.as_deref());
     let done = guard::bounded(PASS, Box::pin(pass(&context, &mut subject))).await;
     let error = match done.unwrap_or_else(|stopped| Err(stopped.into())) {
         Ok(action) => {
@@ -143,6 +144,9 @@ fn said(error: &ReconcileError, failures: u32, leads: bool) -> Option<Phase> {
         (ReconcileError::Act(ActError::NameTaken(_)), _) => Some(Phase::Waiting("NameTaken".into())),
         (ReconcileError::Act(ActError::Cluster(error)), _) if error.is_over_quota() => {
             Some(Phase::Waiting("Quota".into()))
+        }
+        (ReconcileError::Act(ActError::Cluster(error)), _) if error.is_terminating() => {
+            Some(Phase::Waiting("NamespaceTerminating".into()))
         }
         (_, Intent::Stall) => Some(Phase::Failed("Applying")),
         (ReconcileError::Stopped(_), _) => lasts.then(|| Phase::Waiting("Stopped".into())),
@@ -178,9 +182,9 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         if decision.steps.contains(&Step::AskRegistry)
             && let Some(declared) = subject.declared()
         {
-            image = ask(context, &id, declared, Depth::Texts).await; // client
+            image = ask(context, &id, declared, Depth::Texts).await?; // client
         }
-        if ask_digest(context, subject, &decision, &mut image).await {
+        if ask_digest(context, subject, &decision, &mut image).await? {
             continue; // with what the registry said
         }
         if !decision.steps.is_empty() {
@@ -192,7 +196,7 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         }
         remember(context, subject, &observed, &decision);
         if decision.wait != Wait::Again {
-            if decision.steps.is_empty() && ask_tag(context, subject, &observed).await {
+            if decision.steps.is_empty() && ask_tag(context, subject, &observed).await? {
                 continue; // with what the registry said
             }
             if decision.report.phase == Phase::Live
