@@ -12,7 +12,7 @@ use crate::{
         resolve::References,
     },
     image::{
-        Depth, DockerConfig, ResolveError, ResolvedImage,
+        DockerConfig, ResolveError,
         baked::{self, Own, Texts},
     },
     names::{Digest, ReleaseId},
@@ -21,7 +21,10 @@ use crate::{
         observed::{ImageSeen, Revision},
         renew::DECLARED,
     },
-    spec::{Declared, declared::ImagePick},
+    spec::{
+        Declared,
+        declared::{ImagePick, ImageRequest},
+    },
 };
 
 /// What the registry said in this pass.
@@ -62,12 +65,7 @@ impl Asked {
 ///
 /// # Errors
 /// The API server did not give the pull Secret.
-pub async fn ask(
-    context: &Context,
-    id: &ReleaseId,
-    declared: &Declared,
-    depth: Depth,
-) -> Result<Asked, ClusterError> {
+pub async fn ask(context: &Context, id: &ReleaseId, declared: &Declared) -> Result<Asked, ClusterError> {
     let config = match pull_config(context, id, declared).await? {
         Ok(config) => config,
         Err(message) => {
@@ -77,7 +75,8 @@ pub async fn ask(
             }));
         }
     };
-    Ok(match resolve(context, declared, config.as_ref(), depth).await {
+    let asking = context.registry.resolve(&declared.image, config.as_ref());
+    Ok(match answered(context, &declared.image, asking).await {
         Ok(image) => Asked {
             seen: ImageSeen::Found {
                 digest: image.digest,
@@ -96,31 +95,25 @@ pub async fn ask(
 }
 
 /// What a registry says, or said last where it did not answer then.
-async fn resolve(
+async fn answered<T>(
     context: &Context,
-    declared: &Declared,
-    config: Option<&DockerConfig>,
-    depth: Depth,
-) -> Result<ResolvedImage, ResolveError> {
-    let image = &declared.image;
-    let host = host_of(declared);
+    image: &ImageRequest,
+    asking: impl Future<Output = Result<T, ResolveError>>,
+) -> Result<T, ResolveError> {
+    let host = image.repository.split('/').next().unwrap_or_default();
     if let Some(error) = context.silences.of(host, &image.reference()) {
         return Err(error);
     }
-    let resolved = context.registry.resolve(image, config, depth).await;
-    let word = resolved.as_ref().map_or_else(ResolveError::reason, |_| "Resolved");
+    let answer = asking.await;
+    let word = answer.as_ref().map_or_else(ResolveError::reason, |_| "Resolved");
     context.metrics.resolved(word);
-    match &resolved {
+    match &answer {
         Err(error @ (ResolveError::Unreachable { .. } | ResolveError::TimedOut { .. })) => {
             context.silences.note(host, error);
         }
         _ => context.silences.end(host),
     }
-    resolved
-}
-
-fn host_of(declared: &Declared) -> &str {
-    declared.image.repository.split('/').next().unwrap_or_default()
+    answer
 }
 
 /// Asks the registry about a declared digest that is about to become a revision; whether it said something. None is needed
@@ -139,7 +132,7 @@ pub async fn ask_digest(
     let Some(declared) = subject.declared().filter(|_| unasked) else {
         return Ok(false);
     };
-    let asked = ask(context, &subject.id, declared, Depth::Texts).await?;
+    let asked = ask(context, &subject.id, declared).await?;
     if let ImageSeen::Failed { reason, message } = &asked.seen {
         tracing::info!(reason, message, "of a declared digest the registry said nothing");
     }
@@ -196,7 +189,11 @@ fn tagged<'a>(subject: &Subject, observed: &'a Observed) -> Option<&'a Revision>
 ///
 /// # Errors
 /// The API server did not give the pull Secret.
-pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) -> Result<bool, ClusterError> {
+pub async fn ask_tag(
+    context: &Context,
+    subject: &Subject,
+    observed: &Observed,
+) -> Result<bool, ClusterError> {
     let (Some(live), Some(declared)) = (tagged(subject, observed), subject.declared()) else {
         return Ok(false);
     };
@@ -206,9 +203,12 @@ pub async fn ask_tag(context: &Context, subject: &Subject, observed: &Observed) 
     {
         return Ok(false);
     }
-    let digest = match ask(context, &subject.id, declared, Depth::Digest).await?.seen {
-        ImageSeen::Found { digest, .. } => Some(digest),
-        _ => None,
+    let digest = match pull_config(context, &subject.id, declared).await? {
+        Ok(config) => {
+            let asking = context.registry.digest(&declared.image, config.as_ref());
+            answered(context, &declared.image, asking).await.ok()
+        }
+        Err(_) => None,
     };
     let reference = live.reference.clone();
     context.memory.update(&subject.id, |memory| {

@@ -24,7 +24,6 @@ use crate::{
         error::{ClusterError, Intent, backoff, heeding},
         objects::within,
     },
-    image::Depth,
     names::ReleaseId,
     plan::{Decision, Observed, Phase, Stage, Step, Wait, decide, observed::Declaration, rollout},
     spec::{declared::ImagePick, strict},
@@ -182,7 +181,7 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         if decision.steps.contains(&Step::AskRegistry)
             && let Some(declared) = subject.declared()
         {
-            image = ask(context, &id, declared, Depth::Texts).await?; // client
+            image = ask(context, &id, declared).await?; // client
         }
         if ask_digest(context, subject, &decision, &mut image).await? {
             continue; // with what the registry said

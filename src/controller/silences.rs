@@ -108,10 +108,17 @@ mod tests {
             );
             tokio::time::advance(Duration::from_secs(1)).await;
             assert_eq!(silences.of("a", "a/shop:1"), None, "one asks after {pause} s");
-            assert!(silences.of("a", "a/blog:2").is_some(), "the others wait for what that one hears");
+            assert!(
+                silences.of("a", "a/blog:2").is_some(),
+                "the others wait for what that one hears"
+            );
             silences.note("a", &silent("a/shop:1"));
         }
-        assert_eq!(silences.of("b", "b/shop:1"), None, "another one is not held to account");
+        assert_eq!(
+            silences.of("b", "b/shop:1"),
+            None,
+            "another one is not held to account"
+        );
         silences.end("a");
         assert_eq!(silences.of("a", "a/shop:1"), None);
     }

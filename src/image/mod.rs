@@ -16,4 +16,4 @@ mod session;
 pub use credentials::{CredentialsError, DockerConfig};
 pub use error::ResolveError;
 pub use manifest::Platform;
-pub use registry::{Depth, Registry, RegistryError, ResolvedImage};
+pub use registry::{Registry, RegistryError, ResolvedImage};

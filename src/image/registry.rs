@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use reqwest::{Certificate, Client, redirect};
+use tokio::time::error::Elapsed;
 
 use super::{
     address::{LookUp, OWN, names_own},
@@ -40,17 +41,8 @@ pub struct ResolvedImage {
     pub digest: Digest,
     /// The platforms that it runs on, sorted, each once; never empty.
     pub platforms: Vec<Platform>,
-    /// What the image says of itself, for each platform; empty where that was not asked.
+    /// What the image says of itself, for each platform.
     pub texts: Vec<Texts>,
-}
-
-/// How much is asked of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// Its digest and its platforms: as few questions as can be.
-    Digest,
-    /// What it says of itself, too.
-    Texts,
 }
 
 /// Why there is no [`Registry`].
@@ -122,11 +114,38 @@ impl Registry {
         &self,
         request: &ImageRequest,
         credentials: Option<&DockerConfig>,
-        depth: Depth,
     ) -> Result<ResolvedImage, ResolveError> {
         let found = credentials.and_then(|config| config.credentials_for(&request.repository));
-        let failure = match tokio::time::timeout(self.deadline, self.ask(request, found, depth)).await {
-            Ok(Ok(image)) => return Ok(image),
+        let asked = tokio::time::timeout(self.deadline, self.ask(request, found)).await;
+        self.told(asked, request, credentials, found)
+    }
+
+    /// Asks which digest an image has now, as far as its registry tells without sending it: registries count what they send
+    /// (<https://docs.docker.com/docker-hub/usage/pulls/>), and this is asked again and again.
+    pub async fn digest(
+        &self,
+        request: &ImageRequest,
+        credentials: Option<&DockerConfig>,
+    ) -> Result<Digest, ResolveError> {
+        let found = credentials.and_then(|config| config.credentials_for(&request.repository));
+        let asked = async {
+            let mut session = Session::new(self, request, found.map(|found| found.credential))?;
+            session.digest(picked(request).0).await
+        };
+        let asked = tokio::time::timeout(self.deadline, asked).await;
+        self.told(asked, request, credentials, found)
+    }
+
+    /// What came of a question, as a sentence about the image.
+    fn told<T>(
+        &self,
+        asked: Result<Result<T, Failure>, Elapsed>,
+        request: &ImageRequest,
+        credentials: Option<&DockerConfig>,
+        found: Option<Found<'_>>,
+    ) -> Result<T, ResolveError> {
+        let failure = match asked {
+            Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(failure)) => failure,
             Err(_) => Failure::TimedOut,
         };
@@ -146,28 +165,18 @@ impl Registry {
         })
     }
 
-    async fn ask(
-        &self,
-        request: &ImageRequest,
-        found: Option<Found<'_>>,
-        depth: Depth,
-    ) -> Result<ResolvedImage, Failure> {
+    async fn ask(&self, request: &ImageRequest, found: Option<Found<'_>>) -> Result<ResolvedImage, Failure> {
         let mut session = Session::new(self, request, found.map(|found| found.credential))?;
-        let (pick, expected) = match &request.pick {
-            ImagePick::Tag(tag) => (tag.as_str(), None),
-            ImagePick::Digest(digest) => (digest.as_str(), Some(digest)),
-        };
+        let (pick, expected) = picked(request);
         let top = session.manifest(pick, expected).await?;
         let (platforms, texts) = match manifest::parse_manifest(&top.body).map_err(Failure::Invalid)? {
             Manifest::Image { config } => {
                 let config = session.config(&config).await?;
                 (vec![config.platform], vec![config.texts])
             }
-            // Nothing below it is asked for unless it must be: each question may count against a limit of the registry.
             Manifest::Index { platforms, images } => {
-                let below = if depth == Depth::Texts { images } else { Vec::new() };
                 let mut texts = Vec::new();
-                for image in below.iter().take(MAX_IMAGES) {
+                for image in images.iter().take(MAX_IMAGES) {
                     texts.extend(session.config_of(image).await?.map(|config| config.texts));
                 }
                 (platforms, texts)
@@ -178,6 +187,14 @@ impl Registry {
             platforms,
             texts,
         })
+    }
+}
+
+/// What is asked for, and the digest that the answer must have.
+fn picked(request: &ImageRequest) -> (&str, Option<&Digest>) {
+    match &request.pick {
+        ImagePick::Tag(tag) => (tag.as_str(), None),
+        ImagePick::Digest(digest) => (digest.as_str(), Some(digest)),
     }
 }
 

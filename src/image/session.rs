@@ -1,4 +1,4 @@
-//! The questions about one image: a few GETs of the
+//! The questions about one image: a few requests of the
 //! [distribution API](https://github.com/opencontainers/distribution-spec).
 //!
 //! Every body is read up to a bound and compared with its digest. Who gets a credential: the registry itself,
@@ -6,7 +6,7 @@
 //! another host is followed without it.
 
 use reqwest::{
-    Client, RequestBuilder, Response, StatusCode, Url,
+    Client, Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -106,8 +106,27 @@ impl<'a> Session<'a> {
     }
 
     pub async fn manifest(&mut self, pick: &str, expected: Option<&Digest>) -> Result<Answer, Failure> {
-        let url = format!("{}/{}/manifests/{pick}", self.base, self.path);
+        let url = self.manifest_url(pick);
         self.get(&url, manifest::ACCEPT, MAX_MANIFEST, expected).await
+    }
+
+    /// The digest of a manifest by a HEAD. A registry that knows no HEAD, or does not name the digest, sends it whole.
+    pub async fn digest(&mut self, pick: &str) -> Result<Digest, Failure> {
+        let url = self.manifest_url(pick);
+        match self.ask(Method::HEAD, &url, manifest::ACCEPT).await {
+            Ok(response) => {
+                if let Some(digest) = claimed(&response) {
+                    return Ok(digest);
+                }
+            }
+            Err(Failure::Invalid(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(self.manifest(pick, None).await?.digest)
+    }
+
+    fn manifest_url(&self, pick: &str) -> String {
+        format!("{}/{}/manifests/{pick}", self.base, self.path)
     }
 
     /// What an image's config says.
@@ -142,7 +161,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// One GET, repeated once with what the registry asked for.
+    /// One GET, whole.
     async fn get(
         &mut self,
         url: &str,
@@ -150,16 +169,8 @@ impl<'a> Session<'a> {
         cap: usize,
         expected: Option<&Digest>,
     ) -> Result<Answer, Failure> {
-        let mut response = self.send(url, accept).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && self.authorization.is_none() {
-            self.authorization = Some(self.authorize(response.headers()).await?);
-            response = self.send(url, accept).await?;
-        }
-        check_status(response.status())?;
-        let claimed = response
-            .headers()
-            .get("docker-content-digest")
-            .and_then(|value| value.to_str().ok()?.parse::<Digest>().ok());
+        let response = self.ask(Method::GET, url, accept).await?;
+        let claimed = claimed(&response);
         let body = bounded(response, cap).await?;
         let digest = sha256(&body)?;
         // Redirects and proxies may drop the header, but none may contradict the bytes.
@@ -175,13 +186,24 @@ impl<'a> Session<'a> {
         Ok(Answer { body, digest })
     }
 
-    async fn send(&self, url: &str, accept: &'static str) -> Result<Response, Failure> {
+    /// One request, repeated once with what the registry asked for.
+    async fn ask(&mut self, method: Method, url: &str, accept: &'static str) -> Result<Response, Failure> {
+        let mut response = self.send(method.clone(), url, accept).await?;
+        if response.status() == StatusCode::UNAUTHORIZED && self.authorization.is_none() {
+            self.authorization = Some(self.authorize(response.headers()).await?);
+            response = self.send(method, url, accept).await?;
+        }
+        check_status(response.status())?;
+        Ok(response)
+    }
+
+    async fn send(&self, method: Method, url: &str, accept: &'static str) -> Result<Response, Failure> {
         let client = if self.plain {
             &self.registry.plain
         } else {
             &self.registry.secure
         };
-        let mut request = client.get(url).header(ACCEPT, accept);
+        let mut request = client.request(method, url).header(ACCEPT, accept);
         if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
         }
@@ -275,6 +297,12 @@ impl<'a> Session<'a> {
 }
 
 // === one request ===
+
+/// The digest that a registry names.
+fn claimed(response: &Response) -> Option<Digest> {
+    let value = response.headers().get("docker-content-digest")?;
+    value.to_str().ok()?.parse().ok()
+}
 
 async fn send(request: RequestBuilder) -> Result<Response, Failure> {
     request.send().await.map_err(transport)

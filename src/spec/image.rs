@@ -98,7 +98,7 @@ fn repository_of(text: &str) -> Result<String, String> {
     }
     if is_own(name) {
         return Err(
-            "the registry must be reachable from every node: localhost, loopback and link-local addresses and those of a cloud are not".into(),
+            "the registry must be reachable from every node: localhost, loopback and link-local addresses are not".into(),
         );
     }
     Ok(format!("{}/{path}", host.to_ascii_lowercase()))

@@ -61,6 +61,24 @@ pub struct Last {
     pub due: Instant,
     /// What was read; `None` when nothing could be.
     pub read: Option<Reading>,
+    /// What the status had as the fetched commit then.
+    pub before: Option<String>,
+}
+
+impl Last {
+    /// Whether it still holds: of this version of the source, not due yet, and nobody else has read another commit since.
+    pub fn holds(&self, version: &(Option<String>, Option<i64>), fetched: Option<&str>) -> bool {
+        let read = self.read.as_ref().map(|read| read.commit.as_str());
+        self.version == *version
+            && Instant::now() < self.due
+            && is_newest(read, self.before.as_deref(), fetched)
+    }
+}
+
+/// Whether no other process has read another commit since this one was read. Applied again, an older one would take back what
+/// that process applied. `before` is what the status had when it was read, `fetched` what it has now.
+fn is_newest(read: Option<&str>, before: Option<&str>, fetched: Option<&str>) -> bool {
+    read.is_none() || fetched == read || fetched == before
 }
 
 impl Context {
@@ -113,5 +131,23 @@ impl Context {
     pub fn memory<T>(&self, source: &str, act: impl FnOnce(&mut Remembered) -> T) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         act(memory.entry(source.to_owned()).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_the_newest_until_another_process_has_read_another_commit() {
+        let (older, ours, newer) = (Some("a"), Some("b"), Some("c"));
+        assert!(is_newest(ours, older, older), "its own status is not written yet");
+        assert!(is_newest(ours, older, ours) && is_newest(ours, None, None));
+        assert!(!is_newest(ours, older, newer));
+        assert!(!is_newest(ours, older, None), "the status was taken away");
+        assert!(
+            is_newest(None, older, newer),
+            "there is nothing to take it back with"
+        );
     }
 }

@@ -308,8 +308,10 @@ async fn pass(
     }
     let name = source.name_any();
     let version = (source.metadata.uid.clone(), source.metadata.generation);
+    let status = source.status.as_ref();
+    let before = status.and_then(|status| status.fetched_commit.clone());
     let last = context.memory(&name, |memory| memory.last.clone());
-    if let Some(last) = last.filter(|last| last.version == version && Instant::now() < last.due) {
+    if let Some(last) = last.filter(|last| last.holds(&version, before.as_deref())) {
         // Woken by a change in the cluster: git has nothing new to say.
         let outcome = match last.read {
             Some(reading) => Some(apply(source, context, reading).await?),
@@ -322,6 +324,7 @@ async fn pass(
         version,
         due,
         read: read.as_ref().ok().cloned(),
+        before,
     };
     context.memory(&name, |memory| memory.last = Some(last));
     let outcome = match read {

@@ -78,7 +78,7 @@ async fn a_single_manifest_has_the_platform_of_its_config() {
     let manifest = serve_config(&server).await;
     serve(&server, "manifests/1.8.2", answer(&manifest, IMAGE)).await;
     let image = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap();
     assert_eq!(image.digest.as_str(), digest_of(&manifest));
@@ -100,14 +100,45 @@ async fn an_index_has_its_own_digest_and_no_attestation_among_its_platforms() {
     .into_bytes();
     serve(&server, "manifests/1.8.2", answer(&index, INDEX)).await;
     let image = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap();
     assert_eq!(image.digest.as_str(), digest_of(&index));
     let platforms: Vec<String> = image.platforms.iter().map(ToString::to_string).collect();
     assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
-    let asked = server.received_requests().await.unwrap();
-    assert_eq!(asked.len(), 1, "registries count what is asked of them");
+}
+
+#[tokio::test]
+async fn for_its_digest_alone_no_image_is_sent_unless_its_registry_knows_no_other_way() {
+    let digest = format!("sha256:{}", "b".repeat(64));
+    for (status, named, requests) in [(200, true, 1), (200, false, 2), (405, false, 2)] {
+        let server = MockServer::start().await;
+        let config = json!({"config": {"digest": digest}}).to_string().into_bytes();
+        let mut head = ResponseTemplate::new(status);
+        if named {
+            head = head.insert_header("docker-content-digest", digest_of(&config));
+        }
+        let at = "/v2/acme/billing/manifests/1.8.2";
+        Mock::given(method("HEAD"))
+            .and(path(at))
+            .respond_with(head)
+            .mount(&server)
+            .await;
+        serve(&server, "manifests/1.8.2", answer(&config, IMAGE)).await;
+        let found = registry(&[&server])
+            .digest(&request(&server), None)
+            .await
+            .unwrap();
+        assert_eq!(found.as_str(), digest_of(&config));
+        assert_eq!(
+            server.received_requests().await.unwrap().len(),
+            requests,
+            "{status}"
+        );
+    }
+    let server = MockServer::start().await;
+    let missing = registry(&[&server]).digest(&request(&server), None).await;
+    assert_eq!(missing.unwrap_err().reason(), "ImageNotFound");
 }
 
 /// An image whose config has this variable; the digest of its manifest, under which it is served.
@@ -143,7 +174,7 @@ fn rules(image: &ResolvedImage) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_the_images_of_an_index_say_of_themselves_is_asked_only_where_it_is_wanted() {
+async fn each_image_of_an_index_is_asked_what_it_says_of_itself_and_none_need_be_there() {
     let server = MockServer::start().await;
     let mut entries = Vec::new();
     for variable in [
@@ -159,25 +190,18 @@ async fn what_the_images_of_an_index_say_of_themselves_is_asked_only_where_it_is
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).to_string();
     serve(&server, "manifests/1.8.2", answer(index.as_bytes(), INDEX)).await;
     let registry = registry(&[&server]);
-    let shallow = registry
-        .resolve(&request(&server), None, Depth::Digest)
-        .await
-        .unwrap();
-    assert!(shallow.texts.is_empty());
-    let deep = registry
-        .resolve(&request(&server), None, Depth::Texts)
-        .await
-        .unwrap();
+    let image = registry.resolve(&request(&server), None).await.unwrap();
     assert_eq!(
-        rules(&deep),
+        rules(&image),
         [
             "the variable A holds an AWS access key",
             "the variable B holds a GitHub token"
         ]
     );
-    assert_eq!(deep.platforms, shallow.platforms);
+    let platforms: Vec<String> = image.platforms.iter().map(ToString::to_string).collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
     let asked = server.received_requests().await.unwrap().len();
-    assert_eq!(asked, 1 + 6, "once each, and the one that is not there");
+    assert_eq!(asked, 6, "once each, and the one that is not there");
 }
 
 #[tokio::test]
@@ -188,10 +212,7 @@ async fn a_single_image_says_of_itself_what_its_config_holds() {
         pick: ImagePick::Digest(digest.parse().unwrap()),
         ..request(&server)
     };
-    let image = registry(&[&server])
-        .resolve(&pinned, None, Depth::Texts)
-        .await
-        .unwrap();
+    let image = registry(&[&server]).resolve(&pinned, None).await.unwrap();
     assert_eq!(rules(&image), ["the variable A holds an AWS access key"]);
     assert!(!format!("{image:?}").contains("AKIA"));
 }
@@ -200,7 +221,7 @@ async fn a_single_image_says_of_itself_what_its_config_holds() {
 async fn a_missing_tag_is_not_found_and_waited_for() {
     let server = MockServer::start().await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageNotFound");
@@ -220,7 +241,7 @@ async fn a_refusal_names_what_was_tried_and_never_a_credential() {
         (Some(&secret), "the entry \"127.0.0.1"),
     ] {
         let error = registry(&[&server])
-            .resolve(&request(&server), credentials, Depth::Digest)
+            .resolve(&request(&server), credentials)
             .await
             .unwrap_err();
         assert_eq!(error.reason(), "RegistryAuth");
@@ -248,7 +269,7 @@ async fn user_and_password_answer_a_basic_challenge() {
     let secret = pull_secret(&host(&server));
     assert!(
         registry(&[&server])
-            .resolve(&request(&server), Some(&secret), Depth::Digest)
+            .resolve(&request(&server), Some(&secret))
             .await
             .is_ok()
     );
@@ -277,13 +298,13 @@ async fn a_token_is_fetched_from_the_server_that_the_registry_names() {
     serve(&server, "manifests/1.8.2", refuse).await;
     let secret = pull_secret(&host(&server));
     let image = registry(&[&server, &tokens])
-        .resolve(&request(&server), Some(&secret), Depth::Digest)
+        .resolve(&request(&server), Some(&secret))
         .await;
     assert!(image.is_ok(), "{image:?}");
 
     // A token server in the clear that nobody listed gets nothing.
     let error = registry(&[&server])
-        .resolve(&request(&server), Some(&secret), Depth::Digest)
+        .resolve(&request(&server), Some(&secret))
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
@@ -303,7 +324,7 @@ async fn a_token_that_no_header_can_hold_is_an_error() {
         .mount(&server)
         .await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid", "{error}");
@@ -334,7 +355,7 @@ async fn a_redirect_to_another_host_is_followed_without_the_credential() {
     serve(&server, "manifests/1.8.2", refuse).await;
     let secret = pull_secret(&host(&server));
     let image = registry(&[&server, &storage])
-        .resolve(&request(&server), Some(&secret), Depth::Digest)
+        .resolve(&request(&server), Some(&secret))
         .await;
     assert!(image.is_ok(), "{image:?}");
 }
@@ -346,7 +367,7 @@ async fn a_redirect_without_end_is_given_up() {
     let again = ResponseTemplate::new(307).insert_header("location", to.as_str());
     serve(&server, "manifests/1.8.2", again).await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
@@ -372,7 +393,7 @@ async fn nobody_is_asked_where_no_registry_is_be_it_by_a_redirect_or_as_a_token_
             let away = ResponseTemplate::new(307).insert_header("location", to.as_str());
             serve(&server, "manifests/1.8.2", away).await;
             let error = registry(&[&server])
-                .resolve(&request(&server), Some(&secret), Depth::Digest)
+                .resolve(&request(&server), Some(&secret))
                 .await
                 .unwrap_err();
             assert_eq!(error.reason(), "ImageInvalid", "{to}: {error}");
@@ -385,7 +406,7 @@ async fn nobody_is_asked_where_no_registry_is_be_it_by_a_redirect_or_as_a_token_
             let refuse = ResponseTemplate::new(401).insert_header("www-authenticate", challenge.as_str());
             serve(&server, "manifests/1.8.2", refuse).await;
             let error = registry(&[&server])
-                .resolve(&request(&server), Some(&secret), Depth::Digest)
+                .resolve(&request(&server), Some(&secret))
                 .await
                 .unwrap_err();
             assert_eq!(error.reason(), "ImageInvalid", "{to}: {error}");
@@ -426,13 +447,11 @@ async fn a_token_that_expires_midway_is_a_refusal_and_the_next_question_gets_a_n
         .mount(&server)
         .await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "RegistryAuth", "{error}");
-    let image = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
-        .await;
+    let image = registry(&[&server]).resolve(&request(&server), None).await;
     assert!(image.is_ok(), "{image:?}");
 }
 
@@ -453,7 +472,7 @@ async fn every_status_has_its_word_and_no_second_request_follows_at_once() {
         let server = MockServer::start().await;
         serve(&server, "manifests/1.8.2", ResponseTemplate::new(status)).await;
         let error = registry(&[&server])
-            .resolve(&request(&server), None, Depth::Digest)
+            .resolve(&request(&server), None)
             .await
             .unwrap_err();
         assert_eq!(error.reason(), reason, "{status}: {error}");
@@ -474,11 +493,7 @@ async fn a_config_that_is_lost_is_waited_for_and_one_that_was_changed_is_refused
         .with_priority(1)
         .mount(&server)
         .await;
-    let ask = || async {
-        registry(&[&server])
-            .resolve(&request(&server), None, Depth::Digest)
-            .await
-    };
+    let ask = || async { registry(&[&server]).resolve(&request(&server), None).await };
     let error = ask().await.unwrap_err();
     assert_eq!(error.reason(), "RegistryUnreachable");
     assert!(
@@ -538,10 +553,7 @@ async fn a_manifest_that_does_not_say_how_long_it_is_is_cut_off_too_and_one_that
             }
         })
     };
-    let error = raw_registry(&endless)
-        .resolve(&endless, None, Depth::Digest)
-        .await
-        .unwrap_err();
+    let error = raw_registry(&endless).resolve(&endless, None).await.unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid", "{error}");
     assert!(error.to_string().contains("4096 KiB"), "{error}");
 
@@ -553,10 +565,7 @@ async fn a_manifest_that_does_not_say_how_long_it_is_is_cut_off_too_and_one_that
         }
     });
     let registry = raw_registry(&dripping).with_deadline(Duration::from_secs(1));
-    let error = registry
-        .resolve(&dripping, None, Depth::Digest)
-        .await
-        .unwrap_err();
+    let error = registry.resolve(&dripping, None).await.unwrap_err();
     assert_eq!(error.reason(), "RegistryTimeout", "{error}");
 }
 
@@ -568,7 +577,7 @@ async fn what_is_packed_is_not_unpacked_and_what_is_no_http_is_no_answer() {
         answer(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], IMAGE).insert_header("content-encoding", "gzip");
     serve(&server, "manifests/1.8.2", packed).await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
@@ -577,10 +586,7 @@ async fn what_is_packed_is_not_unpacked_and_what_is_no_http_is_no_answer() {
     let other = raw(|mut stream| {
         let _ = stream.write_all(b"SSH-2.0-what\r\n\x1b[2J\r\n\r\n");
     });
-    let error = raw_registry(&other)
-        .resolve(&other, None, Depth::Digest)
-        .await
-        .unwrap_err();
+    let error = raw_registry(&other).resolve(&other, None).await.unwrap_err();
     assert_eq!(error.reason(), "RegistryUnreachable", "{error}");
     assert!(!error.to_string().contains(char::is_control), "{error:?}");
 }
@@ -592,10 +598,7 @@ async fn a_registry_that_hangs_costs_the_deadline_and_no_more() {
     serve(&server, "manifests/1.8.2", slow).await;
     let registry = registry(&[&server]).with_deadline(Duration::from_millis(200));
     let start = std::time::Instant::now();
-    let error = registry
-        .resolve(&request(&server), None, Depth::Digest)
-        .await
-        .unwrap_err();
+    let error = registry.resolve(&request(&server), None).await.unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(60));
     assert_eq!(error.reason(), "RegistryTimeout");
 }
@@ -605,7 +608,7 @@ async fn a_registry_that_is_gone_or_ill_is_asked_again_and_its_cause_is_shown() 
     let server = MockServer::start().await;
     serve(&server, "manifests/1.8.2", ResponseTemplate::new(503)).await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "RegistryUnreachable");
@@ -616,7 +619,7 @@ async fn a_registry_that_is_gone_or_ill_is_asked_again_and_its_cause_is_shown() 
         ..request(&server)
     };
     let registry = Registry::new(None, vec!["127.0.0.1:1".into()]).unwrap();
-    let error = registry.resolve(&gone, None, Depth::Digest).await.unwrap_err();
+    let error = registry.resolve(&gone, None).await.unwrap_err();
     assert_eq!(error.reason(), "RegistryUnreachable");
     assert!(error.to_string().contains("refused"), "{error}");
 }
@@ -629,7 +632,7 @@ async fn bytes_that_are_not_what_their_digest_says_are_refused() {
     let lying = answer(&manifest, IMAGE).insert_header("docker-content-digest", lie.as_str());
     serve(&server, "manifests/1.8.2", lying).await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
@@ -639,10 +642,7 @@ async fn bytes_that_are_not_what_their_digest_says_are_refused() {
         pick: ImagePick::Digest(lie.parse().unwrap()),
         ..request(&server)
     };
-    let error = registry(&[&server])
-        .resolve(&pinned, None, Depth::Digest)
-        .await
-        .unwrap_err();
+    let error = registry(&[&server]).resolve(&pinned, None).await.unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
 }
 
@@ -656,7 +656,7 @@ async fn a_manifest_without_end_is_cut_off() {
     )
     .await;
     let error = registry(&[&server])
-        .resolve(&request(&server), None, Depth::Digest)
+        .resolve(&request(&server), None)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), "ImageInvalid");
@@ -672,10 +672,7 @@ async fn without_permission_no_registry_is_spoken_to_in_the_clear() {
         .mount(&server)
         .await;
     let registry = Registry::new(None, Vec::new()).unwrap();
-    let error = registry
-        .resolve(&request(&server), None, Depth::Digest)
-        .await
-        .unwrap_err();
+    let error = registry.resolve(&request(&server), None).await.unwrap_err();
     assert_eq!(error.reason(), "RegistryUnreachable");
 }
 
@@ -688,7 +685,7 @@ async fn names_that_would_change_the_url_are_refused() {
             repository: format!("{}/{path}", host(&server)),
             ..request(&server)
         };
-        let error = registry.resolve(&bad, None, Depth::Digest).await.unwrap_err();
+        let error = registry.resolve(&bad, None).await.unwrap_err();
         assert_eq!(error.reason(), "ImageInvalid", "{path}");
     }
     assert!(server.received_requests().await.unwrap().is_empty());
