@@ -229,19 +229,30 @@ impl Predicate for AbsenceIsNoEvidence {
                     None
                 }
                 Some(job) if moment.trace.has(Sight::Pods) => {
-                    match job.pods.last().and_then(|pod| world.pods.get(pod)) {
-                        Some(pod) if pod.started.is_some() => match (pod.whole, pod.reboot) {
-                            (Some(false), true) if entry.started.is_none() => {
-                                judge.beyond(Limit::UnseenReboot);
-                                None
-                            }
-                            (Some(false), _) => Some("its program never got to its end".to_owned()),
-                            _ if pod.exit.is_some_and(|code| code != 0) => {
-                                Some("its container ended with an error".to_owned())
-                            }
-                            _ => None,
-                        },
-                        _ => Some("no container of it ever started".to_owned()),
+                    let pods = job.pods.iter().filter_map(|pod| world.pods.get(pod));
+                    let unseen =
+                        |pod: &PodStory| pod.whole == Some(false) && pod.reboot && entry.started.is_none();
+                    let counted = if job.doubled {
+                        // Either of two may be the one whose exit code counted.
+                        let started: Vec<_> = pods.filter(|pod| pod.started.is_some()).collect();
+                        let interrupted = started.iter().copied().find(|pod| unseen(pod));
+                        interrupted.or(started.last().copied())
+                    } else {
+                        pods.last().filter(|pod| pod.started.is_some())
+                    };
+                    match counted {
+                        Some(pod) if unseen(pod) => {
+                            judge.beyond(Limit::UnseenReboot);
+                            None
+                        }
+                        Some(pod) if pod.whole == Some(false) => {
+                            Some("its program never got to its end".to_owned())
+                        }
+                        Some(pod) if pod.exit.is_some_and(|code| code != 0) => {
+                            Some("its container ended with an error".to_owned())
+                        }
+                        Some(_) => None,
+                        None => Some("no container of it ever started".to_owned()),
                     }
                 }
                 Some(_) => None,
@@ -356,7 +367,8 @@ fn legal(world: &World, release: &Release, key: &MigrationKey, entry: &Entry, ol
 mod tests {
     use super::*;
     use crate::trace::{
-        fixtures::{Story, digest},
+        event::Fact,
+        fixtures::{Story, digest, kubernetes},
         object::Kind,
     };
 
@@ -443,6 +455,32 @@ mod tests {
         story.finish("a", "j1", true).program("p1", false);
         story.book("a", "j1", EntryState::Succeeded);
         story.breaks(Invariant::S6);
+    }
+
+    #[test]
+    fn s6_a_reboot_that_nobody_saw_is_a_limit_also_where_the_last_of_two_pods_never_started() {
+        let mut story = ran();
+        let (pod, whole, reboot) = ("p1".into(), false, true);
+        story.fact(Fact::ProgramEnded { pod, whole, reboot });
+        let second = Body::Pod {
+            job: Some("j1".into()),
+            started: false,
+            exit: None,
+            terminal: false,
+        };
+        let second = story.object(Kind::Pod, "p2", "p2", second);
+        let mut alone = story.clone();
+        story.fact(Fact::PodDoubled { job: "j1".into() });
+        for story in [&mut story, &mut alone] {
+            story.wrote(kubernetes(), true, second.clone());
+            story
+                .finish("a", "j1", true)
+                .book("a", "j1", EntryState::Succeeded);
+        }
+        story.holds(Invariant::S6, 1);
+        let limits = crate::trace::judge(&story.trace).coverage.limits;
+        assert_eq!(limits.get(&Limit::UnseenReboot), Some(&1));
+        alone.breaks(Invariant::S6);
     }
 
     #[test]
