@@ -20,6 +20,7 @@ use crate::{
     plan::{
         Observed, Step, baked, cause,
         decision::{AsFound, Draft},
+        ledger::{Entry, MigrationKey},
         observed::{Fingerprints, Migration},
     },
     render,
@@ -66,31 +67,7 @@ pub async fn act(
             migration,
             tail,
         } => {
-            let record = migration
-                .as_deref()
-                .map(|(key, entry)| revision::MigrationRecord {
-                    key: key.as_str().to_owned(),
-                    state: serde_json::to_value(entry.state)
-                        .ok()
-                        .and_then(|v| v.as_str().map(str::to_owned))
-                        .unwrap_or_default(),
-                    job_uid: entry.uid.to_string(),
-                    job: entry.job.clone(),
-                    attempt: i64::try_from(entry.attempt).ok(),
-                    needs: entry.needs.clone(),
-                });
-            let mut status = Map::from_iter([
-                ("outcome".to_owned(), json!(outcome)),
-                ("message".to_owned(), json!(clip(message, 2000))),
-                ("finishedAt".to_owned(), json!(Time(observed.now))),
-                ("migration".to_owned(), json!(record)),
-            ]);
-            if *outcome == revision::Outcome::Live {
-                status.insert("liveAt".to_owned(), json!(Time(observed.now)));
-            }
-            if !tail.is_empty() {
-                status.insert("logTail".to_owned(), json!(clip(tail, 4000)));
-            }
+            let status = outcome_of(observed, *outcome, message, migration.as_deref(), tail);
             let ended = write_outcome(context, observed, *revision, &status).await?;
             let declared = &subject.object.metadata;
             tally::ended(context, id, declared, &ended, *outcome, observed.now);
@@ -142,7 +119,12 @@ pub async fn act(
             tracing::info!(
                 object = %key, "deleting what no revision wants any more"
             );
-            Ok(objects::delete(&context.client, id, key, uid, None).await?)
+            // As it was seen: another one may have brought a version about since that wants it again.
+            let seen = observed
+                .objects
+                .get(key)
+                .map(|live| live.resource_version.as_str());
+            Ok(objects::delete(&context.client, id, key, uid, seen).await?)
         }
         Step::Forget { number, uid } => {
             let api: Api<ReleaseRevision> = Api::namespaced(context.client.clone(), id.namespace.as_str());
@@ -151,6 +133,40 @@ pub async fn act(
             Ok(())
         }
     }
+}
+
+/// The status of a revision that has come to its end.
+fn outcome_of(
+    observed: &Observed,
+    outcome: revision::Outcome,
+    message: &str,
+    migration: Option<&(MigrationKey, Entry)>,
+    tail: &str,
+) -> Map<String, Value> {
+    let record = migration.map(|(key, entry)| revision::MigrationRecord {
+        key: key.as_str().to_owned(),
+        state: serde_json::to_value(entry.state)
+            .ok()
+            .and_then(|v| v.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+        job_uid: entry.uid.to_string(),
+        job: entry.job.clone(),
+        attempt: i64::try_from(entry.attempt).ok(),
+        needs: entry.needs.clone(),
+    });
+    let mut status = Map::from_iter([
+        ("outcome".to_owned(), json!(outcome)),
+        ("message".to_owned(), json!(clip(message, 2000))),
+        ("finishedAt".to_owned(), json!(Time(observed.now))),
+        ("migration".to_owned(), json!(record)),
+    ]);
+    if outcome == revision::Outcome::Live {
+        status.insert("liveAt".to_owned(), json!(Time(observed.now)));
+    }
+    if !tail.is_empty() {
+        status.insert("logTail".to_owned(), json!(clip(tail, 4000)));
+    }
+    status
 }
 
 async fn conclude(

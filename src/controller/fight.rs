@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::context::Remembered;
 use crate::{
-    plan::{Decision, Observed, Step},
+    plan::{Decision, Observed, Step, Wait},
     render::{ObjectKey, drift},
 };
 
@@ -26,41 +26,48 @@ pub struct Truce {
     until: Instant,
     /// Of the `Release`: a commit ends every truce.
     generation: Option<i64>,
-    objects: BTreeSet<ObjectKey>,
+    /// Each object with what is wrong with it; if it is something else, that is put right.
+    wrongs: BTreeSet<Wrong>,
 }
+
+/// An object and the paths of what is not as it should be. None where the object is gone.
+type Wrong = (ObjectKey, Option<Vec<String>>);
 
 /// What a look puts right: each object, with the paths of what is not as it should be. None where the object is gone.
 pub type Corrections = BTreeMap<ObjectKey, Option<Vec<String>>>;
 
 /// How often a pass has put each of these right so far.
 #[derive(Default)]
-pub struct Written(BTreeMap<(ObjectKey, Option<Vec<String>>), u32>);
+pub struct Written(BTreeMap<Wrong, u32>);
 
 impl Written {
-    /// For how long nothing is to be applied; `corrections` is what would be, now. An object that nobody fights over is never
-    /// kept waiting by another.
+    /// What of `corrections`, which is what would be put right now, is let be, and for how long. Nothing else waits for that.
     pub fn truce(
         &mut self,
         memory: &mut Remembered,
         generation: Option<i64>,
         corrections: &Corrections,
         now: Instant,
-    ) -> Option<Duration> {
-        let mut fought = BTreeSet::new();
-        for (key, wrong) in corrections {
-            let count = self.0.entry((key.clone(), wrong.clone())).or_default();
+    ) -> Option<(BTreeSet<ObjectKey>, Duration)> {
+        let holds = |truce: &&Truce| truce.generation == generation && truce.until > now;
+        let standing = memory.truce.as_ref().filter(holds);
+        let mut wrongs = standing.map(|truce| truce.wrongs.clone()).unwrap_or_default();
+        let known = wrongs.len();
+        let now_wrong: BTreeSet<Wrong> = corrections.clone().into_iter().collect();
+        for wrong in now_wrong.difference(&wrongs.clone()) {
+            let count = self.0.entry(wrong.clone()).or_default();
             *count += 1;
             if *count > AT_MOST {
-                fought.insert(key.clone());
+                wrongs.insert(wrong.clone());
             }
         }
-        if !fought.is_empty() {
+        if wrongs.len() > known {
             memory.fights = memory.fights.saturating_add(1);
             let pause = Duration::from_secs(10 << memory.fights.min(5)).min(Duration::from_secs(300));
             memory.truce = Some(Truce {
                 until: now + pause,
                 generation,
-                objects: fought,
+                wrongs,
             });
         }
         let truce = memory.truce.as_ref()?;
@@ -69,10 +76,31 @@ impl Written {
             (memory.fights, memory.truce) = (0, None);
             return None;
         }
-        let holds =
-            truce.generation == generation && corrections.keys().all(|key| truce.objects.contains(key));
-        (holds && !corrections.is_empty() && !left.is_zero()).then_some(left)
+        let let_be: BTreeSet<_> = truce
+            .wrongs
+            .intersection(&now_wrong)
+            .map(|(key, _)| key.clone())
+            .collect();
+        (holds(&truce) && !let_be.is_empty()).then_some((let_be, left))
     }
+}
+
+/// Says in a decision that these are let be, and looks again when the truce is over.
+pub fn tell(decision: &mut Decision, let_be: &BTreeSet<ObjectKey>, left: Duration) {
+    let names: Vec<String> = let_be.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    tracing::warn!(objects = names, "others change what is put right");
+    let sentence = format!(
+        "{names} is changed by somebody else as soon as it is put right, perhaps by an admission webhook; it is tried \
+         again from time to time. kubectl get … --show-managed-fields tells who it is"
+    );
+    decision.report.message = format!("{}; {sentence}", decision.report.message);
+    decision.report.details.push(("Drifted", sentence));
+    decision.wait = match decision.wait {
+        Wait::Again => Wait::Again,
+        Wait::After(time) => Wait::After(time.min(left)),
+        Wait::ForChange => Wait::After(left),
+    };
 }
 
 /// What a decision puts right of what was observed.
@@ -169,7 +197,17 @@ mod tests {
         let mut memory = Remembered::default();
         let now = Instant::now();
         looks(&mut memory, COMMIT, &[Kind::Service], now);
-        assert!(looks(&mut memory, COMMIT, &[Kind::Deployment, Kind::Service], now) > 0);
+        let both = [Kind::Deployment, Kind::Service].map(|kind| (key(kind), None));
+        let mut written = Written::default();
+        let mut let_be = |times| {
+            let mut truce = None;
+            for _ in 0..times {
+                truce = written.truce(&mut memory, COMMIT, &both.clone().into(), now);
+            }
+            truce.map(|(let_be, left)| (let_be.len(), left.as_secs()))
+        };
+        assert_eq!(let_be(3), Some((1, 20)), "the Deployment is put right meanwhile");
+        assert_eq!(let_be(1), Some((2, 40)), "until others fight over it, too");
         let mut memory = Remembered::default();
         looks(&mut memory, COMMIT, &[Kind::Service], now);
         assert_eq!(looks(&mut memory, Some(2), &[Kind::Service], now), 3);

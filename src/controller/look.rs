@@ -19,12 +19,16 @@ use crate::{
     plan::{
         Observed,
         ledger::EntryState,
-        observed::{DatabaseSeen, JobPodSeen, LedgerSeen, LockSeen, PodSeen},
+        observed::{DatabaseSeen, JobPodSeen, LedgerSeen, LockSeen, PodSeen, Revision},
         renew::lock_name,
         restore,
     },
     render::{self, Kind},
 };
+
+/// Instead of a log in which an earlier value of a Secret may stand.
+const UNREDACTED: &str =
+    "(its log is not kept: values of its Secrets have changed or gone since, and it may show one of them)";
 
 /// Observes one release.
 pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Result<Observed, ClusterError> {
@@ -50,10 +54,9 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
     subject.architectures = of_images(&revisions);
     let references = references(context, subject, ledger.as_ref()).await?;
     let fingerprints_for = context.memory.same_values(&id, references.fingerprints.as_ref());
+    redact(&mut job_pods, revisions.current(), &references);
     let claimed = ledger.as_ref().and_then(|seen| seen.ledger.claimed());
     for pod in &mut job_pods {
-        // What a program printed ends in status, events, ledger and revision.
-        pod.tail = references.redact(&pod.tail);
         if claimed.is_some_and(|(_, entry)| entry.uid == pod.job) {
             pod.running_for = pod.running_for.map(|_| context.memory.running(&id, &pod.job));
         }
@@ -107,6 +110,7 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
         job_pods,
         lock: (String::new(), LockSeen::Absent),
         objects,
+        let_be: BTreeSet::new(),
         pods,
         exposure,
         seen_before: memory.settled.is_some() && memory.settled == generation,
@@ -133,6 +137,20 @@ fn of_images(revisions: &observe::Revisions) -> BTreeMap<RevisionNumber, Vec<Str
         Some((number, act::architectures(&object.spec.image.platforms)))
     });
     architectures.collect()
+}
+
+/// Takes secrets out of what programs printed: it ends in status, events, ledger and revision. Without its value a secret is
+/// not found.
+fn redact(pods: &mut [JobPodSeen], current: Option<&Revision>, references: &References) {
+    let given = current.and_then(|current| current.fingerprints.as_ref());
+    let known = given.is_none_or(|given| given.stand(references.fingerprints.as_ref()));
+    for pod in pods.iter_mut().filter(|pod| !pod.tail.is_empty()) {
+        pod.tail = if known {
+            references.redact(&pod.tail)
+        } else {
+            UNREDACTED.to_owned()
+        };
+    }
 }
 
 /// What the spec refers to; where there is none that could be used, the database of a migration that has the claim.
@@ -219,7 +237,7 @@ fn exposure(subject: &Subject, revisions: &observe::Revisions) -> Vec<render::Ob
     let Some(declared) = subject.declared() else {
         return Vec::new();
     };
-    let matches = |revision: &&crate::plan::observed::Revision| revision.attempt == declared.attempt_hash;
+    let matches = |revision: &&Revision| revision.attempt == declared.attempt_hash;
     let current = revisions
         .current()
         .filter(|current| current.outcome != Some(Outcome::Superseded));

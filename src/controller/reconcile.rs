@@ -10,7 +10,7 @@ use super::{
     act::{self, ActError},
     ask::{Asked, ask, ask_digest, ask_tag},
     context::{Attended, Context},
-    fight::{self, Corrections, Written},
+    fight::{self, Written},
     guard::{self, Stopped},
     look::look,
     releases::Meta,
@@ -164,7 +164,7 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
     let mut image = Asked::nothing();
     let mut written = Written::default();
     for round in 0..LOOKS {
-        let observed = look(context, subject, &image).await?; // client
+        let mut observed = look(context, subject, &image).await?; // client
         if round == 0 {
             span::revision(observed.current.as_ref().map(|current| current.number));
         }
@@ -175,8 +175,10 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         context.memory.update(&id, |memory| {
             truce = written.truce(memory, generation, &corrections, Instant::now());
         });
-        if let Some(wait) = truce {
-            return fought(context, subject, &observed, decision, &corrections, wait).await;
+        if let Some((let_be, left)) = truce {
+            observed.let_be = let_be;
+            decision = decide(&observed);
+            fight::tell(&mut decision, &observed.let_be, left);
         }
         if decision.steps.contains(&Step::AskRegistry)
             && let Some(declared) = subject.declared()
@@ -244,29 +246,6 @@ fn look_again(context: &Context, id: &ReleaseId, error: &ReconcileError) -> Acti
     Action::requeue(backoff(conflicts - EVERYDAY, rand::random()).min(Duration::from_secs(60)))
 }
 
-/// Says that others change what is put right, and lets it be for a while.
-async fn fought(
-    context: &Context,
-    subject: &Subject,
-    observed: &Observed,
-    mut decision: Decision,
-    corrections: &Corrections,
-    wait: Duration,
-) -> Result<Action, ReconcileError> {
-    let names: Vec<String> = corrections.keys().map(ToString::to_string).collect();
-    let names = names.join(", ");
-    tracing::warn!(objects = names, "others change what is put right");
-    let sentence = format!(
-        "{names} is changed by somebody else as soon as it is put right, perhaps by an admission webhook; it is tried \
-         again from time to time. kubectl get … --show-managed-fields tells who it is"
-    );
-    decision.report.message = format!("{}; {sentence}", decision.report.message);
-    decision.report.details.push(("Drifted", sentence));
-    lead(context)?;
-    report::decided(context, subject, decision.report, observed.now).await?;
-    Ok(Action::requeue(wait))
-}
-
 /// A process that was paused for long may have been replaced; it is asked before each write.
 fn lead(context: &Context) -> Result<(), ReconcileError> {
     if context.leader.leads() {
@@ -298,7 +277,7 @@ fn remember(context: &Context, subject: &Subject, observed: &Observed, decision:
             Some((number, clock)) if rolling == Some(*number) => clock.look(),
             other => *other = rolling.map(|number| (number, Attended::start())),
         }
-        if decision.is_settled() && decision.report.phase == Phase::Live {
+        if decision.is_settled() && decision.report.phase == Phase::Live && observed.let_be.is_empty() {
             memory.settled = generation;
         }
     });

@@ -191,7 +191,8 @@ pub(super) fn roll_out(
             declared.verify_max_restarts
         ));
     }
-    match rollout::judge(&serve::deployments(o, wanted), &o.pods, revision.number) {
+    let progress = rollout::judge(&serve::deployments(o, wanted), &o.pods, revision.number);
+    match serve::as_far_as_let(o, wanted, progress) {
         Progress::Broken(why) => fail(why),
         Progress::Moving(how) => {
             let deadline = declared.rollout.deadline.to_std();
@@ -259,7 +260,8 @@ fn settled(
     if let Some(decision) = rotation::follow(o, declared, revision) {
         return decision;
     }
-    match rollout::standing(&serve::deployments(o, wanted), &o.pods, revision.number) {
+    let progress = rollout::standing(&serve::deployments(o, wanted), &o.pods, revision.number);
+    match serve::as_far_as_let(o, wanted, progress) {
         Progress::Complete => {
             decision.steps = tidy(o, declared, revision, wanted);
             decision.steps.extend(adopt::used_up(o, declared));

@@ -182,7 +182,8 @@ fn returned(
         decision.wait = Wait::Again;
         return decision;
     }
-    match rollout::standing(&serve::deployments(o, &wanted), &o.pods, live.number) {
+    let progress = rollout::standing(&serve::deployments(o, &wanted), &o.pods, live.number);
+    match serve::as_far_as_let(o, &wanted, progress) {
         Progress::Complete => {
             decision.steps = attempt::tidy(o, declared, live, &wanted);
             if !decision.steps.is_empty() {

@@ -1,6 +1,9 @@
 //! A release to decide about, for the tests of this room: a worker of one Deployment whose pods only have an image.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -196,6 +199,7 @@ pub fn observed(declared: Declared) -> Observed {
         given: None,
         lock: (String::new(), LockSeen::Absent),
         objects: BTreeMap::new(),
+        let_be: BTreeSet::new(),
         pods: Vec::new(),
         exposure: Vec::new(),
         seen_before: false,

@@ -4,7 +4,10 @@
 //! server in this pass, in that order reversed: Jobs and pods after the ledger that they are judged by, so
 //! that an absence is one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -90,6 +93,9 @@ pub struct Observed {
     pub lock: (String, LockSeen),
     /// Objects of the cluster by key: all that `current` and `live` want, and all of ours found by label.
     pub objects: BTreeMap<ObjectKey, LiveObject>,
+    /// Those of them that others change as soon as they are put right: they are left as they are for a while, and nothing else
+    /// waits for them.
+    pub let_be: BTreeSet<ObjectKey>,
     /// Pods of processes.
     pub pods: Vec<PodSeen>,
     /// The exposing objects (Service, budget, Ingress) as the declared spec renders them for the revision that it
@@ -173,6 +179,18 @@ pub struct Fingerprints {
     /// `Secret app-db/url` → hash; `Secret app/*` stands for all keys of a whole Secret, so that it differs where a key came or
     /// went.
     pub values: BTreeMap<String, String>,
+}
+
+impl Fingerprints {
+    /// Whether all of these values are as they are in `now`, as far as that can be told.
+    #[must_use]
+    pub fn stand(&self, now: Option<&Self>) -> bool {
+        let same = |now: &Self| {
+            let mut values = self.values.iter();
+            self.key_id == now.key_id && values.all(|(name, hash)| now.values.get(name) == Some(hash))
+        };
+        self.values.is_empty() || now.is_some_and(same)
+    }
 }
 
 /// The migration of a revision.
@@ -391,4 +409,36 @@ pub struct PodSeen {
     pub unschedulable: Option<String>,
     /// Exit code and reason of the last end of a container.
     pub last_end: Option<(i32, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stand_where_each_of_them_is_there_and_the_same() {
+        let of = |key_id: &str, values: &[(&str, &str)]| Fingerprints {
+            key_id: key_id.to_owned(),
+            values: values
+                .iter()
+                .map(|(n, h)| ((*n).to_owned(), (*h).to_owned()))
+                .collect(),
+        };
+        let given = of("k", &[("Secret app/url", "1")]);
+        assert!(given.stand(Some(&of(
+            "k",
+            &[("Secret app/url", "1"), ("Secret app/new", "2")]
+        ))));
+        assert!(
+            !given.stand(Some(&of("k", &[("Secret app/url", "2")]))),
+            "rotated"
+        );
+        assert!(!given.stand(Some(&of("k", &[]))), "gone");
+        assert!(
+            !given.stand(Some(&of("other", &[("Secret app/url", "1")]))),
+            "nobody can tell"
+        );
+        assert!(!given.stand(None));
+        assert!(of("k", &[]).stand(None), "there was none");
+    }
 }

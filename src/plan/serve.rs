@@ -10,6 +10,7 @@ use super::{
     decision::Step,
     migration::Migrated,
     observed::{LiveObject, Observed, Revision},
+    rollout::Progress,
 };
 use crate::{
     api::{GROUP, meta},
@@ -187,11 +188,12 @@ fn followed(o: &Observed, object: &Object, declared: Option<&Declared>) -> Objec
     object
 }
 
-/// The wanted objects that are absent or differ.
+/// The wanted objects that are absent or differ, but for those that are let be.
 #[must_use]
 pub fn differing(o: &Observed, wanted: &[Object]) -> Vec<Write> {
     wanted
         .iter()
+        .filter(|object| !o.let_be.contains(&object.key))
         .filter_map(|object| match o.objects.get(&object.key) {
             None => Some((object.clone(), None)),
             #[cfg(test)]
@@ -248,6 +250,25 @@ pub fn deployments<'a>(o: &'a Observed, wanted: &[Object]) -> Vec<&'a LiveObject
         .filter(|object| object.key.kind == Kind::Deployment)
         .filter_map(|object| o.objects.get(&object.key))
         .collect()
+}
+
+/// How far wanted Deployments are: none is where it should be that is gone, or has other pods, and is let be.
+#[must_use]
+pub fn as_far_as_let(o: &Observed, wanted: &[Object], progress: Progress) -> Progress {
+    let strays = |object: &&Object| match o.objects.get(&object.key) {
+        None => true,
+        Some(live) => drift(&object.value, &live.value)
+            .iter()
+            .any(|path| path.starts_with("spec.template")),
+    };
+    let let_be = wanted.iter().filter(|object| o.let_be.contains(&object.key));
+    let mut deployments = let_be.filter(|object| object.key.kind == Kind::Deployment);
+    match (progress, deployments.find(strays)) {
+        (Progress::Complete, Some(object)) => {
+            Progress::Moving(format!("{} is not as it was rolled out", object.key))
+        }
+        (progress, _) => progress,
+    }
 }
 
 /// Objects whose writes need the gate, and those that need none (identity and exposure of pods that run).

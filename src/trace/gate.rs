@@ -229,7 +229,7 @@ impl Predicate for AbsenceIsNoEvidence {
                     None
                 }
                 Some(job) if moment.trace.has(Sight::Pods) => {
-                    let pods = job.pods.iter().filter_map(|pod| world.pods.get(pod));
+                    let mut pods = job.pods.iter().filter_map(|pod| world.pods.get(pod));
                     let unseen =
                         |pod: &PodStory| pod.whole == Some(false) && pod.reboot && entry.started.is_none();
                     let counted = if job.doubled {
@@ -238,7 +238,7 @@ impl Predicate for AbsenceIsNoEvidence {
                         let interrupted = started.iter().copied().find(|pod| unseen(pod));
                         interrupted.or(started.last().copied())
                     } else {
-                        pods.last().filter(|pod| pod.started.is_some())
+                        pods.next_back().filter(|pod| pod.started.is_some())
                     };
                     match counted {
                         Some(pod) if unseen(pod) => {

@@ -142,11 +142,12 @@ async fn remove(
         if !removal.note(id, begun) {
             continue;
         }
-        match hide(context, id).await {
-            Ok(any) => {
+        match hide(context, id, found).await {
+            Ok(Some(any)) => {
                 exposed |= any;
                 next.push((id, found));
             }
+            Ok(None) => removal.unfinished = true,
             // What still takes requests must not lose what answers them.
             Err(error) => {
                 removal.note(id, Err(error));
@@ -166,13 +167,23 @@ async fn remove(
     Ok(())
 }
 
-/// Takes away what takes requests; whether there was any.
-async fn hide(context: &Context, id: &ReleaseId) -> Result<bool, ClusterError> {
+/// Takes away what takes requests; whether there was any, and `None` where the removal was taken back. Asked right before each
+/// delete: this process may have been frozen since it began, and what serves a release that git declares again must stay.
+async fn hide(context: &Context, id: &ReleaseId, found: &Existing) -> Result<Option<bool>, ClusterError> {
     let mut any = false;
     for kind in EXPOSING {
-        any |= delete_all(context, id, kind).await?;
+        let standing = standing_of(context, id, kind).await?;
+        if standing.is_empty() {
+            continue;
+        }
+        let there = release(context, id).await?;
+        if !context.leader.leads() || !there.is_none_or(|there| still_goes(found, &there)) {
+            return Ok(None);
+        }
+        delete_all(context, id, &standing).await?;
+        any = true;
     }
-    Ok(any)
+    Ok(Some(any))
 }
 
 /// Marks the `Release` as it was when its removal was decided; whether the removal may go on.
@@ -209,7 +220,8 @@ async fn take_away(
         return Ok(false);
     }
     for kind in REST {
-        delete_all(context, id, kind).await?;
+        let standing = standing_of(context, id, kind).await?;
+        delete_all(context, id, &standing).await?;
     }
     delete_jobs(context, id).await?;
     // A pass of the release loop that did not see the mark may have put something back.
@@ -341,12 +353,15 @@ async fn set_mark(
     }
 }
 
+/// An object that stands, as it was seen.
+struct Found {
+    key: ObjectKey,
+    uid: Uid,
+    version: String,
+}
+
 /// What is ours of a kind and is not being deleted.
-async fn standing_of(
-    context: &Context,
-    id: &ReleaseId,
-    kind: Kind,
-) -> Result<Vec<(ObjectKey, Uid)>, ClusterError> {
+async fn standing_of(context: &Context, id: &ReleaseId, kind: Kind) -> Result<Vec<Found>, ClusterError> {
     let all = objects::list(&context.client, id, kind).await?;
     Ok(all
         .into_iter()
@@ -354,17 +369,23 @@ async fn standing_of(
             ours(id, key, &live.value) == Ownership::Ours
                 && live.value.pointer("/metadata/deletionTimestamp").is_none()
         })
-        .map(|(key, live)| (key, live.uid))
+        .map(|(key, live)| Found {
+            key,
+            uid: live.uid,
+            version: live.resource_version,
+        })
         .collect())
 }
 
-/// Deletes what is ours of a kind; whether there was any.
-async fn delete_all(context: &Context, id: &ReleaseId, kind: Kind) -> Result<bool, ClusterError> {
-    let standing = standing_of(context, id, kind).await?;
-    for (key, uid) in &standing {
-        objects::delete(&context.client, id, key, uid, None).await?;
+/// Deletes these as they were seen. What somebody has written since is looked at again: this removal has not ended.
+async fn delete_all(context: &Context, id: &ReleaseId, standing: &[Found]) -> Result<(), ClusterError> {
+    for Found { key, uid, version } in standing {
+        match objects::delete(&context.client, id, key, uid, Some(version)).await {
+            Err(error) if error.is_conflict() => {}
+            done => done?,
+        }
     }
-    Ok(!standing.is_empty())
+    Ok(())
 }
 
 /// Releases that this source declared once and of which only objects are left, since somebody deleted the `Release` and

@@ -167,6 +167,54 @@ fn a_rollout_that_takes_too_long_fails_and_a_crash_loop_fails_at_once() {
     assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
 }
 
+/// As rolled out, and somebody changes this of each object of a kind as soon as it is put right.
+fn let_be(kind: Kind, change: impl Fn(&mut serde_json::Value)) -> Observed {
+    let mut o = rolled_out();
+    for (key, live) in o.objects.iter_mut().filter(|(key, _)| key.kind == kind) {
+        change(&mut live.value);
+        o.let_be.insert(key.clone());
+    }
+    assert!(!o.let_be.is_empty());
+    o
+}
+
+#[test]
+fn what_others_fight_over_keeps_no_rollout_from_its_end() {
+    let mut o = let_be(Kind::Service, |service| {
+        service["spec"]["ports"] = serde_json::json!([]);
+    });
+    o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(3600)));
+    assert_eq!(concluded(&o), Some(Outcome::Live));
+    o.pods = vec![crashing(3)];
+    assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
+    o.let_be.clear();
+    assert_eq!(concluded(&o), None, "else it is put right first");
+}
+
+#[test]
+fn a_deployment_that_others_give_other_pods_is_never_taken_for_rolled_out() {
+    let other_image = |deployment: &mut serde_json::Value| {
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "other".into();
+    };
+    let mut gone = let_be(Kind::Deployment, |_| {});
+    gone.objects.retain(|key, _| key.kind != Kind::Deployment);
+    for mut o in [let_be(Kind::Deployment, other_image), gone] {
+        o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(3600)));
+        assert_eq!(concluded(&o), None);
+        o.rolling = Some((RevisionNumber(2), Duration::from_secs(3600)));
+        assert_eq!(concluded(&o), Some(Outcome::RolloutFailed), "its deadline counts");
+    }
+    let mut o = let_be(Kind::Deployment, |deployment| {
+        deployment["spec"]["replicas"] = 7.into();
+    });
+    o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(3600)));
+    assert_eq!(
+        concluded(&o),
+        Some(Outcome::Live),
+        "the pods are those of the version"
+    );
+}
+
 #[test]
 fn a_ledger_that_was_lost_is_rebuilt_from_a_revision_that_was_live() {
     let mut o = live(declared(1));

@@ -1,6 +1,6 @@
 //! What a look sees: each part from a moment of its own, in the order in which `controller::look` reads.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -227,6 +227,7 @@ impl<'a> Eyes<'a> {
                 .collect(),
             given: None,
             lock: (String::new(), LockSeen::Absent),
+            let_be: BTreeSet::new(),
             objects: self
                 .objects()
                 .objects
