@@ -94,6 +94,26 @@ pub async fn ask(source: &ReleaseSource, context: &Context) -> Result<Option<Ask
     }))
 }
 
+/// The last applied commit, read again from what an earlier process left on the disk, where nothing is remembered: so what
+/// was applied stays in force also when no server answers after a restart.
+pub async fn recall(source: &ReleaseSource, context: &Context) {
+    let name = source.name_any();
+    // What follows no branch, or one that may be rewritten, says nothing of which commit is newer: that releases were moved
+    // on before the status was written could not be seen, and they would be moved back.
+    if context.remembered(&name).is_some() || !only_grows(source) {
+        return;
+    }
+    let Ok(url) = GitUrl::parse(&source.spec.git.url, context.allow_plain_http) else {
+        return;
+    };
+    let (job, root) = (Job::new(source, context), context.root.clone());
+    let read = blocking(move || job.recall(&Mirror::open(&root, &url).ok()?)).await;
+    if let Ok(Some(compiled)) = read {
+        tracing::info!(commit = %compiled.commit, "read again from the mirror of an earlier process");
+        context.remember(&name, &compiled);
+    }
+}
+
 fn fetch(root: &Path, target: &Target, limits: FetchLimits) -> Result<(Mirror, CommitId), FetchError> {
     let mirror = Mirror::open(root, &target.url)?;
     let fetched = mirror.fetch(&target.reference, &target.credentials, limits)?;
@@ -203,6 +223,12 @@ impl Job {
             None => self.compile(&reader, named)?,
         };
         Ok((compiled, named.clone()))
+    }
+
+    /// What was applied last, where the mirror holds it.
+    fn recall(&self, mirror: &Mirror) -> Option<Arc<Compiled>> {
+        let applied = self.applied.as_ref()?;
+        self.compile(&mirror.reader().ok()?, applied).ok()
     }
 
     fn compile(&self, reader: &Reader, commit: &CommitId) -> Result<Arc<Compiled>, ReadError> {
@@ -330,4 +356,49 @@ pub fn origin(source: &ReleaseSource) -> String {
     let git = &source.spec.git;
     let text = json!([git.url, git.branch, git.tag, git.commit, source.spec.paths]).to_string();
     hex(&Sha256::digest(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::test_support::Upstream;
+
+    #[test]
+    fn what_was_applied_is_read_again_from_the_disk_and_no_other_commit_is() {
+        let upstream = Upstream::new();
+        let spec = |version: &str| {
+            let head =
+                "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: a, namespace: shop}";
+            format!("{head}\nspec: {{image: ghcr.io/acme/x, port: 80, version: {version}}}\n")
+        };
+        let applied = upstream.commit(&[("production/a.yaml", &spec("1.0.0"))]);
+        upstream.commit(&[("production/a.yaml", &spec("2.0.0"))]);
+        let root = tempfile::tempdir().unwrap();
+        let mirror = Mirror::open_local(root.path(), upstream.path()).unwrap();
+        let mut job = Job {
+            paths: vec!["production".to_owned()],
+            allowed: Vec::new(),
+            own: "slipway-system".parse().unwrap(),
+            applied: Some(applied.clone()),
+            may_rewrite: false,
+            before: None,
+            key: String::new(),
+        };
+        assert!(job.recall(&mirror).is_none(), "an empty disk holds nothing");
+        let main = GitRef::branch("main").unwrap();
+        mirror.fetch(&main, &Credentials::anonymous(), FETCH).unwrap();
+        let again = Mirror::open_local(root.path(), upstream.path()).unwrap();
+        let compiled = job.recall(&again).unwrap();
+        assert!(compiled.clean, "{:?}", compiled.problems);
+        let versions = compiled
+            .releases
+            .values()
+            .map(|release| release.spec.version.as_deref());
+        assert_eq!(
+            (&compiled.commit, versions.collect()),
+            (&applied, vec![Some("1.0.0")])
+        );
+        job.applied = None;
+        assert!(job.recall(&again).is_none(), "nothing is said to be applied");
+    }
 }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::{
-    apply::{apply, enforce},
+    apply::{apply, enforce, in_force},
     context::{Context, Last},
     fetch::Asked,
     status::Outcome,
@@ -251,9 +251,11 @@ async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Act
     if let Err(error) = &done
         && let Some(failure) = said(error, failures)
         && context.leader.leads()
-        && let Err(error) = status::write_status(&source, &context, Outcome::failed(&source, failure)).await
     {
-        tracing::warn!(error = %error.sentence(), "the status could not be written");
+        let outcome = Outcome::failed(&source, failure, in_force(&source, &context).is_some());
+        if let Err(error) = status::write_status(&source, &context, outcome).await {
+            tracing::warn!(error = %error.sentence(), "the status could not be written");
+        }
     }
     done.map(Action::requeue)
 }
@@ -313,8 +315,9 @@ async fn pass(
     if let Some(wrong) = wrong {
         let _working = context.working().await;
         let failure = Failure::new("Invalid", format!("the spec cannot be read: {wrong}"));
-        enforce(source, context).await?;
-        return Ok((Some(Outcome::failed(source, failure)), Instant::now() + next));
+        let in_force = enforce(source, context).await?;
+        let outcome = Outcome::failed(source, failure, in_force);
+        return Ok((Some(outcome), Instant::now() + next));
     }
     let name = source.name_any();
     let version = (source.metadata.uid.clone(), source.metadata.generation);
@@ -325,7 +328,7 @@ async fn pass(
         let _working = context.working().await;
         let outcome = match last.read.clone() {
             Some(reading) => Some(apply(source, context, reading).await?),
-            None => enforce(source, context).await.map(|()| None)?,
+            None => enforce(source, context).await.map(|_| None)?,
         };
         return Ok((outcome, last.due));
     }
@@ -348,8 +351,9 @@ async fn pass(
     let outcome = match read {
         Ok(reading) => apply(source, context, reading).await?,
         Err(failure) => {
-            enforce(source, context).await?;
-            Outcome::failed(source, failure)
+            fetch::recall(source, context).await;
+            let in_force = enforce(source, context).await?;
+            Outcome::failed(source, failure, in_force)
         }
     };
     Ok((Some(outcome), due))
