@@ -1,6 +1,6 @@
 //! Objects of a release as the API server has them: list, get, apply, delete; each call with a deadline.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
 
 use kube::{
     Api, Client,
@@ -9,6 +9,7 @@ use kube::{
         Preconditions, PropagationPolicy, TypeMeta,
     },
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::error::ClusterError;
@@ -45,6 +46,31 @@ pub async fn within<T>(
         Err(_) => Err(ClusterError::TimedOut {
             attempted: attempted(),
         }),
+    }
+}
+
+/// Objects of one request: at a few kilobytes each an answer has some megabytes.
+const PAGE: u32 = 500;
+
+/// Lists what may be much, page by page: each page has the deadline of a request, and only what `take` keeps stays in
+/// memory. All pages show the cluster as it was when the first one was made.
+pub async fn pages<K>(
+    attempted: impl Fn() -> String,
+    api: &Api<K>,
+    params: ListParams,
+    mut take: impl FnMut(K),
+) -> Result<(), ClusterError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut params = params.limit(PAGE);
+    loop {
+        let list = within(&attempted, api.list(&params)).await?;
+        list.items.into_iter().for_each(&mut take);
+        params.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(());
+        }
     }
 }
 
@@ -189,4 +215,65 @@ pub async fn delete(
     let api = dynamic(client, &id.namespace, key.kind);
     found(within(|| format!("delete {key} of {id}"), api.delete(&key.name, &params)).await)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::{ResourceExt as _, client::Body};
+
+    use super::*;
+
+    /// An API server that gives one object and a token per answer, and none after the third.
+    fn server() -> (Client, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let mut seen = seen.lock().unwrap();
+            seen.push(request.uri().query().unwrap_or_default().to_owned());
+            let number = seen.len();
+            let token = if number < 3 {
+                format!("after-{number}")
+            } else {
+                String::new()
+            };
+            let answer = json!({
+                "kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "7", "continue": token},
+                "items": [{"metadata": {"name": format!("map-{number}")}}],
+            });
+            let body = Body::from(answer.to_string().into_bytes());
+            async move { Ok::<_, std::convert::Infallible>(http::Response::new(body)) }
+        });
+        (Client::new(service, "default"), asked)
+    }
+
+    #[tokio::test]
+    async fn a_long_list_is_read_to_its_end_page_by_page() {
+        let (client, asked) = server();
+        let api: Api<ConfigMap> = Api::all(client);
+        let mut names = Vec::new();
+        let params = ListParams::default().labels("a=b");
+        pages(
+            || "list".to_owned(),
+            &api,
+            params,
+            |map| names.push(map.name_any()),
+        )
+        .await
+        .unwrap();
+        assert_eq!(names, ["map-1", "map-2", "map-3"]);
+        let asked = asked.lock().unwrap();
+        let wants = |query: &String, word: &str| query.contains(word);
+        assert!(
+            asked
+                .iter()
+                .all(|query| wants(query, "limit=500") && wants(query, "labelSelector"))
+        );
+        assert!(
+            wants(&asked[2], "continue=after-2") && !wants(&asked[0], "continue"),
+            "{asked:?}"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use super::{
     error::ClusterError,
     facts,
-    objects::{self, KINDS, found, within},
+    objects::{self, KINDS, found, pages, within},
 };
 use crate::{
     api::{ReleaseRevision, meta},
@@ -209,19 +209,17 @@ pub fn ledger_name(id: &ReleaseId) -> String {
 /// The migration Jobs of a release, and whatever stands under their names.
 pub async fn jobs(client: &Client, id: &ReleaseId) -> Result<Vec<JobSeen>, ClusterError> {
     let api: Api<Job> = Api::namespaced(client.clone(), id.namespace.as_str());
-    // Without a label selector: a stranger's Job under our name must be seen too.
-    let list = within(
-        || format!("list the Jobs of {id}"),
-        api.list(&ListParams::default()),
-    )
-    .await?;
     let prefix = format!("{}-migrate-", id.name);
-    Ok(list
-        .items
-        .iter()
-        .filter(|job| job.name_any().starts_with(&prefix))
-        .filter_map(|job| facts::job(id, job))
-        .collect())
+    let mut jobs = Vec::new();
+    // Without a label selector: a stranger's Job under our name must be seen too. So they may be many, of CronJobs above all.
+    let attempted = || format!("list the Jobs of {id}");
+    pages(attempted, &api, ListParams::default(), |job: Job| {
+        if job.name_any().starts_with(&prefix) {
+            jobs.extend(facts::job(id, &job));
+        }
+    })
+    .await?;
+    Ok(jobs)
 }
 
 /// A lock, and whether its holder is over.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::revision::Outcome,
-    cluster::{error::ClusterError, objects::within, observe, resolve::References},
+    cluster::{error::ClusterError, objects::pages, observe, resolve::References},
     names::{ReleaseId, RevisionNumber},
     plan::{
         Observed,
@@ -225,11 +225,20 @@ async fn pods(
         }
         // A node that was booted while its pods were listed would make a pod that was killed look like one that runs.
         let (_, again) = nodes(context).await?;
-        if again == boots {
+        if same_boots(of_jobs.iter().filter_map(|pod| pod.node.as_ref()), &again) {
             return Ok((of_jobs, pods));
         }
         boots = again;
     }
+}
+
+/// Whether nodes have the boot ids that they had when their pods were looked at. Of others nothing is asked: in a cluster
+/// that scales itself some node always comes or goes.
+fn same_boots<'a>(
+    mut before: impl Iterator<Item = &'a (String, String)>,
+    boots: &BTreeMap<String, String>,
+) -> bool {
+    before.all(|(node, boot)| boots.get(node).map_or("", String::as_str) == boot)
 }
 
 /// The exposing objects as the declared spec renders them, for the revision that it matches.
@@ -277,22 +286,35 @@ fn given(subject: &Subject, revisions: &observe::Revisions) -> Option<String> {
 /// Architectures of schedulable nodes, and the boot id of each.
 async fn nodes(context: &Context) -> Result<(Vec<String>, BTreeMap<String, String>), ClusterError> {
     let api: Api<Node> = Api::all(context.client.clone());
-    let list = within(|| "list the nodes".to_owned(), api.list(&ListParams::default())).await?;
     let mut architectures = BTreeSet::new();
     let mut boots = BTreeMap::new();
-    for node in list.items {
-        let schedulable = !node
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.unschedulable)
-            .unwrap_or(false);
+    let attempted = || "list the nodes".to_owned();
+    pages(attempted, &api, ListParams::default(), |node: Node| {
+        let schedulable = !node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
         let Some(info) = node.status.and_then(|status| status.node_info) else {
-            continue;
+            return;
         };
         if schedulable {
             architectures.insert(info.architecture);
         }
         boots.insert(node.metadata.name.unwrap_or_default(), info.boot_id);
-    }
+    })
+    .await?;
     Ok((architectures.into_iter().collect(), boots))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_boot_of_a_node_that_has_a_pod_of_a_migration_makes_the_pods_looked_at_again() {
+        let pair = |(node, boot): &(&str, &str)| ((*node).to_owned(), (*boot).to_owned());
+        let before = [("a", "1"), ("gone", "")].map(|of| pair(&of));
+        let same = |boots: &[(&str, &str)]| same_boots(before.iter(), &boots.iter().map(pair).collect());
+        assert!(same(&[("a", "1"), ("b", "7")]) && same(&[("a", "1")]));
+        assert!(!same(&[("a", "2"), ("b", "7")]), "booted");
+        assert!(!same(&[("b", "7")]), "gone");
+        assert!(!same(&[("a", "1"), ("gone", "3")]), "come back");
+    }
 }

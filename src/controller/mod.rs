@@ -15,6 +15,7 @@ mod generate;
 mod guard;
 mod look;
 mod migrate;
+mod neighbours;
 pub mod reconcile;
 mod releases;
 mod report;

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -31,6 +31,7 @@ use super::{
     Parts,
     context::Context,
     guard,
+    neighbours::Neighbours,
     reconcile::{self, ReconcileError},
     span,
     subject::release_id,
@@ -63,10 +64,15 @@ pub async fn run(
     let gate = parts.health.gate("the first list of Releases has not come");
     // Its metadata alone: a pass reads the object anew, and what cannot be read does not end the watch.
     let (releases, writer) = reflector::store();
+    let neighbours = Neighbours::default();
+    let noted = neighbours.clone();
+    // After the store: what a wake names is in it.
     let own = watched::<Release>(&client, watcher::Config::default())
         .reflect(writer)
+        .inspect_ok(move |event| noted.note(event))
         .applied_objects();
     let store = releases.clone();
+    let of_secret = neighbours.clone();
     let stream = Controller::for_stream(own, releases.clone())
         .trigger_backoff(AtOnce)
         .with_config(
@@ -82,11 +88,12 @@ pub async fn run(
         .watches_stream(touched::<Job>(&client, ours()), by_label)
         .watches_stream(touched::<Pod>(&client, ours()), by_label)
         .watches_stream(touched::<ReleaseRevision>(&client, ours()), by_label)
-        .watches_stream(
-            touched::<ConfigMap>(&client, all()),
-            in_namespace(releases.clone()),
-        )
-        .watches_stream(touched::<Secret>(&client, all()), in_namespace(releases.clone()))
+        .watches_stream(touched::<ConfigMap>(&client, all()), move |map| {
+            neighbours.of_map(&map)
+        })
+        .watches_stream(touched::<Secret>(&client, all()), move |secret| {
+            of_secret.of_secret(&secret)
+        })
         .reconcile_on(turned.flat_map(move |source| futures::stream::iter(of_source(&releases, &source))))
         .graceful_shutdown_on(token.cancelled_owned())
         .run(guarded, reconcile::error_policy, Arc::clone(&context));
@@ -221,19 +228,4 @@ fn of_source(releases: &Store<Meta>, source: &str) -> Vec<ObjectRef<Meta>> {
     of_source
         .map(|release| ObjectRef::from_obj(release.as_ref()))
         .collect()
-}
-
-/// Every release of the namespace: it may refer to this Secret or ConfigMap.
-fn in_namespace<K>(releases: Store<Meta>) -> impl Fn(PartialObjectMeta<K>) -> Vec<ObjectRef<Meta>> {
-    move |object| {
-        let Some(namespace) = object.metadata.namespace else {
-            return Vec::new();
-        };
-        releases
-            .state()
-            .iter()
-            .filter(|release| release.namespace().as_deref() == Some(&namespace))
-            .map(|release| ObjectRef::from_obj(release.as_ref()))
-            .collect()
-    }
 }

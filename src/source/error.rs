@@ -13,6 +13,7 @@ use super::{
     credentials::{Credentials, CredentialsError, Refused, Seen},
     init::io_timeout,
     known_hosts::HostKeyError,
+    memory,
 };
 
 /// What the loop should do about an error.
@@ -48,8 +49,8 @@ pub enum FetchError {
     RepositoryNotFound { attempt: String },
     #[error("cannot {attempt}: the repository has no such {what}")]
     RefNotFound { attempt: String, what: &'static str },
-    #[error("cannot {attempt}: it is larger than {limit} bytes")]
-    TooLarge { attempt: String, limit: u64 },
+    #[error("cannot {attempt}: it is larger than {limit}")]
+    TooLarge { attempt: String, limit: String },
     #[error("cannot {attempt}: what was received or stored is damaged: {detail}")]
     Corrupt { attempt: String, detail: String },
     #[error("cannot {attempt}: the mirror cannot be written: {detail}")]
@@ -134,7 +135,10 @@ pub(super) fn classify(error: &git2::Error, context: Context<'_>) -> FetchError 
             attempt,
             after: context.elapsed,
         },
-        (Some(Stop::Bytes(limit)), _) => FetchError::TooLarge { attempt, limit },
+        (Some(Stop::Bytes(limit)), _) => FetchError::TooLarge {
+            attempt,
+            limit: format!("{limit} bytes"),
+        },
         (None, Some(Refused::OtherServer)) => FetchError::Redirected { attempt },
         (None, Some(refused)) => FetchError::AuthFailed {
             attempt,
@@ -163,6 +167,13 @@ fn classify_text(error: &git2::Error, context: Context<'_>) -> FetchError {
         ErrorClass::Net | ErrorClass::Http | ErrorClass::Ssh | ErrorClass::Ssl | ErrorClass::Os
     );
 
+    // The allocator says no, or the indexer to a pack that names too many.
+    if class == ErrorClass::NoMemory || (class == ErrorClass::Indexer && has(&["too many objects"])) {
+        return FetchError::TooLarge {
+            attempt,
+            limit: memory::LIMIT.to_owned(),
+        };
+    }
     if let Some(status) = http_status(&text) {
         return match status {
             401 | 403 | 407 => FetchError::AuthFailed {
@@ -239,7 +250,6 @@ fn by_class(class: ErrorClass, text: &str, attempt: String, detail: String) -> F
     match class {
         // The same class reports sockets and files; only the former say so.
         ErrorClass::Os | ErrorClass::Filesystem if !socket() => FetchError::Storage { attempt, detail },
-        ErrorClass::NoMemory => FetchError::Storage { attempt, detail },
         ErrorClass::Odb
         | ErrorClass::Object
         | ErrorClass::Zlib

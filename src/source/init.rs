@@ -12,6 +12,8 @@ use std::{
 
 use git2::{ConfigLevel, opts};
 
+use super::memory;
+
 /// A server that does not accept a connection in this time is down: a handshake round the world takes 1 s.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence of a server. A large repository makes one think for long before the first byte.
@@ -93,6 +95,7 @@ fn set_options(connect: Duration, io: Duration) -> Result<(), git2::Error> {
     // SAFETY: these write C globals that libgit2 reads without a lock. `init` runs at most once (the OnceLock
     // above) and, by its contract, before there is another thread that could read them.
     unsafe {
+        memory::limit();
         opts::set_server_connect_timeout_in_milliseconds(milliseconds(connect))?;
         opts::set_server_timeout_in_milliseconds(milliseconds(io))?;
         opts::set_cache_max_size(CACHE_BYTES)?;

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::{
     credentials::{Credentials, Seen},
     error::{Context, FetchError, Stop, classify, presentable},
+    memory,
     reference::GitRef,
     store::{FetchLock, Store, StoreError},
     tree::{ReadError, Reader},
@@ -372,6 +373,12 @@ impl Job {
     }
 
     fn corrupt(&self, error: &git2::Error) -> FetchError {
+        if error.class() == git2::ErrorClass::NoMemory {
+            return FetchError::TooLarge {
+                attempt: self.attempt.clone(),
+                limit: memory::LIMIT.to_owned(),
+            };
+        }
         let detail = presentable(error.message(), &self.credentials);
         FetchError::Corrupt {
             attempt: self.attempt.clone(),

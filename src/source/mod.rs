@@ -18,6 +18,7 @@ pub mod error;
 pub mod history;
 pub mod init;
 pub mod known_hosts;
+mod memory;
 pub mod mirror;
 pub mod paths;
 pub mod reference;

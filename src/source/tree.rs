@@ -5,11 +5,12 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
-use git2::{ErrorCode, ObjectType, Oid, Repository, Tree};
+use git2::{ErrorClass, ErrorCode, ObjectType, Oid, Repository, Tree};
 
 use super::{
     credentials::Credentials,
     error::{Intent, escape, presentable},
+    memory,
     paths::check_path,
     store::{ReadLock, Store},
     walk::ReadLimits,
@@ -28,6 +29,9 @@ impl fmt::Display for ObjectId {
 
 /// A directory object of this size has some 300,000 entries.
 const MAX_TREE_BYTES: usize = 16 << 20;
+
+/// Of a commit this is parents and message.
+const MAX_COMMIT_BYTES: usize = 4 << 20;
 
 /// Why a commit could not be read as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -107,11 +111,13 @@ impl fmt::Debug for Reader {
 }
 
 pub(super) fn damaged(path: &str, error: &git2::Error) -> ReadError {
-    let detail = presentable(error.message(), &Credentials::anonymous());
-    ReadError::Corrupt {
-        path: escape(path, 300),
-        detail,
+    let path = escape(path, 300);
+    if error.class() == ErrorClass::NoMemory {
+        let limit = memory::LIMIT.to_owned();
+        return ReadError::TooLarge { path, limit };
     }
+    let detail = presentable(error.message(), &Credentials::anonymous());
+    ReadError::Corrupt { path, detail }
 }
 
 impl Reader {
@@ -169,13 +175,21 @@ impl Reader {
     }
 
     pub(super) fn commit(&self, commit: &CommitId) -> Result<git2::Commit<'_>, ReadError> {
+        let fail = |error: git2::Error| match error.code() {
+            ErrorCode::NotFound => ReadError::CommitMissing(commit.clone()),
+            _ => damaged(commit.short(), &error),
+        };
         let oid = Oid::from_str(commit.as_str()).map_err(|error| damaged(commit.short(), &error))?;
-        self.repository
-            .find_commit(oid)
-            .map_err(|error| match error.code() {
-                ErrorCode::NotFound => ReadError::CommitMissing(commit.clone()),
-                _ => damaged(commit.short(), &error),
-            })
+        let odb = self.repository.odb().map_err(fail)?;
+        let (size, _) = odb.read_header(oid).map_err(fail)?;
+        if size > MAX_COMMIT_BYTES {
+            let limit = format!("{MAX_COMMIT_BYTES} bytes in the commit itself");
+            return Err(ReadError::TooLarge {
+                path: commit.short().to_owned(),
+                limit,
+            });
+        }
+        self.repository.find_commit(oid).map_err(fail)
     }
 
     pub(super) fn root(&self, commit: &CommitId) -> Result<Tree<'_>, ReadError> {

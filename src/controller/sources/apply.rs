@@ -19,20 +19,21 @@ use crate::{
 
 /// What was read last, if it is what the source says that it applied: a source that was deleted and made again under
 /// the same name has applied nothing yet, and what its namesake had read is not in force.
-fn in_force(source: &ReleaseSource, context: &Context) -> Option<Arc<Compiled>> {
+pub fn in_force(source: &ReleaseSource, context: &Context) -> Option<Arc<Compiled>> {
     let status = source.status.as_ref()?;
     context
         .remembered(&source.name_any())
         .filter(|read| status.applied_commit.as_deref() == Some(read.commit.as_str()))
 }
 
-/// What was read last stays in force against hand edits and deletions.
-pub async fn enforce(source: &ReleaseSource, context: &Context) -> Result<(), SourceError> {
-    if let Some(compiled) = in_force(source, context) {
-        span::commit(Some(&compiled.commit));
-        write::write_releases(source, context, &compiled, &mut Vec::new(), &mut false).await?;
-    }
-    Ok(())
+/// What was read last stays in force against hand edits and deletions; `false` where it is not known any more.
+pub async fn enforce(source: &ReleaseSource, context: &Context) -> Result<bool, SourceError> {
+    let Some(compiled) = in_force(source, context) else {
+        return Ok(false);
+    };
+    span::commit(Some(&compiled.commit));
+    write::write_releases(source, context, &compiled, &mut Vec::new(), &mut false).await?;
+    Ok(true)
 }
 
 /// Brings the `Release` objects to what was read.

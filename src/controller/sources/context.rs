@@ -8,9 +8,16 @@ use std::{
 };
 
 use kube::Client;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
-use super::{SourceError, fetch::Reading};
+use super::{
+    SourceError,
+    fetch::Reading,
+    patience::{Hosts, Patience},
+};
 use crate::{
     cluster::Leader,
     controller::{Parts, compile::Compiled},
@@ -18,6 +25,9 @@ use crate::{
     server::Heartbeat,
     telemetry::Metrics,
 };
+
+/// Sources that are read and written at once: each reads git objects on a processor, and holds all Releases in memory.
+const WORKING: usize = 4;
 
 /// Shared by all passes of the source loop.
 pub struct Context {
@@ -35,6 +45,9 @@ pub struct Context {
     pub leader: Leader,
     /// Whether passes end.
     pub heartbeat: Heartbeat,
+    /// The fetches that are under way.
+    pub hosts: Hosts,
+    working: Semaphore,
     /// Per source what is known of it between passes.
     pub memory: Mutex<HashMap<String, Remembered>>,
 }
@@ -50,6 +63,8 @@ pub struct Remembered {
     pub swept: Option<Instant>,
     /// Errors in a row.
     pub failures: u32,
+    /// What the last fetches were like.
+    pub patience: Patience,
 }
 
 /// What the last fetch of a source brought.
@@ -66,7 +81,7 @@ pub struct Last {
 }
 
 impl Last {
-    /// Whether it still holds: of this version of the source, not due yet, and nobody else has read another commit since.
+    /// Whether it still holds: of this version of the source, and nobody else has read another commit since.
     pub fn holds(&self, version: &(Option<String>, Option<i64>), fetched: Option<&str>) -> bool {
         let read = self.read.as_ref().map(|read| read.commit.as_str());
         self.version == *version
@@ -92,6 +107,8 @@ impl Context {
             metrics: Arc::clone(&parts.metrics),
             leader: parts.leader.clone(),
             heartbeat: parts.health.heartbeat("sources", bound),
+            hosts: Hosts::default(),
+            working: Semaphore::new(WORKING),
             memory: Mutex::default(),
         }
     }
@@ -103,6 +120,12 @@ impl Context {
         } else {
             Err(SourceError::NotLeading)
         }
+    }
+
+    /// The right to read a commit and to write what it declares. A fetch, which does nothing but wait, is done without.
+    pub async fn working(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.working.acquire().await.ok()
     }
 
     /// The last commit that was read.

@@ -1,14 +1,16 @@
-//! One commit of one source, from its repository: fetched, checked against the last applied one, and read.
+//! One commit of one source, from its repository: fetched, then checked against the last applied one and read.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     super::compile::{self, Compiled},
     Context, Failure, SourceError,
+    patience::FETCH,
 };
 use crate::{
     api::ReleaseSource,
@@ -16,18 +18,6 @@ use crate::{
     hex::hex,
     names::CommitId,
     source::{Credentials, FetchError, FetchLimits, GitRef, GitUrl, Mirror, ReadError, Reader},
-};
-
-/// One fetch, whatever the server does.
-const FETCH: FetchLimits = FetchLimits {
-    wall_clock: Duration::from_secs(25),
-    bytes: 256 << 20,
-};
-
-/// The first fetch of a start, which may bring a whole history; a server that falls silent ends it earlier.
-const FIRST: FetchLimits = FetchLimits {
-    wall_clock: Duration::from_secs(300),
-    ..FETCH
 };
 
 /// What was read.
@@ -42,50 +32,123 @@ pub struct Reading {
     pub origin: String,
 }
 
-/// Fetches and reads the commit that the source points to.
-pub async fn read(
-    source: &ReleaseSource,
-    context: &Context,
-) -> Result<Result<Reading, Failure>, SourceError> {
+/// What came of asking a repository.
+pub enum Asked {
+    /// The commit that the source points to is in the mirror.
+    Fetched(Box<Head>),
+    /// It could not be had, with the least pause until it may be asked for again.
+    Failed(Failure, Duration),
+}
+
+/// A fetched commit.
+pub struct Head {
+    job: Job,
+    mirror: Mirror,
+    commit: CommitId,
+    origin: String,
+}
+
+/// Fetches the commit that the source points to; `None` where its host has as many fetches under way as one may have, so
+/// that nobody was asked.
+pub async fn ask(source: &ReleaseSource, context: &Context) -> Result<Option<Asked>, SourceError> {
     let target = match target(source, context).await? {
         Ok(target) => target,
-        Err(message) => return Ok(Err(Failure::new("Invalid", message))),
+        Err(message) => {
+            let failure = Failure::new("Invalid", message);
+            return Ok(Some(Asked::Failed(failure, Duration::ZERO)));
+        }
     };
-    let origin = origin(source);
+    let Some(turn) = context.hosts.turn(target.url.host()) else {
+        return Ok(None);
+    };
     let name = source.name_any();
-    let key = format!("{name} {origin} {:?}", source.spec.namespaces);
-    let job = Job {
-        mirrors: context.root.clone(),
-        target,
-        paths: source.spec.paths.clone(),
-        allowed: source.spec.namespaces.clone(),
-        own: context.own.clone(),
-        applied: applied(source, &origin),
-        allow_rewrite: source.spec.git.allow_rewrite == Some(true),
-        before: context.remembered(&name).filter(|before| before.key == key),
-        key,
-    };
-    // libgit2 blocks: it has threads of its own.
-    let done = tokio::task::spawn_blocking(move || job.run()).await;
-    let done = done.unwrap_or_else(|join| {
-        Err(Failure::new(
-            "Panicked",
-            format!("reading the repository failed: {join}"),
-        ))
+    let job = Job::new(source, context);
+    let (patience, started) = (context.memory(&name, |memory| memory.patience), Instant::now());
+    let limits = patience.limits(job.before.is_some(), started);
+    let root = context.root.clone();
+    let done = blocking(move || {
+        // As long as it asks, also where nobody waits for the answer any more.
+        let _turn = turn;
+        fetch(&root, &target, limits)
+            .map_err(|error| Failure::new(error.reason(), error.to_string()).with(error.intent()))
     });
-    context
-        .metrics
-        .fetched(done.as_ref().map_or_else(|failure| failure.reason, |_| "Fetched"));
-    let (compiled, commit) = match done {
-        Ok(read) => read,
-        Err(failure) => return Ok(Err(failure)),
-    };
-    context.remember(&name, &compiled);
-    Ok(Ok(Reading {
-        compiled,
-        commit,
-        origin,
+    let done = done.await.flatten();
+    let ended = Instant::now();
+    Ok(Some(match done {
+        Ok((mirror, commit)) => {
+            context.memory(&name, |memory| memory.patience.succeeded());
+            let origin = origin(source);
+            Asked::Fetched(Box::new(Head {
+                job,
+                mirror,
+                commit,
+                origin,
+            }))
+        }
+        Err(failure) => {
+            context.metrics.fetched(failure.reason);
+            let took = ended.saturating_duration_since(started);
+            let pause = context.memory(&name, |memory| memory.patience.failed(limits, took, ended));
+            Asked::Failed(failure, pause)
+        }
     }))
+}
+
+/// The last applied commit, read again from what an earlier process left on the disk, where nothing is remembered: so what
+/// was applied stays in force also when no server answers after a restart.
+pub async fn recall(source: &ReleaseSource, context: &Context) {
+    let name = source.name_any();
+    // What follows no branch, or one that may be rewritten, says nothing of which commit is newer: that releases were moved
+    // on before the status was written could not be seen, and they would be moved back.
+    if context.remembered(&name).is_some() || !only_grows(source) {
+        return;
+    }
+    let Ok(url) = GitUrl::parse(&source.spec.git.url, context.allow_plain_http) else {
+        return;
+    };
+    let (job, root) = (Job::new(source, context), context.root.clone());
+    let read = blocking(move || job.recall(&Mirror::open(&root, &url).ok()?)).await;
+    if let Ok(Some(compiled)) = read {
+        tracing::info!(commit = %compiled.commit, "read again from the mirror of an earlier process");
+        context.remember(&name, &compiled);
+    }
+}
+
+fn fetch(root: &Path, target: &Target, limits: FetchLimits) -> Result<(Mirror, CommitId), FetchError> {
+    let mirror = Mirror::open(root, &target.url)?;
+    let fetched = mirror.fetch(&target.reference, &target.credentials, limits)?;
+    Ok((mirror, fetched.commit))
+}
+
+/// libgit2 blocks: it has threads of its own.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|join| Failure::new("Panicked", format!("reading the repository failed: {join}")))
+}
+
+impl Head {
+    /// Reads what the commit declares.
+    pub async fn read(self, source: &ReleaseSource, context: &Context) -> Result<Reading, Failure> {
+        let Self {
+            job,
+            mirror,
+            commit,
+            origin,
+        } = self;
+        let done = blocking(move || job.read_or_discard(&mirror, &commit))
+            .await
+            .flatten();
+        context
+            .metrics
+            .fetched(done.as_ref().map_or_else(|failure| failure.reason, |_| "Fetched"));
+        let (compiled, commit) = done?;
+        context.remember(&source.name_any(), &compiled);
+        Ok(Reading {
+            compiled,
+            commit,
+            origin,
+        })
+    }
 }
 
 /// The last applied commit, if it was read from the same place.
@@ -99,29 +162,39 @@ fn applied(source: &ReleaseSource, origin: &str) -> Option<CommitId> {
         .and_then(|commit| commit.parse().ok())
 }
 
-/// Everything that a thread needs to fetch and read.
+/// Everything that a thread needs to read a commit.
 struct Job {
-    mirrors: std::path::PathBuf,
-    target: Target,
     paths: Vec<String>,
     allowed: Vec<String>,
     own: crate::names::Namespace,
     applied: Option<CommitId>,
-    allow_rewrite: bool,
+    /// Whether a branch that does not descend from what was applied may be taken.
+    may_rewrite: bool,
     before: Option<Arc<Compiled>>,
     key: String,
 }
 
 impl Job {
-    fn run(self) -> Result<(Arc<Compiled>, CommitId), Failure> {
-        let fetch = |error: &FetchError| Failure::new(error.reason(), error.to_string()).with(error.intent());
-        let mirror = Mirror::open(&self.mirrors, &self.target.url).map_err(|error| fetch(&error))?;
-        let limits = if self.before.is_some() { FETCH } else { FIRST };
-        let head = mirror
-            .fetch(&self.target.reference, &self.target.credentials, limits)
-            .map_err(|error| fetch(&error))?
-            .commit;
-        self.read(&mirror, &head).map_err(|error| match error {
+    fn new(source: &ReleaseSource, context: &Context) -> Self {
+        let (name, origin) = (source.name_any(), origin(source));
+        let key = format!("{name} {origin} {:?}", source.spec.namespaces);
+        Self {
+            paths: source.spec.paths.clone(),
+            allowed: source.spec.namespaces.clone(),
+            own: context.own.clone(),
+            applied: applied(source, &origin),
+            may_rewrite: !only_grows(source),
+            before: context.remembered(&name).filter(|before| before.key == key),
+            key,
+        }
+    }
+
+    fn read_or_discard(
+        &self,
+        mirror: &Mirror,
+        head: &CommitId,
+    ) -> Result<(Arc<Compiled>, CommitId), Failure> {
+        self.read(mirror, head).map_err(|error| match error {
             Unread::Rewritten(failure) => failure,
             Unread::Error(error) => {
                 if matches!(error, ReadError::Corrupt { .. }) {
@@ -147,17 +220,28 @@ impl Job {
         let known = self.before.as_ref().filter(|before| before.commit == *named);
         let compiled = match known {
             Some(before) => Arc::clone(before),
-            None => Arc::new(compile::compile(
-                &reader,
-                named,
-                &self.paths,
-                &self.allowed,
-                &self.own,
-                self.key.clone(),
-                self.before.as_deref(),
-            )?),
+            None => self.compile(&reader, named)?,
         };
         Ok((compiled, named.clone()))
+    }
+
+    /// What was applied last, where the mirror holds it.
+    fn recall(&self, mirror: &Mirror) -> Option<Arc<Compiled>> {
+        let applied = self.applied.as_ref()?;
+        self.compile(&mirror.reader().ok()?, applied).ok()
+    }
+
+    fn compile(&self, reader: &Reader, commit: &CommitId) -> Result<Arc<Compiled>, ReadError> {
+        let compiled = compile::compile(
+            reader,
+            commit,
+            &self.paths,
+            &self.allowed,
+            &self.own,
+            self.key.clone(),
+            self.before.as_deref(),
+        );
+        compiled.map(Arc::new)
     }
 
     /// A branch that does not descend from what was applied was rewritten, by mistake or by a stranger.
@@ -165,9 +249,7 @@ impl Job {
         let Some(applied) = &self.applied else {
             return Ok(());
         };
-        let may =
-            self.allow_rewrite || !matches!(self.target.reference, GitRef::Branch(_)) || applied == head;
-        if may || reader.is_ancestor(applied, head)? {
+        if self.may_rewrite || applied == head || reader.is_ancestor(applied, head)? {
             return Ok(());
         }
         let message = format!(
@@ -201,7 +283,6 @@ fn unchanged(reader: &Reader, old: &CommitId, new: &CommitId, paths: &[String]) 
 }
 
 /// What to fetch, from where, as whom.
-#[derive(Clone)]
 struct Target {
     url: GitUrl,
     reference: GitRef,
@@ -275,4 +356,49 @@ pub fn origin(source: &ReleaseSource) -> String {
     let git = &source.spec.git;
     let text = json!([git.url, git.branch, git.tag, git.commit, source.spec.paths]).to_string();
     hex(&Sha256::digest(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::test_support::Upstream;
+
+    #[test]
+    fn what_was_applied_is_read_again_from_the_disk_and_no_other_commit_is() {
+        let upstream = Upstream::new();
+        let spec = |version: &str| {
+            let head =
+                "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: a, namespace: shop}";
+            format!("{head}\nspec: {{image: ghcr.io/acme/x, port: 80, version: {version}}}\n")
+        };
+        let applied = upstream.commit(&[("production/a.yaml", &spec("1.0.0"))]);
+        upstream.commit(&[("production/a.yaml", &spec("2.0.0"))]);
+        let root = tempfile::tempdir().unwrap();
+        let mirror = Mirror::open_local(root.path(), upstream.path()).unwrap();
+        let mut job = Job {
+            paths: vec!["production".to_owned()],
+            allowed: Vec::new(),
+            own: "slipway-system".parse().unwrap(),
+            applied: Some(applied.clone()),
+            may_rewrite: false,
+            before: None,
+            key: String::new(),
+        };
+        assert!(job.recall(&mirror).is_none(), "an empty disk holds nothing");
+        let main = GitRef::branch("main").unwrap();
+        mirror.fetch(&main, &Credentials::anonymous(), FETCH).unwrap();
+        let again = Mirror::open_local(root.path(), upstream.path()).unwrap();
+        let compiled = job.recall(&again).unwrap();
+        assert!(compiled.clean, "{:?}", compiled.problems);
+        let versions = compiled
+            .releases
+            .values()
+            .map(|release| release.spec.version.as_deref());
+        assert_eq!(
+            (&compiled.commit, versions.collect()),
+            (&applied, vec![Some("1.0.0")])
+        );
+        job.applied = None;
+        assert!(job.recall(&again).is_none(), "nothing is said to be applied");
+    }
 }

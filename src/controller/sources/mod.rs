@@ -5,6 +5,7 @@ mod context;
 mod fetch;
 mod lineage;
 mod namespace;
+mod patience;
 mod remove;
 mod status;
 mod wakes;
@@ -27,8 +28,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::{
-    apply::{apply, enforce},
+    apply::{apply, enforce, in_force},
     context::{Context, Last},
+    fetch::Asked,
     status::Outcome,
     wakes::Wakes,
 };
@@ -53,6 +55,11 @@ use crate::{
 
 /// How often a repository is asked when the source does not say.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// Sources that have a pass at once. Most of them wait for a git server, and one that hangs holds its place until the
+/// deadline of the fetch.
+const PLACES: u16 = 32;
+/// How soon a source comes back whose host had no turn for it.
+const LATER: Duration = Duration::from_secs(5);
 /// How soon a removal that is not at its end is taken up again.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How often objects without a `Release` are looked for when nothing vanished from git.
@@ -137,7 +144,7 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
     let controller = Controller::new(Api::<SourceMeta>::all(client.clone()), watcher::Config::default());
     let store = controller.store();
     let passes = controller
-        .with_config(controller::Config::default().concurrency(4))
+        .with_config(controller::Config::default().concurrency(PLACES))
         // A Release that somebody deleted or changed is written again at once.
         .reconcile_on(wakes_of_releases(client, Arc::clone(&parts.metrics)))
         .graceful_shutdown_on(token.cancelled_owned())
@@ -244,9 +251,11 @@ async fn reconcile(source: Arc<SourceMeta>, context: Arc<Context>) -> Result<Act
     if let Err(error) = &done
         && let Some(failure) = said(error, failures)
         && context.leader.leads()
-        && let Err(error) = status::write_status(&source, &context, Outcome::failed(&source, failure)).await
     {
-        tracing::warn!(error = %error.sentence(), "the status could not be written");
+        let outcome = Outcome::failed(&source, failure, in_force(&source, &context).is_some());
+        if let Err(error) = status::write_status(&source, &context, outcome).await {
+            tracing::warn!(error = %error.sentence(), "the status could not be written");
+        }
     }
     done.map(Action::requeue)
 }
@@ -283,7 +292,7 @@ async fn turn(
         status::write_status(source, context, Outcome::suspended(source)).await?;
         return Ok(next);
     }
-    let (outcome, due) = pass(source, wrong, Instant::now() + next, context).await?;
+    let (outcome, due) = pass(source, wrong, next, context).await?;
     let mut next = due.saturating_duration_since(Instant::now());
     if let Some(outcome) = outcome {
         if outcome.unfinished {
@@ -295,43 +304,64 @@ async fn turn(
     Ok(next)
 }
 
+/// What was found out, if there is something to say; when the repository is to be asked again, which is `next` from the end
+/// of this pass on: one that took long must not be followed by another one at once.
 async fn pass(
     source: &ReleaseSource,
     wrong: Option<String>,
-    due: Instant,
+    next: Duration,
     context: &Context,
 ) -> Result<(Option<Outcome>, Instant), SourceError> {
     if let Some(wrong) = wrong {
+        let _working = context.working().await;
         let failure = Failure::new("Invalid", format!("the spec cannot be read: {wrong}"));
-        enforce(source, context).await?;
-        return Ok((Some(Outcome::failed(source, failure)), due));
+        let in_force = enforce(source, context).await?;
+        let outcome = Outcome::failed(source, failure, in_force);
+        return Ok((Some(outcome), Instant::now() + next));
     }
     let name = source.name_any();
     let version = (source.metadata.uid.clone(), source.metadata.generation);
     let status = source.status.as_ref();
     let before = status.and_then(|status| status.fetched_commit.clone());
     let last = context.memory(&name, |memory| memory.last.clone());
-    if let Some(last) = last.filter(|last| last.holds(&version, before.as_deref())) {
+    let last = last.filter(|last| last.holds(&version, before.as_deref()));
+    if let Some(last) = last.as_ref().filter(|last| Instant::now() < last.due) {
         // Woken by a change in the cluster: git has nothing new to say.
-        let outcome = match last.read {
+        let _working = context.working().await;
+        let outcome = match last.read.clone() {
             Some(reading) => Some(apply(source, context, reading).await?),
-            None => enforce(source, context).await.map(|()| None)?,
+            None => enforce(source, context).await.map(|_| None)?,
         };
         return Ok((outcome, last.due));
     }
-    let read = fetch::read(source, context).await?;
-    let last = Last {
-        version,
-        due,
-        read: read.as_ref().ok().cloned(),
-        before,
+    let note = |due, read, before| {
+        let last = Last {
+            version,
+            due,
+            read,
+            before,
+        };
+        context.memory(&name, |memory| memory.last = Some(last));
     };
-    context.memory(&name, |memory| memory.last = Some(last));
+    let Some(asked) = fetch::ask(source, context).await? else {
+        let due = Instant::now() + jittered(LATER, rand::random());
+        let (read, before) = last.map_or((None, before), |last| (last.read, last.before));
+        note(due, read, before);
+        return Ok((None, due));
+    };
+    let _working = context.working().await;
+    let (read, pause) = match asked {
+        Asked::Fetched(head) => (head.read(source, context).await, Duration::ZERO),
+        Asked::Failed(failure, pause) => (Err(failure), pause),
+    };
+    let due = Instant::now() + next.max(pause);
+    note(due, read.as_ref().ok().cloned(), before);
     let outcome = match read {
         Ok(reading) => apply(source, context, reading).await?,
         Err(failure) => {
-            enforce(source, context).await?;
-            Outcome::failed(source, failure)
+            fetch::recall(source, context).await;
+            let in_force = enforce(source, context).await?;
+            Outcome::failed(source, failure, in_force)
         }
     };
     Ok((Some(outcome), due))

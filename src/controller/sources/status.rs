@@ -49,14 +49,27 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Nothing new could be read: what the status says of the last applied commit still holds.
-    pub fn failed(source: &ReleaseSource, failure: Failure) -> Self {
-        let status = source.status.clone().unwrap_or_default();
-        let stays = if status.applied_commit.is_some() {
-            "; the last applied commit stays in force"
-        } else {
-            ""
+    /// Nothing new could be read: what the status says of the last applied commit still holds. `in_force` tells whether that
+    /// commit is known, so that what a hand changes is put back.
+    pub fn failed(source: &ReleaseSource, failure: Failure, in_force: bool) -> Self {
+        let applied = source
+            .status
+            .as_ref()
+            .and_then(|status| status.applied_commit.as_ref());
+        let stays = match (applied, in_force) {
+            (None, _) => "",
+            (Some(_), true) => "; the last applied commit stays in force",
+            (Some(_), false) => {
+                "; what was applied is kept as it is, and nothing is put back until a commit can be read again"
+            }
         };
+        let mut outcome = Self::unread(source, failure);
+        outcome.message.push_str(stays);
+        outcome
+    }
+
+    fn unread(source: &ReleaseSource, failure: Failure) -> Self {
+        let status = source.status.clone().unwrap_or_default();
         Self {
             fetched: failure
                 .fetched
@@ -67,7 +80,7 @@ impl Outcome {
             releases: usize::try_from(status.releases.unwrap_or(0)).unwrap_or(0),
             problems: status.problems,
             reason: failure.reason.to_owned(),
-            message: format!("{}{stays}", failure.message),
+            message: failure.message,
             unfinished: false,
             ready: false,
             passing: failure.passing,
@@ -78,7 +91,7 @@ impl Outcome {
     pub fn suspended(source: &ReleaseSource) -> Self {
         let message =
             "suspended: commits are not followed and nothing is put back until suspend is taken away";
-        Self::failed(source, Failure::new(SUSPENDED, message))
+        Self::unread(source, Failure::new(SUSPENDED, message))
     }
 
     /// As kstatus reads them: `Reconciling` is on its way, `Stalled` needs a person. Never both; what is suspended is
@@ -180,7 +193,7 @@ mod tests {
 
     fn true_of(reason: &'static str, intent: crate::source::Intent) -> Vec<&'static str> {
         let failure = Failure::new(reason, "m").with(intent);
-        let states = Outcome::failed(&ReleaseSource::default(), failure).states();
+        let states = Outcome::failed(&ReleaseSource::default(), failure, true).states();
         let holds = states.into_iter().filter(|(_, holds)| *holds);
         holds.map(|(type_, _)| type_).collect()
     }
@@ -222,8 +235,28 @@ mod tests {
 
     #[test]
     fn a_source_without_problems_is_ready_and_neither_reconciling_nor_stalled() {
-        let mut outcome = Outcome::failed(&ReleaseSource::default(), Failure::new("Applied", "m"));
+        let failure = Failure::new("Applied", "m");
+        let mut outcome = Outcome::failed(&ReleaseSource::default(), failure, true);
         outcome.ready = true;
         assert_eq!(outcome.states().map(|(_, holds)| holds), [true, false, false]);
+    }
+
+    #[test]
+    fn a_commit_is_said_to_be_in_force_only_where_it_is_known_what_it_declares() {
+        let mut source = ReleaseSource::default();
+        let said = |source: &ReleaseSource, in_force| {
+            Outcome::failed(source, Failure::new("Unreachable", "no answer"), in_force).message
+        };
+        assert_eq!(said(&source, false), "no answer", "nothing was applied so far");
+        source.status = Some(ReleaseSourceStatus {
+            applied_commit: Some("a".repeat(40)),
+            ..ReleaseSourceStatus::default()
+        });
+        assert_eq!(
+            said(&source, true),
+            "no answer; the last applied commit stays in force"
+        );
+        assert!(said(&source, false).ends_with("nothing is put back until a commit can be read again"));
+        assert!(!Outcome::suspended(&source).message.contains("in force"));
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     api::{Release, ReleaseSource, meta, source::SourceProblem},
     cluster::{
         error::ClusterError,
-        objects::{found, within},
+        objects::{found, pages, within},
     },
     names::{CommitId, ReleaseId},
     plan::lineage::{May, Relation, may},
@@ -41,14 +41,15 @@ pub async fn write_releases(
     unfinished: &mut bool,
 ) -> Result<(BTreeMap<ReleaseId, Listed>, BTreeMap<ReleaseId, May>), SourceError> {
     let all: Api<Listed> = Api::all(context.client.clone());
-    let list = within(|| "list Releases".to_owned(), all.list(&ListParams::default())).await?;
     let name = source.name_any();
     let mut existing: BTreeMap<ReleaseId, Listed> = BTreeMap::new();
-    for release in list.items {
+    let attempted = || "list Releases".to_owned();
+    pages(attempted, &all, ListParams::default(), |release| {
         if let Some(id) = release_id(release.meta()) {
             existing.insert(id, release);
         }
-    }
+    })
+    .await?;
     let lineage = lineage(source, context, compiled, &existing).await;
     let sources: Api<PartialObjectMeta<ReleaseSource>> = Api::all(context.client.clone());
     for (id, merged) in &compiled.releases {

@@ -76,7 +76,8 @@ fn files(path: &Path, out: &mut Vec<(String, String)>) {
     let name = path.display().to_string();
     let tests = ["tests.rs", "fixtures.rs", "effects.rs", "mutant.rs"]
         .iter()
-        .any(|end| name.ends_with(end));
+        .any(|end| name.ends_with(end))
+        || name.contains("/tests/");
     if path.extension().is_some_and(|end| end == "rs") && !tests && !name.contains("/plan/model/") {
         let text = fs::read_to_string(path).unwrap();
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
