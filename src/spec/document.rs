@@ -11,7 +11,7 @@ use serde_yaml::Spanned;
 pub use super::problem::{Place, Problem};
 use super::{
     file::Broken,
-    slip,
+    firewall, slip,
     yaml::{Node, is_harmful, is_hidden, shift},
 };
 use crate::names::ReleaseId;
@@ -69,6 +69,22 @@ pub(super) fn join(parent: &str, key: &str) -> String {
     format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
+/// The text of a field.
+fn text<'n>(fields: &Fields<'n>, name: &str) -> Option<&'n str> {
+    match fields.get(name) {
+        Some((_, node)) => match &node.value {
+            Node::Scalar(Value::String(text)) => Some(text),
+            _ => None,
+        },
+        None => None,
+    }
+}
+
+/// Where a field stands; else `start`.
+fn at(fields: &Fields<'_>, name: &str, start: Place) -> Place {
+    fields.get(name).map_or(start, |(place, _)| *place)
+}
+
 /// Turns one tree into a document and gathers what is wrong with it.
 pub(super) struct Reader<'a> {
     path: &'a str,
@@ -77,6 +93,34 @@ pub(super) struct Reader<'a> {
     zeros: BTreeMap<Place, String>,
     padded: BTreeMap<String, String>,
     problems: Vec<Problem>,
+}
+
+/// Why a document cannot be used.
+pub(super) struct Refused {
+    pub problems: Vec<Problem>,
+    /// Whose it is; `None` for what is plainly none of Slipway's.
+    pub broken: Option<Broken>,
+    /// Whether what it holds is told by that, whatever it is: a Secret, or what is encrypted.
+    pub whole: bool,
+}
+
+impl Refused {
+    /// What is another program's.
+    fn foreign(problems: Vec<Problem>, whole: bool) -> Self {
+        Self {
+            problems,
+            broken: None,
+            whole,
+        }
+    }
+
+    fn of(whose: Broken, problems: Vec<Problem>) -> Self {
+        Self {
+            problems,
+            broken: Some(whose),
+            whole: false,
+        }
+    }
 }
 
 type Fields<'n> = BTreeMap<String, (Place, &'n Spanned<Node>)>;
@@ -146,65 +190,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The document, or what is wrong with it and whose it is; `None` for what is plainly none of Slipway's.
-    pub(super) fn document(
-        mut self,
-        root: &Spanned<Node>,
-    ) -> Result<Document, (Vec<Problem>, Option<Broken>)> {
+    /// The document, or what is wrong with it and whose it is.
+    pub(super) fn document(mut self, root: &Spanned<Node>) -> Result<Document, Refused> {
         let start = self.place(root);
         let Some(fields) = self.fields(root, "a document") else {
-            return Err((self.problems, Some(Broken::default())));
+            return Err(Refused::of(Broken::default(), self.problems));
         };
-        let text = |name: &str| match fields.get(name) {
-            Some((
-                _,
-                Spanned {
-                    value: Node::Scalar(Value::String(text)),
-                    ..
-                },
-            )) => Some(text.as_str()),
-            _ => None,
-        };
-        let at = |name: &str| fields.get(name).map_or(start, |(place, _)| *place);
-        match text("kind") {
-            Some("Release") => {}
-            Some("Secret") => {
-                let problem = Problem::error(self.path, at("kind"), SECRET);
-                return Err((vec![problem], None));
-            }
-            // One of the two may be a slip of the pen; both together are another program's.
-            Some(kind) if text("apiVersion").is_some_and(|version| !version.starts_with("slipway.dev/")) => {
-                let secrets = fields
-                    .get("items")
-                    .map_or_else(Vec::new, |(_, items)| self.secrets(items));
-                let problems = if secrets.is_empty() {
-                    let message = format!(
-                        "only Release documents of {API_VERSION} may be here: move kind {kind} elsewhere"
-                    );
-                    vec![Problem::error(self.path, at("kind"), &message)]
-                } else {
-                    let each = secrets.into_iter();
-                    each.map(|place| Problem::error(self.path, place, SECRET))
-                        .collect()
-                };
-                return Err((problems, None));
-            }
-            None if !["kind", "apiVersion", "metadata", "spec"]
-                .iter()
-                .any(|name| fields.contains_key(*name)) =>
-            {
-                if self.problems.is_empty() {
-                    let message =
-                        format!("only Release documents of {API_VERSION} may be here: move this elsewhere");
-                    self.say(start, &message);
-                }
-                return Err((self.problems, Some(Broken::default())));
-            }
-            Some(kind) => self.say(at("kind"), &format!("kind {kind} is not read here, only Release")),
-            None => self.say(at("kind"), "kind must be Release"),
+        if let Some(refused) = self.foreign(start, &fields) {
+            return Err(refused);
         }
-        if text("apiVersion") != Some(API_VERSION) {
-            self.say(at("apiVersion"), &format!("apiVersion must be {API_VERSION}"));
+        if text(&fields, "apiVersion") != Some(API_VERSION) {
+            let place = at(&fields, "apiVersion", start);
+            self.say(place, &format!("apiVersion must be {API_VERSION}"));
         }
         for (name, (place, _)) in &fields {
             if !["apiVersion", "kind", "metadata", "spec"].contains(&name.as_str()) {
@@ -212,38 +209,109 @@ impl<'a> Reader<'a> {
                 self.say(*place, &message);
             }
         }
-        let id = if let Some((place, node)) = fields.get("metadata") {
+        let (whose, id_place) = if let Some((place, node)) = fields.get("metadata") {
             self.identity(*place, node)
         } else {
             self.say(start, "metadata with name and namespace is missing");
             (Broken::default(), start)
         };
         let mut places = BTreeMap::new();
-        let mut spec = None;
+        let spec = self.spec(&fields, start, &mut places);
+        let (Some(spec), Some(id)) = (&spec, whose.id().filter(|_| self.problems.is_empty())) else {
+            // What is wrong around a spec hides no secret in it.
+            if let Some(spec) = spec {
+                let found = firewall::scan_value(&spec).into_iter().map(|finding| {
+                    let place = nearest(&places, &finding.pointer).copied().unwrap_or(start);
+                    Problem {
+                        secret: true,
+                        ..Problem::error(self.path, place, &finding.message)
+                    }
+                });
+                self.problems.extend(found);
+            }
+            return Err(Refused::of(whose, self.problems));
+        };
+        Ok(Document {
+            path: self.path.to_owned(),
+            id,
+            start,
+            id_place,
+            spec: spec.clone(),
+            places,
+            padded: self.padded,
+        })
+    }
+
+    /// What is plainly no `Release`.
+    fn foreign(&mut self, start: Place, fields: &Fields<'_>) -> Option<Refused> {
+        let own = text(fields, "apiVersion").is_none_or(|version| version.starts_with("slipway.dev/"));
+        let kind_at = at(fields, "kind", start);
+        let elsewhere = |what: &str| {
+            format!("only Release documents of {API_VERSION} may be here: move {what} elsewhere")
+        };
+        match text(fields, "kind") {
+            Some("Release") => {}
+            // Its values are encrypted by SOPS: whoever reads them learns nothing.
+            Some(kind)
+                if fields
+                    .get("sops")
+                    .is_some_and(|(_, node)| matches!(node.value, Node::Map(_))) =>
+            {
+                let message = elsewhere(&format!("kind {kind}"));
+                let problem = Problem::error(self.path, kind_at, &message);
+                return Some(Refused::foreign(vec![problem], true));
+            }
+            Some("Secret") => {
+                let problem = Problem::error(self.path, kind_at, SECRET);
+                return Some(Refused::foreign(vec![problem], true));
+            }
+            // One of the two may be a slip of the pen; both together are another program's.
+            Some(kind) if !own => {
+                let items = fields.get("items");
+                let secrets = items.map_or_else(Vec::new, |(_, items)| self.secrets(items));
+                if !secrets.is_empty() {
+                    let each = secrets.into_iter();
+                    let problems = each.map(|place| Problem::error(self.path, place, SECRET));
+                    return Some(Refused::foreign(problems.collect(), true));
+                }
+                let problem = Problem::error(self.path, kind_at, &elsewhere(&format!("kind {kind}")));
+                return Some(Refused::foreign(vec![problem], kind == "SealedSecret"));
+            }
+            None if !["kind", "apiVersion", "metadata", "spec"]
+                .iter()
+                .any(|name| fields.contains_key(*name)) =>
+            {
+                if self.problems.is_empty() {
+                    self.say(start, &elsewhere("this"));
+                }
+                return Some(Refused::of(Broken::default(), std::mem::take(&mut self.problems)));
+            }
+            Some(kind) => self.say(kind_at, &format!("kind {kind} is not read here, only Release")),
+            None => self.say(kind_at, "kind must be Release"),
+        }
+        None
+    }
+
+    fn spec(
+        &mut self,
+        fields: &Fields<'_>,
+        start: Place,
+        places: &mut BTreeMap<String, Place>,
+    ) -> Option<Value> {
         match fields.get("spec") {
             Some((place, node)) if matches!(node.value, Node::Map(_)) => {
                 places.insert(String::new(), *place);
-                spec = Some(self.value(node, "", &mut places));
+                Some(self.value(node, "", places))
             }
             // A document that says nothing yet is a beginning, not a mistake.
             Some((place, node)) if matches!(node.value, Node::Scalar(Value::Null)) => {
                 places.insert(String::new(), *place);
-                spec = Some(Value::Object(Map::new()));
+                Some(Value::Object(Map::new()))
             }
-            _ => self.say(at("spec"), "spec must be a mapping of fields"),
-        }
-        let (whose, id_place) = id;
-        match (whose.id(), spec) {
-            (Some(id), Some(spec)) if self.problems.is_empty() => Ok(Document {
-                path: self.path.to_owned(),
-                id,
-                start,
-                id_place,
-                spec,
-                places,
-                padded: self.padded,
-            }),
-            _ => Err((self.problems, Some(whose))),
+            _ => {
+                self.say(at(fields, "spec", start), "spec must be a mapping of fields");
+                None
+            }
         }
     }
 
