@@ -18,7 +18,7 @@ use std::{
 
 use super::{
     conflict,
-    declare::{Rejection, declare},
+    declare::{Rejection, declare, doubts},
     declared::Declared,
     document::Problem,
     file::{Broken, File},
@@ -42,6 +42,8 @@ pub struct Reading {
     pub named: Named,
     /// Everything that is wrong, in the order of files and lines.
     pub problems: Vec<Problem>,
+    /// What of releases that are right as a whole may be meant otherwise.
+    pub warnings: Vec<Problem>,
 }
 
 /// A release that is right as a whole.
@@ -56,11 +58,17 @@ pub struct Release {
 /// Namespaces that no release may live in unless a source names them.
 const SYSTEM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
+/// Whether a namespace is Kubernetes' own.
+#[must_use]
+pub fn is_system(namespace: &Namespace) -> bool {
+    SYSTEM.contains(&namespace.as_str())
+}
+
 /// Why no release of a source may live in a namespace; `own` is Slipway's.
 #[must_use]
 pub fn forbidden(namespace: &Namespace, allowed: &[String], own: &Namespace) -> Option<String> {
     let permitted = if allowed.is_empty() {
-        !SYSTEM.contains(&namespace.as_str()) && namespace != own
+        !is_system(namespace) && namespace != own
     } else {
         allowed.iter().any(|name| name == namespace.as_str())
     };
@@ -105,6 +113,10 @@ pub fn read(
             .collect();
         match declare(&id.name, &merged.spec) {
             Ok(declared) if wrong.is_empty() => {
+                let doubts = doubts(&merged.spec).into_iter();
+                let say =
+                    |doubt: Rejection| merged.problem(&doubt.pointer, &format!("release {id}: {doubt}"));
+                reading.warnings.extend(doubts.map(say));
                 reading.releases.insert(id, Release { merged, declared });
                 continue;
             }
