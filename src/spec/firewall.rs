@@ -115,6 +115,14 @@ fn suspect(pointer: &str, names: [&str; 2], value: &Value, findings: &mut Vec<Fi
                 let word = doubtful(names, text)?;
                 Some(format!("under a name that contains {word}"))
             });
+            if what.is_none() && names[0] == "env" && urls::passwords_of_urls(text).any(values::is_of_shell) {
+                findings.push(Finding {
+                    message: "nothing expands `$…` here, so the program would get the password of this URL as it is written: \
+                              put the whole URL into a Secret and refer to it by {secret: name/key}"
+                        .to_owned(),
+                    pointer: pointer.to_owned(),
+                });
+            }
             findings.extend(what.map(|what| Finding {
                 message: format!(
                     "may be a secret ({} characters {what}): if it is one, {}",
@@ -234,7 +242,10 @@ fn scan_entry(pointer: &str, map: &str, (name, value): (&str, &Value), findings:
     let Some(text) = text.filter(|_| !is_public(value)) else {
         return;
     };
-    findings.extend(judged(&join(pointer, name), map, name, &text));
+    let pointer = join(pointer, name);
+    if !findings.iter().any(|finding| finding.pointer == pointer) {
+        findings.extend(judged(&pointer, map, name, &text));
+    }
 }
 
 /// A text, or a number that was meant to be one.

@@ -277,6 +277,8 @@ fn below_a_name_that_is_no_field_all_names_are_judged() {
         assert!(found[0].message.contains("git keeps history"), "{found:?}");
         let spec = json!({ "migrate": { name: [{ "name": "DB_PASSWORD", "value": "hunter22" }] } });
         assert_eq!(scan_value(&spec).len(), 1, "{name}");
+        let spec = json!({ name: [{ "name": "A", "value": "AKIAIOSFODNN7EXAMPLE" }] });
+        assert_eq!(scan_value(&spec).len(), 1, "{name}");
         let spec = json!({ name: ["DB_PASSWORD=hunter22"] });
         assert_eq!(scan_value(&spec).len(), 1, "{name}");
     }
@@ -314,6 +316,30 @@ fn in_a_value_a_dollar_sign_is_a_character_like_any_other() {
             "{text} {found:?}"
         );
         assert!(!found[0].message.contains(text) && found[0].message.contains("{secret: name/key}"));
+    }
+}
+
+#[test]
+fn a_url_in_a_value_that_a_shell_should_complete_is_doubted() {
+    for (text, count) in [
+        ("postgres://app:${X}@db/shop", 1),
+        ("postgres://app:$X@db/shop", 1),
+        ("postgres://app:$(X)@db/shop", 0),
+        ("postgres://app:@db/shop", 0),
+        ("https://example.com/${X}", 0),
+    ] {
+        let spec = json!({ "env": { "DATABASE_URL": text } });
+        let found = suspects(&spec);
+        assert!(
+            scan_value(&spec).is_empty() && found.len() == count,
+            "{text} {found:?}"
+        );
+        assert!(
+            found
+                .iter()
+                .all(|found| found.message.starts_with("nothing expands `$…` here"))
+        );
+        assert_eq!(suspects(&json!({ "command": ["psql", text] })), [], "{text}");
     }
 }
 
