@@ -310,6 +310,12 @@ fn what_is_not_there_or_holds_no_spec_is_a_usage_error() {
 }
 
 #[cfg(unix)]
+fn layer_len(layers: &Layers) -> usize {
+    // The link to the directory is one more.
+    layers.files[0].len() + 1
+}
+
+#[cfg(unix)]
 #[test]
 fn links_and_odd_names_are_problems_and_hidden_files_are_passed_over() {
     let folder = tempfile::tempdir().unwrap();
@@ -331,6 +337,13 @@ fn links_and_odd_names_are_problems_and_hidden_files_are_passed_over() {
     assert!(
         said[0].contains("lower case") && said[1].contains("symbolic link"),
         "{said:?}"
+    );
+    let named = layers::read(&[at("c.yaml")]).unwrap();
+    assert!(named.files[0][0].problems[0].message.contains("symbolic link"));
+    std::os::unix::fs::symlink(folder.path(), at("d")).unwrap();
+    assert_eq!(
+        layers::read(&[at("d")]).unwrap().files[0].len(),
+        layer_len(&layers)
     );
     // By itself each is a sentence: machines show it without the path.
     assert!(said.iter().all(|said| said.starts_with("the file ")), "{said:?}");
