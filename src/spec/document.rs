@@ -11,15 +11,16 @@ use serde_yaml::Spanned;
 pub use super::problem::{Place, Problem};
 use super::{
     file::Broken,
-    firewall, slip,
+    firewall,
+    form::{FORM, Form},
+    slip,
     yaml::{Node, is_harmful, is_hidden, shift},
 };
 use crate::names::ReleaseId;
 
-const API_VERSION: &str = "slipway.dev/v1alpha1";
-const SECRET: &str = "a Secret must not be in git: remove it and rotate its values, since git keeps them; make it in the \
-                      cluster and refer to it as {secret: name/key}";
+mod foreign;
 
+const API_VERSION: &str = "slipway.dev/v1alpha1";
 /// One `Release` of one file: a layer's part of a spec, `null` meaning "remove".
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -35,8 +36,8 @@ pub struct Document {
     pub spec: Value,
     /// JSON pointer inside `spec` → line and column: of the key for a field, of the element in a list.
     pub places: BTreeMap<String, Place>,
-    /// JSON pointer → digits without the zero that is written before them.
-    pub padded: BTreeMap<String, String>,
+    /// JSON pointer → what to say of a number that is written oddly.
+    pub odd_numbers: BTreeMap<String, String>,
 }
 
 impl Document {
@@ -69,6 +70,11 @@ pub(super) fn join(parent: &str, key: &str) -> String {
     format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
+/// Whether a spec has a field of this name.
+fn is_field(name: &str) -> bool {
+    matches!(&*FORM, Form::Fields(known) if known.contains_key(name))
+}
+
 /// The text of a field.
 fn text<'n>(fields: &Fields<'n>, name: &str) -> Option<&'n str> {
     match fields.get(name) {
@@ -89,9 +95,9 @@ fn at(fields: &Fields<'_>, name: &str, start: Place) -> Place {
 pub(super) struct Reader<'a> {
     path: &'a str,
     before: usize,
-    /// Numbers with a zero before them, by their line within the piece, and column.
-    zeros: BTreeMap<Place, String>,
-    padded: BTreeMap<String, String>,
+    /// What to say of numbers that are written oddly, by their line within the piece, and column.
+    odd: BTreeMap<Place, String>,
+    odd_numbers: BTreeMap<String, String>,
     problems: Vec<Problem>,
 }
 
@@ -127,12 +133,12 @@ type Fields<'n> = BTreeMap<String, (Place, &'n Spanned<Node>)>;
 
 impl<'a> Reader<'a> {
     /// For a document that has `before` lines of its file before it.
-    pub(super) fn new(path: &'a str, before: usize, zeros: BTreeMap<Place, String>) -> Self {
+    pub(super) fn new(path: &'a str, before: usize, odd: BTreeMap<Place, String>) -> Self {
         Self {
             path,
             before,
-            zeros,
-            padded: BTreeMap::new(),
+            odd,
+            odd_numbers: BTreeMap::new(),
             problems: Vec::new(),
         }
     }
@@ -203,8 +209,10 @@ impl<'a> Reader<'a> {
             let place = at(&fields, "apiVersion", start);
             self.say(place, &format!("apiVersion must be {API_VERSION}"));
         }
+        let unknown = |name: &str| !["apiVersion", "kind", "metadata", "spec"].contains(&name);
+        let flat = !fields.contains_key("spec") && fields.keys().any(|name| is_field(name));
         for (name, (place, _)) in &fields {
-            if !["apiVersion", "kind", "metadata", "spec"].contains(&name.as_str()) {
+            if unknown(name) && !flat {
                 let message = format!("unknown field `{name}`; known here: apiVersion, kind, metadata, spec");
                 self.say(*place, &message);
             }
@@ -216,7 +224,24 @@ impl<'a> Reader<'a> {
             (Broken::default(), start)
         };
         let mut places = BTreeMap::new();
-        let spec = self.spec(&fields, start, &mut places);
+        let spec = if flat {
+            let all = fields.iter().filter(|(name, _)| unknown(name));
+            let first = all.clone().map(|(_, (place, _))| *place).min().unwrap_or(start);
+            self.say(
+                first,
+                "`spec:` is missing: write it above, and indent these fields below it",
+            );
+            let mut spec = Map::new();
+            for (name, (place, node)) in all {
+                let pointer = join("", name);
+                places.insert(pointer.clone(), *place);
+                let value = self.value(node, &pointer, &mut places);
+                spec.insert(name.clone(), value);
+            }
+            Some(Value::Object(spec))
+        } else {
+            self.spec(&fields, start, &mut places)
+        };
         let (Some(spec), Some(id)) = (&spec, whose.id().filter(|_| self.problems.is_empty())) else {
             // What is wrong around a spec hides no secret in it.
             if let Some(spec) = spec {
@@ -238,58 +263,8 @@ impl<'a> Reader<'a> {
             id_place,
             spec: spec.clone(),
             places,
-            padded: self.padded,
+            odd_numbers: self.odd_numbers,
         })
-    }
-
-    /// What is plainly no `Release`.
-    fn foreign(&mut self, start: Place, fields: &Fields<'_>) -> Option<Refused> {
-        let own = text(fields, "apiVersion").is_none_or(|version| version.starts_with("slipway.dev/"));
-        let kind_at = at(fields, "kind", start);
-        let elsewhere = |what: &str| {
-            format!("only Release documents of {API_VERSION} may be here: move {what} elsewhere")
-        };
-        match text(fields, "kind") {
-            Some("Release") => {}
-            // Its values are encrypted by SOPS: whoever reads them learns nothing.
-            Some(kind)
-                if fields
-                    .get("sops")
-                    .is_some_and(|(_, node)| matches!(node.value, Node::Map(_))) =>
-            {
-                let message = elsewhere(&format!("kind {kind}"));
-                let problem = Problem::error(self.path, kind_at, &message);
-                return Some(Refused::foreign(vec![problem], true));
-            }
-            Some("Secret") => {
-                let problem = Problem::error(self.path, kind_at, SECRET);
-                return Some(Refused::foreign(vec![problem], true));
-            }
-            // One of the two may be a slip of the pen; both together are another program's.
-            Some(kind) if !own => {
-                let items = fields.get("items");
-                let secrets = items.map_or_else(Vec::new, |(_, items)| self.secrets(items));
-                if !secrets.is_empty() {
-                    let each = secrets.into_iter();
-                    let problems = each.map(|place| Problem::error(self.path, place, SECRET));
-                    return Some(Refused::foreign(problems.collect(), true));
-                }
-                let problem = Problem::error(self.path, kind_at, &elsewhere(&format!("kind {kind}")));
-                return Some(Refused::foreign(vec![problem], kind == "SealedSecret"));
-            }
-            None if !["kind", "apiVersion", "metadata", "spec"]
-                .iter()
-                .any(|name| fields.contains_key(*name)) =>
-            {
-                if self.problems.is_empty() {
-                    self.say(start, &elsewhere("this"));
-                }
-                return Some(Refused::of(Broken::default(), std::mem::take(&mut self.problems)));
-            }
-            Some(kind) => self.say(kind_at, &format!("kind {kind} is not read here, only Release")),
-            None => self.say(kind_at, "kind must be Release"),
-        }
-        None
     }
 
     fn spec(
@@ -313,24 +288,6 @@ impl<'a> Reader<'a> {
                 None
             }
         }
-    }
-
-    /// Where each Secret of a list of objects says that it is one.
-    fn secrets(&self, items: &Spanned<Node>) -> Vec<Place> {
-        let Node::List(items) = &items.value else {
-            return Vec::new();
-        };
-        let is = |node: &Spanned<Node>, text: &str| matches!(&node.value, Node::Scalar(Value::String(is)) if is == text);
-        items
-            .iter()
-            .filter_map(|item| match &item.value {
-                Node::Map(fields) => fields
-                    .iter()
-                    .find(|(key, value)| is(key, "kind") && is(value, "Secret")),
-                _ => None,
-            })
-            .map(|(key, _)| self.place(key))
-            .collect()
     }
 
     fn identity(&mut self, place: Place, node: &Spanned<Node>) -> (Broken, Place) {
@@ -387,9 +344,9 @@ impl<'a> Reader<'a> {
                     self.say(self.place(node), &message);
                 }
                 if value.is_number()
-                    && let Some(digits) = self.zeros.get(&shift(0, &node.referenced))
+                    && let Some(said) = self.odd.get(&shift(0, &node.referenced))
                 {
-                    self.padded.insert(pointer.to_owned(), digits.clone());
+                    self.odd_numbers.insert(pointer.to_owned(), said.clone());
                 }
                 value.clone()
             }
@@ -638,6 +595,26 @@ mod tests {
         assert!(head("spec:\n  version: x", "specs: {}").contains("unknown field `specs`"));
         assert!(refused("just text\n").contains("a document must be a mapping"));
         assert!(refused("kind: Release\n---\nkind: Release\n").contains("a.yaml:3:1: "));
+    }
+
+    #[test]
+    fn what_is_one_mistake_is_one_problem() {
+        let flat = with("  image: x\n  version: 1.0.0\n")
+            .replace("spec:\n", "")
+            .replace("\n  ", "\n");
+        assert_eq!(
+            refused(&flat),
+            "a.yaml:4:1: `spec:` is missing: write it above, and indent these fields below it"
+        );
+        assert_eq!(
+            refused("apiVersion: slipway.dev/v1alpha1\nkind: ReleaseSource\nmetadata: {name: a}\nspec: {}\n"),
+            "a.yaml:2:1: kind ReleaseSource is not read here: apply it with kubectl"
+        );
+        let secret = refused(&format!("{HEAD}env: {{DB_PASSWORD: hunter22}}\n"));
+        assert!(
+            secret.contains("a.yaml:4:7: looks like a secret") && !secret.contains("hunter22"),
+            "{secret}"
+        );
     }
 
     #[test]

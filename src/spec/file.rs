@@ -9,7 +9,7 @@ use super::{
     firewall,
     lines::{self, Seen},
     strict,
-    yaml::{hidden, is_harmful, padded, pieces, tree},
+    yaml::{hidden, is_harmful, odd_numbers, pieces, tree},
 };
 use crate::names::{Namespace, ReleaseId, ReleaseName};
 
@@ -178,7 +178,7 @@ impl File {
         for (before, piece) in pieces {
             match visible(path, before, piece).and_then(|()| tree(path, before, piece)) {
                 Ok(None) => {}
-                Ok(Some(node)) => match Reader::new(path, before, padded(piece)).document(&node) {
+                Ok(Some(node)) => match Reader::new(path, before, odd_numbers(piece)).document(&node) {
                     Ok(document) => {
                         seen.insert(before, Seen::Values);
                         file.documents.push(document);
