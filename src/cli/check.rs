@@ -47,7 +47,7 @@ pub enum Format {
 /// Reads, judges and prints.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let layers = layers::read(&args.paths)?;
-    let reading = reading::read(&layers.files, &Named::new(), &|_| None);
+    let reading = judged(&layers);
     let text = match args.format {
         Format::Text => text(&layers, &reading, reader()),
         Format::Json => pretty(&machine(&layers, &reading))?,
@@ -62,6 +62,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         0 => Ok(()),
         many => bail!("{} in the specs", count(many, "problem")),
     }
+}
+
+/// What the source loop would make of the layers, as far as that can be known without a cluster.
+fn judged(layers: &Layers) -> Reading {
+    let mut reading = reading::read(&layers.files, &Named::new(), &|_| None);
+    let system = reading
+        .releases
+        .iter()
+        .filter(|(id, _)| reading::is_system(&id.namespace));
+    let doubts: Vec<Problem> = system
+        .map(|(id, release)| {
+            let message = format!(
+                "release {id}: only a source that lists {} in `namespaces` may write there",
+                id.namespace
+            );
+            release.merged.problem("", &message)
+        })
+        .collect();
+    reading.warnings.extend(doubts);
+    reading
 }
 
 /// Who reads what is printed.
@@ -103,7 +123,7 @@ impl Weight {
 fn told<'a>(layers: &'a Layers, reading: &'a Reading) -> impl Iterator<Item = (Weight, &'a Problem)> {
     let errors = reading.problems.iter().map(|problem| (Weight::Error, problem));
     let files = layers.files.iter().flatten();
-    let warnings = files.flat_map(|file| &file.warnings);
+    let warnings = files.flat_map(|file| &file.warnings).chain(&reading.warnings);
     errors.chain(warnings.map(|problem| (Weight::Warning, problem)))
 }
 
@@ -219,7 +239,8 @@ fn machine(layers: &Layers, reading: &Reading) -> Value {
 /// What GitHub, GitLab and editors read.
 fn sarif(layers: &Layers, reading: &Reading) -> Value {
     let rule = |weight, problem: &Problem| match (weight, problem.secret) {
-        (Weight::Warning, _) => "suspect",
+        (Weight::Warning, true) => "suspect",
+        (Weight::Warning, false) => "doubt",
         (Weight::Error, true) => "secret",
         (Weight::Error, false) => "spec",
     };
@@ -246,6 +267,7 @@ fn sarif(layers: &Layers, reading: &Reading) -> Value {
                 "rules": [
                     { "id": "secret", "shortDescription": { "text": "A value that must not be in git." } },
                     { "id": "suspect", "shortDescription": { "text": "A value that may be a secret." } },
+                    { "id": "doubt", "shortDescription": { "text": "A spec that may not do what is meant." } },
                     { "id": "spec", "shortDescription": { "text": "A spec that Slipway would not apply." } },
                 ],
             } },

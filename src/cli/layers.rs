@@ -33,7 +33,11 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Layers> {
         let kind =
             fs::metadata(path).map_err(|error| Usage(format!("cannot read {}: {error}", path.display())))?;
         let mut layer = Vec::new();
-        if kind.is_dir() {
+        // As one in a directory; where it leads to one, a person chose it.
+        let link = fs::symlink_metadata(path).is_ok_and(|kind| kind.is_symlink());
+        if link && kind.is_file() {
+            layer.push(unread(path, LINK));
+        } else if kind.is_dir() {
             directory(path, 0, &mut layer, &mut layers.texts);
         } else if kind.is_file() {
             layer.push(file(path, &mut layers.texts));
@@ -50,6 +54,8 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Layers> {
     }
     Ok(layers)
 }
+
+const LINK: &str = "is a symbolic link, which is not followed: put the file itself here";
 
 /// What a pipe or a device is: to open it may never end.
 const IRREGULAR: &str = "is no regular file, so it is not read: write what it would say into one";
@@ -89,10 +95,7 @@ fn directory(path: &Path, depth: usize, layer: &mut Vec<Arc<File>>, texts: &mut 
             _ if entry.file_name() == ".git" => {}
             Name::Odd(why) => layer.push(unread(&path, why)),
             Name::Other if entry.file_name().as_encoded_bytes().starts_with(b".") => {}
-            _ if kind.is_symlink() => layer.push(unread(
-                &path,
-                "is a symbolic link, which is not followed: put the file itself here",
-            )),
+            _ if kind.is_symlink() => layer.push(unread(&path, LINK)),
             _ if kind.is_dir() => directory(&path, depth + 1, layer, texts),
             Name::Spec if kind.is_file() => layer.push(file(&path, texts)),
             Name::Spec => layer.push(unread(&path, IRREGULAR)),

@@ -187,6 +187,12 @@ pub fn words(
             problems.add(format!("{pointer}/{index}"), message);
         }
     }
+    let is_command = pointer == "/migrate" || pointer.ends_with("/command");
+    if is_command && words.first().is_some_and(|word| word.trim().is_empty()) {
+        let message =
+            "an empty text is no program: give its path, or leave the command out for that of the image";
+        problems.add(format!("{pointer}/0"), message.into());
+    }
     if words.iter().map(String::len).sum::<usize>() > 32 * 1024 {
         problems.add(pointer.to_owned(), "a command has at most 32 KiB".into());
     }
@@ -310,6 +316,11 @@ pub fn file_path(text: &str) -> Result<(), String> {
         "/run/secrets/kubernetes.io",
         "/var/run/secrets/kubernetes.io",
     ];
+    if DIRECTORIES.contains(&text) {
+        return Err(format!(
+            "is a directory: give the path of a file in it, such as {text}/key.pem"
+        ));
+    }
     if below_any(&code, text) || below_any(&kubelet, text) {
         return Err("is a path of the system, where no file can be given".into());
     }
@@ -329,7 +340,14 @@ pub fn path(text: &str) -> Result<(), String> {
     }
 }
 
-/// A host name, RFC 1123, with at least one dot.
+/// Directories of images. What is mounted over one hides all that is in it, or cannot be mounted at all.
+#[rustfmt::skip]
+const DIRECTORIES: [&str; 20] = [
+    "/app", "/boot", "/etc", "/etc/ssl", "/etc/ssl/certs", "/home", "/media", "/mnt", "/opt", "/root", "/run",
+    "/run/secrets", "/srv", "/tmp", "/usr", "/usr/local", "/var", "/var/lib", "/var/log", "/var/run",
+];
+
+/// A host name, RFC 1123, with at least one dot, and no address: an Ingress takes none.
 pub fn host(text: &str) -> Result<(), String> {
     let label = |label: &str| {
         !label.is_empty()
@@ -341,7 +359,14 @@ pub fn host(text: &str) -> Result<(), String> {
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
     };
     let rest = text.strip_prefix("*.").unwrap_or(text);
+    let address = rest
+        .rsplit('.')
+        .next()
+        .is_some_and(|last| last.bytes().all(|c| c.is_ascii_digit()));
     if text.len() <= 253 && rest.contains('.') && rest.split('.').all(label) {
+        if address {
+            return Err("must be the name of a host: an Ingress takes no address".into());
+        }
         Ok(())
     } else {
         Err("must be a host name in lower case without scheme or port, such as shop.example.com".into())

@@ -7,9 +7,7 @@ use jiff::Timestamp;
 use super::{
     amounts,
     check::{self, Problems},
-    declared::{
-        DATABASE, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, RolloutSpec, Suspension,
-    },
+    declared::{DATABASE, Declared, Exposure, Identity, MigrateSpec, Probe, ProcessSpec, Suspension},
     document::join,
     firewall, image,
     preset::{self, Preset},
@@ -18,7 +16,7 @@ use super::{
 use crate::{
     api::{
         Duration, ReleaseSpec,
-        release::{EnvValue, Migrate, MigrateOptions, OnFailure, OnSecretChange, Strategy, Suspend},
+        release::{EnvValue, Migrate, MigrateOptions, OnFailure, OnSecretChange, Suspend},
     },
     names::{EnvName, ObjectName, ProcessName, ReleaseName, Version},
 };
@@ -26,10 +24,13 @@ use crate::{
 mod hash;
 mod outside;
 mod processes;
+mod times;
 
 use hash::attempt_hash;
 pub use hash::spec_hash;
 use processes::{Environment, environment, processes, verbatim};
+pub use times::doubts;
+use times::{rollout, span};
 
 /// Why a spec cannot be, with the place inside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,6 +261,7 @@ fn migrate(
     );
     // That of the process is not for it: exceeding it means eviction.
     resources.limits.remove("ephemeral-storage");
+    span("/migrate/timeout", options.timeout, "30m", problems);
     let retries = options.retries.map(i64::from);
     Some(MigrateSpec {
         command,
@@ -295,6 +297,9 @@ fn exposure(spec: &ReleaseSpec, port: Option<u16>, problems: &mut Problems) -> O
         return problems.none("/host", message);
     }
     let ingress = spec.ingress.clone().unwrap_or_default();
+    if let Some(class) = &ingress.class {
+        problems.parse::<ObjectName>("/ingress/class", class);
+    }
     for name in ingress.annotations.keys() {
         if let Err(message) = check::annotation(name) {
             problems.add(join("/ingress/annotations", name), message);
@@ -390,45 +395,12 @@ fn probe(spec: &ReleaseSpec, port: u16, problems: &mut Problems) -> Probe {
             );
         }
     }
+    span("/health/startup", health.startup, "2m", problems);
     Probe {
         path: health.path,
         port: health.port.unwrap_or(port),
         headers: health.headers,
         startup: health.startup.unwrap_or(Duration::from_secs(120)),
-    }
-}
-
-fn rollout(spec: &ReleaseSpec, problems: &mut Problems) -> RolloutSpec {
-    let rollout = spec.rollout.clone().unwrap_or_default();
-    let (surge, unavailable) = (
-        rollout.surge.unwrap_or("25%".into()),
-        rollout.unavailable.unwrap_or("0".into()),
-    );
-    for (pointer, text) in [("/rollout/surge", &surge), ("/rollout/unavailable", &unavailable)] {
-        let number = text.strip_suffix('%').unwrap_or(text);
-        let percent_ok = !text.ends_with('%') || number.parse::<u32>().is_ok_and(|n| n <= 100);
-        if number.is_empty() || number.len() > 4 || !number.bytes().all(|c| c.is_ascii_digit()) || !percent_ok
-        {
-            problems.add(
-                pointer.into(),
-                "must be a number such as 1, or a percentage such as 25%".into(),
-            );
-        }
-    }
-    let zero = |text: &str| text.trim_end_matches('%').bytes().all(|c| c == b'0');
-    if zero(&surge) && zero(&unavailable) {
-        problems.add(
-            "/rollout".into(),
-            "surge and unavailable cannot both be 0: nothing could ever be replaced".into(),
-        );
-    }
-    RolloutSpec {
-        strategy: rollout.strategy.unwrap_or(Strategy::Rolling),
-        surge,
-        unavailable,
-        deadline: rollout.deadline.unwrap_or(Duration::from_secs(600)),
-        min_ready: rollout.min_ready.unwrap_or(Duration::from_secs(10)),
-        drain: rollout.drain.unwrap_or(Duration::from_secs(60)),
     }
 }
 
@@ -544,6 +516,54 @@ env:
         ("retain", "retain: {revisions: 9}"),
         ("adopt", "adopt: 1"),
     ];
+
+    #[test]
+    fn what_kubernetes_would_refuse_is_refused_before_the_commit() {
+        let base = "image: ghcr.io/acme/a\nversion: 1.0.0\nport: 8080\n";
+        for (extra, start) in [
+            (
+                "host: 10.0.0.1",
+                "spec.host: must be the name of a host: an Ingress takes no address",
+            ),
+            ("host: \"*.0.0.1\"", "spec.host: must be the name of a host"),
+            (
+                "host: a.example.com\ningress: {class: Nginx_}",
+                "spec.ingress.class: must consist of lower-case",
+            ),
+            (
+                "files: {/etc: {secret: s/k}}",
+                "spec.files./etc: is a directory: give the path of a file in it, such as /etc/key.pem",
+            ),
+            ("files: {/app: {secret: s/k}}", "spec.files./app: is a directory"),
+            (
+                "files: {/: {secret: s/k}}",
+                "spec.files./: must be an absolute path",
+            ),
+            ("command: [\"\"]", "spec.command.0: an empty text is no program"),
+            (
+                "migrate: {command: [\"\"]}",
+                "spec.migrate.command.0: an empty text is no program",
+            ),
+            (
+                "migrate: [\" \", x]",
+                "spec.migrate.0: an empty text is no program",
+            ),
+            (
+                "processes: {w: {command: [\"\"]}}",
+                "spec.processes.w.command.0: an empty text is no program",
+            ),
+        ] {
+            let said = refused(&format!("{base}{extra}\n"));
+            assert!(said.len() == 1 && said[0].starts_with(start), "{extra}: {said:?}");
+        }
+        for fine in [
+            "host: 1.example.com\ningress: {class: nginx.internal}",
+            "files: {/etc/app.conf: {secret: s/k}, /app/tls/key.pem: {secret: s/k}}",
+            "command: [run, \"\"]\nargs: [\"\"]",
+        ] {
+            assert_eq!(refused(&format!("{base}{fine}\n")), [] as [&str; 0], "{fine}");
+        }
+    }
 
     #[test]
     fn no_field_is_without_effect() {

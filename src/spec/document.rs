@@ -11,15 +11,16 @@ use serde_yaml::Spanned;
 pub use super::problem::{Place, Problem};
 use super::{
     file::Broken,
+    firewall,
+    form::{FORM, Form},
     slip,
     yaml::{Node, is_harmful, is_hidden, shift},
 };
 use crate::names::ReleaseId;
 
-const API_VERSION: &str = "slipway.dev/v1alpha1";
-const SECRET: &str = "a Secret must not be in git: remove it and rotate its values, since git keeps them; make it in the \
-                      cluster and refer to it as {secret: name/key}";
+mod foreign;
 
+const API_VERSION: &str = "slipway.dev/v1alpha1";
 /// One `Release` of one file: a layer's part of a spec, `null` meaning "remove".
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -35,8 +36,8 @@ pub struct Document {
     pub spec: Value,
     /// JSON pointer inside `spec` → line and column: of the key for a field, of the element in a list.
     pub places: BTreeMap<String, Place>,
-    /// JSON pointer → digits without the zero that is written before them.
-    pub padded: BTreeMap<String, String>,
+    /// JSON pointer → what to say of a number that is written oddly.
+    pub odd_numbers: BTreeMap<String, String>,
 }
 
 impl Document {
@@ -69,26 +70,75 @@ pub(super) fn join(parent: &str, key: &str) -> String {
     format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
+/// Whether a spec has a field of this name.
+fn is_field(name: &str) -> bool {
+    matches!(&*FORM, Form::Fields(known) if known.contains_key(name))
+}
+
+/// The text of a field.
+fn text<'n>(fields: &Fields<'n>, name: &str) -> Option<&'n str> {
+    match fields.get(name) {
+        Some((_, node)) => match &node.value {
+            Node::Scalar(Value::String(text)) => Some(text),
+            _ => None,
+        },
+        None => None,
+    }
+}
+
+/// Where a field stands; else `start`.
+fn at(fields: &Fields<'_>, name: &str, start: Place) -> Place {
+    fields.get(name).map_or(start, |(place, _)| *place)
+}
+
 /// Turns one tree into a document and gathers what is wrong with it.
 pub(super) struct Reader<'a> {
     path: &'a str,
     before: usize,
-    /// Numbers with a zero before them, by their line within the piece, and column.
-    zeros: BTreeMap<Place, String>,
-    padded: BTreeMap<String, String>,
+    /// What to say of numbers that are written oddly, by their line within the piece, and column.
+    odd: BTreeMap<Place, String>,
+    odd_numbers: BTreeMap<String, String>,
     problems: Vec<Problem>,
+}
+
+/// Why a document cannot be used.
+pub(super) struct Refused {
+    pub problems: Vec<Problem>,
+    /// Whose it is; `None` for what is plainly none of Slipway's.
+    pub broken: Option<Broken>,
+    /// Whether what it holds is told by that, whatever it is: a Secret, or what is encrypted.
+    pub whole: bool,
+}
+
+impl Refused {
+    /// What is another program's.
+    fn foreign(problems: Vec<Problem>, whole: bool) -> Self {
+        Self {
+            problems,
+            broken: None,
+            whole,
+        }
+    }
+
+    fn of(whose: Broken, problems: Vec<Problem>) -> Self {
+        Self {
+            problems,
+            broken: Some(whose),
+            whole: false,
+        }
+    }
 }
 
 type Fields<'n> = BTreeMap<String, (Place, &'n Spanned<Node>)>;
 
 impl<'a> Reader<'a> {
     /// For a document that has `before` lines of its file before it.
-    pub(super) fn new(path: &'a str, before: usize, zeros: BTreeMap<Place, String>) -> Self {
+    pub(super) fn new(path: &'a str, before: usize, odd: BTreeMap<Place, String>) -> Self {
         Self {
             path,
             before,
-            zeros,
-            padded: BTreeMap::new(),
+            odd,
+            odd_numbers: BTreeMap::new(),
             problems: Vec::new(),
         }
     }
@@ -146,123 +196,98 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The document, or what is wrong with it and whose it is; `None` for what is plainly none of Slipway's.
-    pub(super) fn document(
-        mut self,
-        root: &Spanned<Node>,
-    ) -> Result<Document, (Vec<Problem>, Option<Broken>)> {
+    /// The document, or what is wrong with it and whose it is.
+    pub(super) fn document(mut self, root: &Spanned<Node>) -> Result<Document, Refused> {
         let start = self.place(root);
         let Some(fields) = self.fields(root, "a document") else {
-            return Err((self.problems, Some(Broken::default())));
+            return Err(Refused::of(Broken::default(), self.problems));
         };
-        let text = |name: &str| match fields.get(name) {
-            Some((
-                _,
-                Spanned {
-                    value: Node::Scalar(Value::String(text)),
-                    ..
-                },
-            )) => Some(text.as_str()),
-            _ => None,
-        };
-        let at = |name: &str| fields.get(name).map_or(start, |(place, _)| *place);
-        match text("kind") {
-            Some("Release") => {}
-            Some("Secret") => {
-                let problem = Problem::error(self.path, at("kind"), SECRET);
-                return Err((vec![problem], None));
-            }
-            // One of the two may be a slip of the pen; both together are another program's.
-            Some(kind) if text("apiVersion").is_some_and(|version| !version.starts_with("slipway.dev/")) => {
-                let secrets = fields
-                    .get("items")
-                    .map_or_else(Vec::new, |(_, items)| self.secrets(items));
-                let problems = if secrets.is_empty() {
-                    let message = format!(
-                        "only Release documents of {API_VERSION} may be here: move kind {kind} elsewhere"
-                    );
-                    vec![Problem::error(self.path, at("kind"), &message)]
-                } else {
-                    let each = secrets.into_iter();
-                    each.map(|place| Problem::error(self.path, place, SECRET))
-                        .collect()
-                };
-                return Err((problems, None));
-            }
-            None if !["kind", "apiVersion", "metadata", "spec"]
-                .iter()
-                .any(|name| fields.contains_key(*name)) =>
-            {
-                if self.problems.is_empty() {
-                    let message =
-                        format!("only Release documents of {API_VERSION} may be here: move this elsewhere");
-                    self.say(start, &message);
-                }
-                return Err((self.problems, Some(Broken::default())));
-            }
-            Some(kind) => self.say(at("kind"), &format!("kind {kind} is not read here, only Release")),
-            None => self.say(at("kind"), "kind must be Release"),
+        if let Some(refused) = self.foreign(start, &fields) {
+            return Err(refused);
         }
-        if text("apiVersion") != Some(API_VERSION) {
-            self.say(at("apiVersion"), &format!("apiVersion must be {API_VERSION}"));
+        if text(&fields, "apiVersion") != Some(API_VERSION) {
+            let place = at(&fields, "apiVersion", start);
+            self.say(place, &format!("apiVersion must be {API_VERSION}"));
         }
+        let unknown = |name: &str| !["apiVersion", "kind", "metadata", "spec"].contains(&name);
+        let flat = !fields.contains_key("spec") && fields.keys().any(|name| is_field(name));
         for (name, (place, _)) in &fields {
-            if !["apiVersion", "kind", "metadata", "spec"].contains(&name.as_str()) {
+            if unknown(name) && !flat {
                 let message = format!("unknown field `{name}`; known here: apiVersion, kind, metadata, spec");
                 self.say(*place, &message);
             }
         }
-        let id = if let Some((place, node)) = fields.get("metadata") {
+        let (whose, id_place) = if let Some((place, node)) = fields.get("metadata") {
             self.identity(*place, node)
         } else {
             self.say(start, "metadata with name and namespace is missing");
             (Broken::default(), start)
         };
         let mut places = BTreeMap::new();
-        let mut spec = None;
+        let spec = if flat {
+            let all = fields.iter().filter(|(name, _)| unknown(name));
+            let first = all.clone().map(|(_, (place, _))| *place).min().unwrap_or(start);
+            self.say(
+                first,
+                "`spec:` is missing: write it above, and indent these fields below it",
+            );
+            let mut spec = Map::new();
+            for (name, (place, node)) in all {
+                let pointer = join("", name);
+                places.insert(pointer.clone(), *place);
+                let value = self.value(node, &pointer, &mut places);
+                spec.insert(name.clone(), value);
+            }
+            Some(Value::Object(spec))
+        } else {
+            self.spec(&fields, start, &mut places)
+        };
+        let (Some(spec), Some(id)) = (&spec, whose.id().filter(|_| self.problems.is_empty())) else {
+            // What is wrong around a spec hides no secret in it.
+            if let Some(spec) = spec {
+                let found = firewall::scan_value(&spec).into_iter().map(|finding| {
+                    let place = nearest(&places, &finding.pointer).copied().unwrap_or(start);
+                    Problem {
+                        secret: true,
+                        ..Problem::error(self.path, place, &finding.message)
+                    }
+                });
+                self.problems.extend(found);
+            }
+            return Err(Refused::of(whose, self.problems));
+        };
+        Ok(Document {
+            path: self.path.to_owned(),
+            id,
+            start,
+            id_place,
+            spec: spec.clone(),
+            places,
+            odd_numbers: self.odd_numbers,
+        })
+    }
+
+    fn spec(
+        &mut self,
+        fields: &Fields<'_>,
+        start: Place,
+        places: &mut BTreeMap<String, Place>,
+    ) -> Option<Value> {
         match fields.get("spec") {
             Some((place, node)) if matches!(node.value, Node::Map(_)) => {
                 places.insert(String::new(), *place);
-                spec = Some(self.value(node, "", &mut places));
+                Some(self.value(node, "", places))
             }
             // A document that says nothing yet is a beginning, not a mistake.
             Some((place, node)) if matches!(node.value, Node::Scalar(Value::Null)) => {
                 places.insert(String::new(), *place);
-                spec = Some(Value::Object(Map::new()));
+                Some(Value::Object(Map::new()))
             }
-            _ => self.say(at("spec"), "spec must be a mapping of fields"),
+            _ => {
+                self.say(at(fields, "spec", start), "spec must be a mapping of fields");
+                None
+            }
         }
-        let (whose, id_place) = id;
-        match (whose.id(), spec) {
-            (Some(id), Some(spec)) if self.problems.is_empty() => Ok(Document {
-                path: self.path.to_owned(),
-                id,
-                start,
-                id_place,
-                spec,
-                places,
-                padded: self.padded,
-            }),
-            _ => Err((self.problems, Some(whose))),
-        }
-    }
-
-    /// Where each Secret of a list of objects says that it is one.
-    fn secrets(&self, items: &Spanned<Node>) -> Vec<Place> {
-        let Node::List(items) = &items.value else {
-            return Vec::new();
-        };
-        let is = |node: &Spanned<Node>, text: &str| matches!(&node.value, Node::Scalar(Value::String(is)) if is == text);
-        items
-            .iter()
-            .filter_map(|item| match &item.value {
-                Node::Map(fields) => fields
-                    .iter()
-                    .find(|(key, value)| is(key, "kind") && is(value, "Secret")),
-                _ => None,
-            })
-            .map(|(key, _)| self.place(key))
-            .collect()
     }
 
     fn identity(&mut self, place: Place, node: &Spanned<Node>) -> (Broken, Place) {
@@ -319,9 +344,9 @@ impl<'a> Reader<'a> {
                     self.say(self.place(node), &message);
                 }
                 if value.is_number()
-                    && let Some(digits) = self.zeros.get(&shift(0, &node.referenced))
+                    && let Some(said) = self.odd.get(&shift(0, &node.referenced))
                 {
-                    self.padded.insert(pointer.to_owned(), digits.clone());
+                    self.odd_numbers.insert(pointer.to_owned(), said.clone());
                 }
                 value.clone()
             }
@@ -570,6 +595,26 @@ mod tests {
         assert!(head("spec:\n  version: x", "specs: {}").contains("unknown field `specs`"));
         assert!(refused("just text\n").contains("a document must be a mapping"));
         assert!(refused("kind: Release\n---\nkind: Release\n").contains("a.yaml:3:1: "));
+    }
+
+    #[test]
+    fn what_is_one_mistake_is_one_problem() {
+        let flat = with("  image: x\n  version: 1.0.0\n")
+            .replace("spec:\n", "")
+            .replace("\n  ", "\n");
+        assert_eq!(
+            refused(&flat),
+            "a.yaml:4:1: `spec:` is missing: write it above, and indent these fields below it"
+        );
+        assert_eq!(
+            refused("apiVersion: slipway.dev/v1alpha1\nkind: ReleaseSource\nmetadata: {name: a}\nspec: {}\n"),
+            "a.yaml:2:1: kind ReleaseSource is not read here: apply it with kubectl"
+        );
+        let secret = refused(&format!("{HEAD}env: {{DB_PASSWORD: hunter22}}\n"));
+        assert!(
+            secret.contains("a.yaml:4:7: looks like a secret") && !secret.contains("hunter22"),
+            "{secret}"
+        );
     }
 
     #[test]

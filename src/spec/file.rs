@@ -2,10 +2,14 @@
 //!
 //! Everything that needs no other file happens here, so that a commit that touches one file judges one file.
 
+use std::collections::BTreeMap;
+
 use super::{
-    document::{Document, Problem, Reader},
-    firewall, strict,
-    yaml::{hidden, is_harmful, padded, pieces, tree},
+    document::{Document, Problem, Reader, Refused},
+    firewall,
+    lines::{self, Seen},
+    strict,
+    yaml::{hidden, is_harmful, odd_numbers, pieces, tree},
 };
 use crate::names::{Namespace, ReleaseId, ReleaseName};
 
@@ -78,7 +82,7 @@ impl File {
     /// Reads a file and judges each of its documents by itself.
     #[must_use]
     pub fn read(path: &str, bytes: &[u8]) -> Self {
-        let mut file = Self::parse(path, bytes);
+        let (mut file, seen) = Self::parsed(path, bytes);
         for document in std::mem::take(&mut file.documents) {
             let mut wrong = strict::check(&document);
             // Of the document, not only of the whole: a value that a later layer replaces is in git all the same.
@@ -99,7 +103,25 @@ impl File {
             }
             file.problems.extend(wrong);
         }
+        file.look(bytes, &seen);
         file
+    }
+
+    /// The lines of which no field says what they hold.
+    fn look(&mut self, bytes: &[u8], seen: &BTreeMap<usize, Seen>) {
+        let text = String::from_utf8_lossy(bytes.get(..MAX_BYTES).unwrap_or(bytes));
+        if !firewall::may_hold(&text) {
+            return;
+        }
+        let text = text
+            .strip_prefix('\u{feff}')
+            .unwrap_or(&text)
+            .replace("\r\n", "\n");
+        let known = self.problems.iter().chain(&self.warnings);
+        let told = known.filter(|problem| problem.secret).map(|problem| problem.line);
+        let (wrong, doubtful) = lines::look(&self.path, &text, seen, &told.collect());
+        self.problems.extend(wrong);
+        self.warnings.extend(doubtful);
     }
 
     /// Something of the layer that is not read at all, such as a symbolic link. The message says what it "is".
@@ -119,8 +141,15 @@ impl File {
         }
     }
 
-    /// Reads every document of a file; what is wrong with one does not touch the others.
-    pub(super) fn parse(path: &str, bytes: &[u8]) -> Self {
+    /// Reads every document of a file; what is wrong with one does not touch the others. With how each was judged, by the
+    /// number of lines before it.
+    fn parsed(path: &str, bytes: &[u8]) -> (Self, BTreeMap<usize, Seen>) {
+        let mut seen = BTreeMap::new();
+        let file = Self::parse(path, bytes, &mut seen);
+        (file, seen)
+    }
+
+    fn parse(path: &str, bytes: &[u8], seen: &mut BTreeMap<usize, Seen>) -> Self {
         if bytes.len() > MAX_BYTES {
             let text = String::from_utf8_lossy(bytes);
             return Self::unusable(path, &text, (1, 1), "the file is larger than 64 KiB: split it");
@@ -149,9 +178,19 @@ impl File {
         for (before, piece) in pieces {
             match visible(path, before, piece).and_then(|()| tree(path, before, piece)) {
                 Ok(None) => {}
-                Ok(Some(node)) => match Reader::new(path, before, padded(piece)).document(&node) {
-                    Ok(document) => file.documents.push(document),
-                    Err((problems, broken)) => {
+                Ok(Some(node)) => match Reader::new(path, before, odd_numbers(piece)).document(&node) {
+                    Ok(document) => {
+                        seen.insert(before, Seen::Values);
+                        file.documents.push(document);
+                    }
+                    Err(Refused {
+                        problems,
+                        broken,
+                        whole,
+                    }) => {
+                        if whole {
+                            seen.insert(before, Seen::Whole);
+                        }
                         file.problems.extend(problems);
                         file.broken.extend(broken);
                     }
@@ -258,7 +297,7 @@ fn without_comment(line: &str) -> &str {
 
 #[cfg(test)]
 pub(super) fn parse_file(path: &str, bytes: &[u8]) -> (Vec<Document>, Vec<Problem>) {
-    let file = File::parse(path, bytes);
+    let (file, _) = File::parsed(path, bytes);
     (file.documents, file.problems)
 }
 

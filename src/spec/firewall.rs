@@ -3,16 +3,21 @@
 
 use serde_json::{Map, Value};
 
-use super::document::join;
+use super::{
+    document::join,
+    form::{FORM, Form},
+};
 use crate::api::ReleaseSpec;
 
 mod advice;
 mod commands;
+mod lines;
 mod names;
 mod tokens;
 mod urls;
 mod values;
 
+pub use lines::{Found, in_line};
 pub use names::{named, secret_word};
 pub use tokens::token;
 pub use urls::{has_url_password, login, passwords};
@@ -36,8 +41,41 @@ pub fn scan(spec: &ReleaseSpec) -> Vec<Finding> {
 #[must_use]
 pub fn scan_value(spec: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
-    walk("", "", spec, &mut findings);
+    walk("", "", Known::Form(&FORM), spec, &mut findings);
     findings
+}
+
+/// Whether a place of a spec is known.
+#[derive(Clone, Copy)]
+enum Known<'a> {
+    /// It has this form.
+    Form(&'a Form),
+    /// It is below a known field, and of another form.
+    Otherwise,
+    /// It is below a name that is no field: a misspelt `env`, or that of another program. All names are judged there, since a
+    /// mistake must not hide a secret.
+    No,
+}
+
+impl Known<'_> {
+    fn field(self, name: &str) -> Self {
+        match self {
+            Self::Form(Form::Fields(known) | Form::Either(_, _, known)) => {
+                known.get(name).map_or(Self::No, Self::Form)
+            }
+            Self::Form(Form::Map(inner)) => Self::Form(inner),
+            Self::Form(_) | Self::Otherwise => Self::Otherwise,
+            Self::No => Self::No,
+        }
+    }
+
+    fn element(self) -> Self {
+        match self {
+            Self::Form(Form::List(inner)) => Self::Form(inner),
+            Self::Form(_) | Self::Otherwise => Self::Otherwise,
+            Self::No => Self::No,
+        }
+    }
 }
 
 /// What has no form of a secret and may be one all the same: it looks random, or has a name that says so in a place where
@@ -56,6 +94,12 @@ pub fn has_secret(text: &str) -> bool {
     literal(text).is_some()
 }
 
+/// Whether a line of a longer text may hold something for [`in_line`].
+#[must_use]
+pub fn may_hold(text: &str) -> bool {
+    token(text).is_some() || has_url_password(text)
+}
+
 /// What a text is by itself, whatever its name.
 fn literal(text: &str) -> Option<String> {
     token(text).or_else(|| login(text).map(ToOwned::to_owned))
@@ -65,11 +109,20 @@ fn literal(text: &str) -> Option<String> {
 fn suspect(pointer: &str, names: [&str; 2], value: &Value, findings: &mut Vec<Finding>) {
     match value {
         Value::String(text) => {
-            let random = values::looks_random(text).then(|| "that look random".to_owned());
+            let random = values::looks_random(text) && !names::is_of_public_key(names[1]);
+            let random = random.then(|| "that look random".to_owned());
             let what = random.or_else(|| {
                 let word = doubtful(names, text)?;
                 Some(format!("under a name that contains {word}"))
             });
+            if what.is_none() && names[0] == "env" && urls::passwords_of_urls(text).any(values::is_of_shell) {
+                findings.push(Finding {
+                    message: "nothing expands `$…` here, so the program would get the password of this URL as it is written: \
+                              put the whole URL into a Secret and refer to it by {secret: name/key}"
+                        .to_owned(),
+                    pointer: pointer.to_owned(),
+                });
+            }
             findings.extend(what.map(|what| Finding {
                 message: format!(
                     "may be a secret ({} characters {what}): if it is one, {}",
@@ -106,7 +159,7 @@ fn doubtful([map, name]: [&str; 2], text: &str) -> Option<&'static str> {
     }
 }
 
-fn walk(pointer: &str, key: &str, value: &Value, findings: &mut Vec<Finding>) {
+fn walk(pointer: &str, key: &str, known: Known<'_>, value: &Value, findings: &mut Vec<Finding>) {
     match value {
         Value::String(text) => {
             let inside = |found: &Finding| {
@@ -122,12 +175,21 @@ fn walk(pointer: &str, key: &str, value: &Value, findings: &mut Vec<Finding>) {
                 scan_words(pointer, "", items, findings);
             }
             for (index, item) in items.iter().enumerate() {
-                walk(&format!("{pointer}/{index}"), "", item, findings);
+                walk(&format!("{pointer}/{index}"), "", known.element(), item, findings);
             }
         }
         Value::Object(fields) if !is_public(value) => {
-            if ["env", "args", "files", "annotations", "labels", "headers"].contains(&key) {
-                scan_map(pointer, key, fields, findings);
+            scan_pair(pointer, fields, findings);
+            let map = ["env", "args", "files", "annotations", "labels", "headers"].contains(&key);
+            for (name, item) in fields {
+                if map {
+                    scan_entry(pointer, key, (name, item), findings);
+                } else if matches!(known.field(name), Known::No) && !names_one(name, item) {
+                    // That there is no such field is said of it, and does not repeat a token either.
+                    if matches!(known, Known::No) || token(name).is_none() {
+                        scan_entry(pointer, "env", (name, item), findings);
+                    }
+                }
             }
             // What a program is, says what its flags are.
             if let Some(args) = fields.get("args").and_then(Value::as_array) {
@@ -136,7 +198,7 @@ fn walk(pointer: &str, key: &str, value: &Value, findings: &mut Vec<Finding>) {
                 scan_words(&join(pointer, "args"), program, args, findings);
             }
             for (name, item) in fields {
-                walk(&join(pointer, name), name, item, findings);
+                walk(&join(pointer, name), name, known.field(name), item, findings);
             }
         }
         _ => {}
@@ -151,25 +213,66 @@ fn is_public(value: &Value) -> bool {
         && value.get("public") == Some(&Value::Bool(true))
 }
 
-/// Texts with names: variables, files, headers.
-fn scan_map(pointer: &str, key: &str, map: &Map<String, Value>, findings: &mut Vec<Finding>) {
-    for (name, value) in map {
-        // Its own place would repeat it.
-        if let Some(rule) = token(name) {
-            findings.push(finding(pointer.to_owned(), &format!("{rule} as a name"), name));
-            continue;
-        }
-        let text = value
-            .as_str()
-            .or_else(|| value.get("value").and_then(Value::as_str));
-        let Some(text) = text.filter(|_| !is_public(value)) else {
-            continue;
-        };
-        let rule = literal(text).or_else(|| by_name(key, name, text));
-        if let Some(rule) = rule {
-            findings.push(finding(join(pointer, name), &rule, text));
-        }
+/// Fields of other programs whose value is the name of a Secret: `secret: shop/tls`, `tlsSecret: shop-tls`.
+fn names_one(field: &str, value: &Value) -> bool {
+    let plain = |c: u8| c.is_ascii_lowercase() || [b'-', b'/'].contains(&c);
+    let name = || value.as_str().is_some_and(|text| text.bytes().all(plain));
+    ["secret", "secrets"].contains(&field) || field.contains("Secret") && name()
+}
+
+/// `{name: DB_PASSWORD, value: …}`, as a Pod has its variables.
+fn scan_pair(pointer: &str, fields: &Map<String, Value>, findings: &mut Vec<Finding>) {
+    let name = fields.get("name").and_then(Value::as_str);
+    let (Some(name), Some(text)) = (name, fields.get("value").and_then(scalar)) else {
+        return;
+    };
+    if let Some(message) = judged(&join(pointer, "value"), "env", name, &text) {
+        findings.push(message);
     }
+}
+
+/// A text with a name: a variable, a file, a header.
+fn scan_entry(pointer: &str, map: &str, (name, value): (&str, &Value), findings: &mut Vec<Finding>) {
+    // Its own place would repeat it.
+    if let Some(rule) = token(name) {
+        findings.push(finding(pointer.to_owned(), &format!("{rule} as a name"), name));
+        return;
+    }
+    let text = scalar(value).or_else(|| value.get("value").and_then(scalar));
+    let Some(text) = text.filter(|_| !is_public(value)) else {
+        return;
+    };
+    let pointer = join(pointer, name);
+    if !findings.iter().any(|finding| finding.pointer == pointer) {
+        findings.extend(judged(&pointer, map, name, &text));
+    }
+}
+
+/// A text, or a number that was meant to be one.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// What is wrong with a text, by itself or by its name.
+fn judged(pointer: &str, map: &str, name: &str, text: &str) -> Option<Finding> {
+    if let Some(rule) = literal(text) {
+        return Some(finding(pointer.to_owned(), &rule, text));
+    }
+    // Nothing is put into a value, so what a shell or `envsubst` would take for a variable is a text like any other.
+    if map == "env" && values::is_of_shell(text) {
+        return names::word(name).map(|word| {
+            if values::is_name_of_shell(text) {
+                unexpanded(pointer.to_owned(), text)
+            } else {
+                finding(pointer.to_owned(), &under(word), text)
+            }
+        });
+    }
+    by_name(map, name, text).map(|rule| finding(pointer.to_owned(), &rule, text))
 }
 
 /// What a text is by its name, where names of that kind leave no doubt.
@@ -182,7 +285,23 @@ fn by_name(map: &str, name: &str, text: &str) -> Option<String> {
             certain.then_some("AUTH")
         }),
     };
-    word.map(|word| format!("a literal under a name that contains {word}"))
+    word.map(under)
+}
+
+fn under(word: &str) -> String {
+    format!("a literal under a name that contains {word}")
+}
+
+/// Most are a mistake, and some are a password that begins with a dollar sign.
+fn unexpanded(pointer: String, text: &str) -> Finding {
+    Finding {
+        message: format!(
+            "nothing expands `$…` here, so the program would get these {} characters as they are written: refer to a Secret \
+             by {{secret: name/key}}; if they are the secret itself, change it where it is used, too, since git keeps history",
+            text.chars().count()
+        ),
+        pointer,
+    }
 }
 
 fn scan_words(pointer: &str, program: &str, words: &[Value], findings: &mut Vec<Finding>) {

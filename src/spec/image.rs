@@ -58,19 +58,17 @@ fn repository_of(text: &str) -> Result<String, String> {
         Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), path),
         _ => (None, text),
     };
+    // Between letters and digits: one dot, one or two underscores, any number of hyphens.
     let segment = |segment: &str| {
-        let bytes = segment.as_bytes();
-        let ends = |c: Option<&u8>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        ends(bytes.first())
-            && ends(bytes.last())
-            && bytes
-                .iter()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"._-".contains(c))
-            && !segment.contains("..")
+        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let separator = |text: &str| ["", ".", "_", "__"].contains(&text) || text.bytes().all(|c| c == b'-');
+        segment.starts_with(word) && segment.ends_with(word) && segment.split(word).all(separator)
     };
     if path.is_empty() || path.len() > 255 || !path.split('/').all(segment) {
         return Err(
-            "an image's path consists of lower-case letters, digits, '.', '_' and '-' between slashes".into(),
+            "an image's path consists of lower-case letters, digits, '.', '_' and '-' between slashes, and one kind of these marks \
+             between two letters or digits"
+                .into(),
         );
     }
     let Some(host) = first else {
@@ -132,6 +130,12 @@ mod tests {
         assert_eq!(read("nginx").unwrap(), "docker.io/library/nginx:1.2.3");
         assert_eq!(read("10.0.0.5:5000/shop").unwrap(), "10.0.0.5:5000/shop:1.2.3");
         assert_eq!(read("acme/shop").unwrap(), "docker.io/acme/shop:1.2.3");
+        for path in ["a.b", "a_b", "a__b", "a-b", "a---b", "1.2_3__4-5"] {
+            assert_eq!(
+                read(&format!("ghcr.io/{path}")).unwrap(),
+                format!("ghcr.io/{path}:1.2.3")
+            );
+        }
     }
 
     #[test]
@@ -175,6 +179,12 @@ mod tests {
             "oci://ghcr.io/a/b",
             "ghcr.io/a:",
             "ghcr.io/a/",
+            "a._b",
+            "a.-b",
+            "a..b",
+            "a___b",
+            "a_-b",
+            "ghcr.io/a/b_",
             "-x.io/a",
             "a b",
             "localhost/x",

@@ -68,16 +68,35 @@ fn is_reference(value: &str) -> bool {
         })
 }
 
-/// A value of `env` that is more than a number or a switch, under whatever name.
+/// A value of `env`, or of what may be a misspelt one, that is more than a number or a switch, under whatever name.
 fn in_env(above: &[&str], line: &str) -> bool {
-    let is_env = |line: &str| line.trim_start_matches(['-', ' ']).starts_with("env:");
-    let within = is_env(line) || enclosing(above, line).any(is_env);
+    let within = holds_values(line) || enclosing(above, line).any(holds_values);
     let value = line.split_once(':').map_or(line, |(_, value)| value).trim();
     // One with a mistake in it, which is what is to be shown.
     let points = ["{secret:", "{config:"]
         .iter()
         .any(|kind| value.starts_with(kind));
     within && value.len() > 5 && !value.starts_with('#') && !points && !is_reference(value)
+}
+
+/// Fields whose values may be secrets under any name, with as many slips of the pen as leave no other word; `value` is that of
+/// a variable, as a Pod has it.
+const VALUES: [(&str, usize); 6] = [
+    ("env", 1),
+    ("environment", 2),
+    ("files", 1),
+    ("headers", 0),
+    ("secrets", 0),
+    ("value", 0),
+];
+
+fn holds_values(line: &str) -> bool {
+    let plain = |key: &str| key.trim_matches(['-', ' ', '"', '\'', '?', '{']).to_lowercase();
+    let near = |key: &str| {
+        let mut all = VALUES.iter();
+        all.any(|(known, slips)| strsim::damerau_levenshtein(key, known) <= *slips)
+    };
+    line.split_once(':').is_some_and(|(key, _)| near(&plain(key))) || line.contains("value:")
 }
 
 /// Inside a private key.
@@ -88,14 +107,26 @@ fn in_key(above: &[&str]) -> bool {
 
 /// In a document of `kind: Secret`, whose values have any name.
 fn in_secret(above: &[&str], rest: &[&str]) -> bool {
+    const KIND: &str = "kind:Secret";
     let own = |line: &&&str| !line.starts_with("---");
-    let is = |line: &&str| line.trim().trim_matches(['"', ',']).replace([' ', '"'], "") == "kind:Secret";
+    let bare = |line: &str| line.replace(['"', '\'', ' ', '\t'], "");
+    let is = |line: &&str| {
+        let line = bare(line);
+        line.match_indices(KIND).any(|(at, _)| {
+            let (before, after) = (line.get(..at), line.get(at + KIND.len()..));
+            let word = |c: char| c.is_alphanumeric();
+            !before.is_some_and(|before| before.ends_with(word))
+                && !after.is_some_and(|after| after.starts_with(word))
+        })
+    };
+    // The line that says so, and nothing else, may be shown.
+    let more = |line: &&str| is(line) && bare(line).trim_matches(['-', ',']) != KIND;
     let mut around = above
         .iter()
         .rev()
         .take_while(own)
         .chain(rest.iter().skip(1).take_while(own));
-    around.any(is)
+    rest.first().is_some_and(more) || around.any(is)
 }
 
 /// After `--password` as a word of its own, or after a name at the end of its line.
@@ -130,9 +161,14 @@ fn below(above: &[&str], line: &str) -> bool {
     })
 }
 
-/// The lines that a line is below of, by their indentation, the nearest first.
+/// The lines that a line is below of, by their indentation, the nearest first. Elements of a list may stand at the indentation
+/// of its name.
 fn enclosing<'a>(above: &'a [&'a str], line: &str) -> impl Iterator<Item = &'a str> {
-    let indent = |line: &str| line.len() - line.trim_start().len();
+    let indent = |line: &str| {
+        let text = line.trim_start();
+        let element = text == "-" || text.starts_with("- ");
+        2 * (line.len() - text.len()) + usize::from(element)
+    };
     let empty = line.trim().is_empty();
     let mut within = if empty { usize::MAX } else { indent(line) };
     let lines = above.iter().rev().filter(|line| !line.trim().is_empty());
@@ -173,6 +209,23 @@ mod tests {
             ("args: [-c, 'PGPASSWORD=hunter22 psql']\n", 1),
             ("kind: Secret\ndata:\n  url: aGVsbG8=\n", 3),
             ("data:\n  url: aGVsbG8=\nkind: \"Secret\"\n", 2),
+            ("env:\n- name: DB_PASSWORD\n  value: hunter22: x\n", 3),
+            ("  env:\n  - name: A\n    value: hunter22: x\n", 3),
+            ("env:\n- hunter22\n", 2),
+            ("environment:\n- name: A\n  value: hunter22: x\n", 3),
+            ("variables:\n- {name: A, value: hunter22: x}\n", 2),
+            ("variables:\n- name: A\n  value: |\n    hunter22\n", 4),
+            ("  enviroment:\n    A: hunter22: x\n", 2),
+            ("  envs:\n    A: hunter22: x\n", 2),
+            ("  secrets:\n    A: hunter22: x\n", 2),
+            ("  files:\n    /a: hunter22hunter22\n", 2),
+            ("- --password\n- hunter22\n", 2),
+            ("{\"kind\":\"Secret\",\"data\":{\"a\":\"aHVudGVyMjI=\"},}x\n", 1),
+            ("{\"data\":{\"a\":\"aHVudGVyMjI=\"},\n\"kind\": \"Secret\"}\n", 1),
+            (
+                "kind: List\nitems:\n- kind: Secret\n  data:\n    a: aHVudGVyMjI=\n",
+                5,
+            ),
             ("", 1),
             ("a\n", 2),
         ] {
@@ -193,6 +246,11 @@ mod tests {
             ("url: ssh://git@example.com/a\n", 1),
             ("kind: Secret\ndata:\n  url: x\n", 1),
             ("kind: Secret\n---\nkind: Relase\n", 3),
+            ("- kind: Secret\n", 1),
+            ("kind: SecretStore\nspec: x\n", 2),
+            ("files:\n  /a: {secret: Db/url}\n", 2),
+            ("env:\n  A: x\nargs:\n- some-words\n", 4),
+            ("processes:\n- some-words\n", 2),
             ("env:\n  DB_PASSWORD: {generate: hex/32}\n  A: 5\n", 3),
         ] {
             assert!(!hides(text, number), "{text}");

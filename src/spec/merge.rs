@@ -117,13 +117,53 @@ pub fn assemble(
             }
             Err((pointer, message)) => {
                 let (path, line, column) = nearest(&places, &pointer).cloned().unwrap_or_default();
-                let message = format!("{message} (all layers of {id} together)");
+                let message = two_sources(&value, &pointer, &places, &files)
+                    .unwrap_or_else(|| format!("{message} (all layers of {id} together)"));
                 problems.push(Problem::error(&path, (line, column), &message));
                 broken.insert(id);
             }
         }
     }
     (merged, problems, broken)
+}
+
+/// Where the layers together give a variable two sources: what each says alone is right, so both places are named.
+fn two_sources(
+    value: &Value,
+    pointer: &str,
+    places: &BTreeMap<String, Origin>,
+    files: &[String],
+) -> Option<String> {
+    let variable = pointer
+        .contains("/env/")
+        .then(|| value.pointer(pointer))??
+        .as_object()?;
+    let layer = |(_, (path, line, column)): &(&str, Origin)| {
+        (files.iter().position(|file| file == path), *line, *column)
+    };
+    let mut given: Vec<(&str, Origin)> = ["secret", "config", "generate", "field", "value"]
+        .into_iter()
+        .filter(|source| variable.contains_key(*source))
+        .filter_map(|source| Some((source, places.get(&join(pointer, source))?.clone())))
+        .collect();
+    given.sort_by_key(layer);
+    let (last, before) = given.split_last().filter(|(_, before)| !before.is_empty())?;
+    let named: Vec<String> = given
+        .iter()
+        .map(|(source, (path, line, column))| format!("`{source}` of {path}:{line}:{column}"))
+        .collect();
+    let removed: Vec<String> = before
+        .iter()
+        .map(|(source, _)| format!("{source}: null"))
+        .collect();
+    Some(format!(
+        "`{}` must be of one source, and layers are merged field by field: it has {}. To replace what is below, write \
+         {{{}, {}: …}}",
+        strict::dotted(pointer),
+        named.join(" and "),
+        removed.join(", "),
+        last.0
+    ))
 }
 
 /// RFC 7396, with places.
@@ -292,6 +332,10 @@ mod tests {
         let text = problems[0].to_string();
         assert!(text.starts_with("b.yaml:8:5: `env.A` must be"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
+        assert!(
+            text.ends_with("it has `value` of a.yaml:8:9 and `secret` of b.yaml:8:9. To replace what is below, write {value: null, secret: …}"),
+            "{text}"
+        );
         let top = layer("b.yaml", "a", "  env:\n    A: {secret: db/url, value: null}\n");
         let (merged, ..) = assemble(&[base, top]);
         assert_eq!(merged.len(), 1);

@@ -13,6 +13,7 @@ pub mod file;
 pub mod firewall;
 pub(crate) mod form;
 pub mod image;
+mod lines;
 pub mod mask;
 pub mod merge;
 pub mod preset;

@@ -18,9 +18,9 @@ use std::{
 
 use super::{
     conflict,
-    declare::{Rejection, declare},
+    declare::{Rejection, declare, doubts},
     declared::Declared,
-    document::Problem,
+    document::{Document, Problem},
     file::{Broken, File},
     merge::{Merged, assemble},
 };
@@ -42,6 +42,8 @@ pub struct Reading {
     pub named: Named,
     /// Everything that is wrong, in the order of files and lines.
     pub problems: Vec<Problem>,
+    /// What of releases that are right as a whole may be meant otherwise.
+    pub warnings: Vec<Problem>,
 }
 
 /// A release that is right as a whole.
@@ -56,11 +58,17 @@ pub struct Release {
 /// Namespaces that no release may live in unless a source names them.
 const SYSTEM: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
+/// Whether a namespace is Kubernetes' own.
+#[must_use]
+pub fn is_system(namespace: &Namespace) -> bool {
+    SYSTEM.contains(&namespace.as_str())
+}
+
 /// Why no release of a source may live in a namespace; `own` is Slipway's.
 #[must_use]
 pub fn forbidden(namespace: &Namespace, allowed: &[String], own: &Namespace) -> Option<String> {
     let permitted = if allowed.is_empty() {
-        !SYSTEM.contains(&namespace.as_str()) && namespace != own
+        !is_system(namespace) && namespace != own
     } else {
         allowed.iter().any(|name| name == namespace.as_str())
     };
@@ -105,6 +113,10 @@ pub fn read(
             .collect();
         match declare(&id.name, &merged.spec) {
             Ok(declared) if wrong.is_empty() => {
+                let doubts = doubts(&merged.spec).into_iter();
+                let say =
+                    |doubt: Rejection| merged.problem(&doubt.pointer, &format!("release {id}: {doubt}"));
+                reading.warnings.extend(doubts.map(say));
                 reading.releases.insert(id, Release { merged, declared });
                 continue;
             }
@@ -116,6 +128,7 @@ pub fn read(
                 wrong.extend(rejections.into_iter().map(say));
             }
         }
+        wrong.extend(mistyped(&id, &documents));
         reading.problems.extend(wrong);
         reading.held.insert(id);
     }
@@ -128,6 +141,25 @@ pub fn read(
     let order = |p: &Problem| (p.path.clone(), p.line, p.column);
     reading.problems.sort_by_cached_key(order);
     reading
+}
+
+/// A release that one layer alone speaks of, and is not whole by that: its name may be a slip of the pen.
+fn mistyped(id: &ReleaseId, layers: &[Vec<&Document>]) -> Option<Problem> {
+    let speaks = |layer: &&Vec<&Document>| layer.iter().any(|document| document.id == *id);
+    let mut own = layers.iter().filter(speaks);
+    let (Some(layer), None) = (own.next(), own.next()) else {
+        return None;
+    };
+    let document = layer.iter().find(|document| document.id == *id)?;
+    let others = layers.iter().filter(|layer| !speaks(layer)).flatten();
+    let distance = |other: &ReleaseId| strsim::damerau_levenshtein(&other.to_string(), &id.to_string());
+    let near = others
+        .filter(|other| !layer.iter().any(|own| own.id == other.id))
+        .map(|other| (distance(&other.id), &other.id))
+        .min()
+        .filter(|(distance, _)| *distance <= 1 || *distance * 3 <= id.name.as_str().len())?;
+    let message = format!("no other layer speaks of {id}: did you mean {}?", near.1);
+    Some(Problem::error(&document.path, document.id_place, &message))
 }
 
 /// The releases that a file is known to speak of.
@@ -158,8 +190,18 @@ fn hold(layers: &[Vec<Arc<File>>], before: &Named, reading: &mut Reading) {
                 let all = reading.mentioned.iter().chain(known.iter().copied());
                 held = all.filter(may_be).cloned().collect();
             }
-            if let Some(problem) = said(file, &held) {
-                reading.problems.push(problem);
+            // Of what is wrong with the file it is a part, and no problem of its own.
+            let first = file.problems.first();
+            let known = reading
+                .problems
+                .iter_mut()
+                .find(|problem| Some(&**problem) == first);
+            if let (Some(problem), Some(said)) = (known, said(&held)) {
+                let message = format!("{}; {said}", problem.message);
+                *problem = Problem {
+                    secret: problem.secret,
+                    ..Problem::error(&file.path, (problem.line, problem.column), &message)
+                };
             }
             reading.held.extend(held);
         }
@@ -167,8 +209,7 @@ fn hold(layers: &[Vec<Arc<File>>], before: &Named, reading: &mut Reading) {
 }
 
 /// So that nobody asks in vain why a release does not move.
-fn said(file: &File, held: &BTreeSet<ReleaseId>) -> Option<Problem> {
-    let first = file.problems.first()?;
+fn said(held: &BTreeSet<ReleaseId>) -> Option<String> {
     let names: Vec<String> = held.iter().take(10).map(ToString::to_string).collect();
     let more = held.len().saturating_sub(names.len());
     let (last, rest) = names.split_last()?;
@@ -177,8 +218,9 @@ fn said(file: &File, held: &BTreeSet<ReleaseId>) -> Option<Problem> {
         (0, false) => format!("{} and {last} stay as they are", rest.join(", ")),
         _ => format!("{} and {more} others stay as they are", names.join(", ")),
     };
-    let message = format!("of which release this speaks cannot be read: until it can, {all}");
-    Some(Problem::error(&file.path, (first.line, first.column), &message))
+    Some(format!(
+        "of which release this speaks cannot be read: until it can, {all}"
+    ))
 }
 
 #[cfg(test)]
@@ -262,6 +304,49 @@ mod tests {
             said.contains("until it can, shop/a and shop/c stay as they are"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_not_read_is_one_problem() {
+        let mut layers = layers(&[]);
+        layers[1].push(Arc::new(File::unread("p/a.yaml", "is a symbolic link")));
+        let problems = reading(&layers, &Named::new()).problems;
+        assert_eq!(problems.len(), 1);
+        assert_eq!(
+            problems[0].to_string(),
+            "p/a.yaml:1:1: the file is a symbolic link; of which release this speaks cannot be read: until it can, shop/a, \
+             shop/b and shop/c stay as they are"
+        );
+    }
+
+    #[test]
+    fn a_name_that_is_a_slip_of_the_pen_is_told_with_the_one_that_is_near() {
+        let shop = document("shop", "{image: ghcr.io/acme/x, port: 80}");
+        let read = |name: &str, spec: &str| {
+            let top = document(name, spec);
+            reading(
+                &[
+                    vec![file("b.yaml", std::slice::from_ref(&shop))],
+                    vec![file("p.yaml", &[top])],
+                ],
+                &Named::new(),
+            )
+            .problems
+        };
+        let said = read("shpo", "{version: 1.0.0}");
+        assert!(
+            said.iter().any(|problem| problem.to_string()
+                == "p.yaml:3:12: no other layer speaks of shop/shpo: did you mean shop/shop?"),
+            "{said:?}"
+        );
+        let mentions = |problems: &[Problem]| {
+            problems
+                .iter()
+                .any(|problem| problem.message.contains("no other layer"))
+        };
+        assert!(!mentions(&read("quite-another", "{version: 1.0.0}")));
+        assert!(!mentions(&read("shop", "{version: 1.0.0, replicas: -1}")));
+        assert_eq!(read("shpo", "{version: 1.0.0, image: x, port: 80}"), []);
     }
 
     #[test]

@@ -63,11 +63,35 @@ fn template(line: &str) -> Option<usize> {
     Some(1 + line.get(..at)?.chars().count())
 }
 
-/// The digits of a number that begins with a zero which counts for nothing: `0777`.
-pub(super) fn leading_zero(text: &str) -> Option<&str> {
-    let digits = text.trim_start_matches('0');
-    let number = text.len() > 1 && text.bytes().all(|c| c.is_ascii_digit()) && text.starts_with('0');
-    number.then_some(if digits.is_empty() { "0" } else { digits })
+/// What to say of a number that is written as few read it: `0777`, `1_000`, `0x10`, `0o17`.
+pub(super) fn odd_number(text: &str) -> Option<String> {
+    let (sign, rest) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text),
+    };
+    let plain = rest.replace('_', "");
+    let of_base = |prefix: &str, base: u32| {
+        let digits = plain.strip_prefix(prefix)?;
+        u64::from_str_radix(digits, base)
+            .ok()
+            .map(|number| number.to_string())
+    };
+    let (what, number) = if let Some(number) = of_base("0x", 16).or_else(|| of_base("0o", 8)) {
+        ("only decimal digits are read", number)
+    } else if !plain.bytes().all(|c| c.is_ascii_digit()) || plain.is_empty() {
+        return None;
+    } else if plain.len() > 1 && plain.starts_with('0') {
+        (
+            "a leading zero is not read",
+            plain.trim_start_matches('0').to_owned(),
+        )
+    } else if plain.len() < rest.len() {
+        ("`_` is not read in a number", plain)
+    } else {
+        return None;
+    };
+    let number = if number.is_empty() { "0" } else { &number };
+    Some(format!("{what}: write {sign}{number}"))
 }
 
 #[cfg(test)]

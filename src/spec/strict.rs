@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{
     document::{Document, Problem, join},
+    firewall,
     form::{ENV_FORM, FORM, Form, too_long},
 };
 use crate::api::{
@@ -119,7 +120,8 @@ fn read<T: DeserializeOwned>(value: &Value) -> Result<T, (String, String)> {
             Some((before, expected)) if own.iter().any(|start| before.contains(start)) => {
                 let expected = match expected {
                     "u16" => "a number from 0 to 65535",
-                    "u32" | "i64" => "a whole number that is not too large",
+                    "u32" => "a whole number that is not too large, nor less than 0",
+                    "i64" => "a whole number that is not too large",
                     other => other,
                 };
                 format!("must be {expected}")
@@ -189,7 +191,8 @@ impl Walk<'_> {
             | (Form::Text, Value::String(_))
             | (Form::Number, Value::Number(_))
             | (Form::Truth, Value::Bool(_)) => {}
-            (Form::Whole, Value::Number(number)) if !number.is_f64() => {}
+            (Form::Whole, Value::Number(number))
+                if !number.is_f64() && !self.document.odd_numbers.contains_key(pointer) => {}
             (Form::Text, Value::Number(_)) => {
                 self.must_be(
                     pointer,
@@ -209,13 +212,11 @@ impl Walk<'_> {
                 }
             }
             (Form::Span, _) => self.must_be(pointer, "a duration with a unit, such as 10m"),
-            (Form::Whole | Form::Port, Value::Number(_)) if self.document.padded.contains_key(pointer) => {
-                let digits = self.document.padded.get(pointer).map_or("", String::as_str);
-                let message = format!(
-                    "`{}`: a leading zero is not read: write {digits}",
-                    dotted(pointer)
-                );
-                self.say(pointer, &message);
+            (Form::Whole | Form::Port, Value::Number(_))
+                if self.document.odd_numbers.contains_key(pointer) =>
+            {
+                let said = self.document.odd_numbers.get(pointer).map_or("", String::as_str);
+                self.say(pointer, &format!("`{}`: {said}", dotted(pointer)));
             }
             (Form::Port, Value::Number(number))
                 if number.as_u64().is_some_and(|port| (1..=65535).contains(&port)) => {}
@@ -267,6 +268,23 @@ impl Walk<'_> {
                 self.value(short, value, pointer);
             }
             (Form::Either(short, _, _), Value::Bool(false)) if matches!(**short, Form::List(_)) => {}
+            (Form::Either(..) | Form::Map(_) | Form::Fields(_), _) => self.other_type(form, value, pointer),
+        }
+    }
+
+    /// A value that no form of its place is of.
+    fn other_type(&mut self, form: &Form, value: &Value, pointer: &str) {
+        match (form, value) {
+            // In quotes it would be refused next.
+            (Form::Either(_, ENV_FORM, _), Value::Number(number))
+                if firewall::named(last(pointer), &number.to_string()).is_some() =>
+            {
+                self.must_be(pointer, "a reference to a Secret, {secret: name/key}");
+            }
+            (Form::Either(_, what, known), Value::Bool(_)) if known.contains_key("startup") => {
+                let more = "to ask for nothing but an open port, leave it out";
+                self.must_be(pointer, &format!("{what}; {more}"));
+            }
             (Form::Either(short, what, _), Value::Number(_) | Value::Bool(_))
                 if matches!(**short, Form::Text) =>
             {
@@ -276,7 +294,23 @@ impl Walk<'_> {
                 self.must_be(pointer, &format!("{what}{}", old_word(value)));
             }
             (Form::Either(_, what, _), _) => self.must_be(pointer, what),
+            (Form::Map(_), Value::Array(_)) if last(pointer) == "env" => self.must_be(
+                pointer,
+                "a mapping of fields: write NAME: value for each, not a list as in a Pod",
+            ),
+            (Form::Fields(known), _) if known.contains_key("secret") && known.contains_key("config") => {
+                let of = if known.contains_key("prefix") {
+                    "name"
+                } else {
+                    "name/key"
+                };
+                self.must_be(
+                    pointer,
+                    &format!("a mapping of fields: {{secret: {of}}} or {{config: {of}}}"),
+                );
+            }
             (Form::Map(_) | Form::Fields(_), _) => self.must_be(pointer, "a mapping of fields"),
+            _ => {}
         }
     }
 
@@ -318,6 +352,19 @@ impl Walk<'_> {
     }
 }
 
+/// The last name of a pointer.
+fn last(pointer: &str) -> &str {
+    pointer.rsplit('/').next().unwrap_or_default()
+}
+
+/// What other programs call a field, without signs and in small letters.
+const ALIASES: [(&str, usize, &str); 4] = [
+    ("environment", 2, "env"),
+    ("healthcheck", 1, "health"),
+    ("livenessprobe", 1, "health"),
+    ("readinessprobe", 1, "health"),
+];
+
 /// What else to say of a word that was true or false in YAML 1.1.
 fn old_word(value: &Value) -> String {
     let Some(word) = value.as_str() else {
@@ -353,6 +400,17 @@ fn unknown(known: &BTreeMap<String, Form>, name: &str, pointer: &str) -> String 
         .min()
         .filter(|(distance, _)| *distance <= 1 || *distance * 3 <= wanted.chars().count());
     let all = || known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let alias = ALIASES.iter().find(|(other, slips, key)| {
+        known.contains_key(*key) && strsim::damerau_levenshtein(other, &wanted) <= *slips
+    });
+    if let Some((_, _, key)) = alias {
+        return format!("unknown field `{full}`: did you mean `{key}`?");
+    }
+    if name == "valueFrom" && in_env {
+        return format!(
+            "`{full}` is of a Pod: write {{secret: name/key}}, {{config: name/key}} or {{field: …}} in its place"
+        );
+    }
     match near {
         // `A: {text}` is a mapping with the field `text`: perhaps a value.
         None if in_env => format!(
@@ -469,6 +527,62 @@ mod tests {
         says("  env: {A: {value: 5}}\n", "`env.A.value` must be a text");
         says("  writable: {/tmp: 64}\n", "`writable./tmp` must be a text");
         says("  rollout: {surge: 1}\n", "put it in quotes");
+    }
+
+    #[test]
+    fn what_a_pod_or_another_program_has_is_told_in_the_form_that_it_has_here() {
+        for (spec, part) in [
+            (
+                "  env:\n  - name: A\n    value: b\n",
+                "`env` must be a mapping of fields: write NAME: value for each, not a list as in a Pod",
+            ),
+            (
+                "  env: {A: {valueFrom: {secretKeyRef: {name: db, key: url}}}}\n",
+                "`env.A.valueFrom` is of a Pod: write {secret: name/key}",
+            ),
+            (
+                "  files: {/a: text}\n",
+                "`files./a` must be a mapping of fields: {secret: name/key} or {config: name/key}",
+            ),
+            (
+                "  envFrom: [s]\n",
+                "`envFrom.0` must be a mapping of fields: {secret: name} or {config: name}",
+            ),
+            (
+                "  health: false\n",
+                "or {path, port, headers, startup}; to ask for nothing but an open port, leave it out",
+            ),
+            ("  migrate: {command: [x], retries: -1}\n", "nor less than 0"),
+            (
+                "  enviroment: {A: b}\n",
+                "unknown field `enviroment`: did you mean `env`?",
+            ),
+            (
+                "  processes: {w: {environment: {A: b}}}\n",
+                "`processes.w.environment`: did you mean `env`?",
+            ),
+            ("  healthcheck: /a\n", "did you mean `health`?"),
+            ("  readinessProbe: {}\n", "did you mean `health`?"),
+            (
+                "  env: {DB_PASSWORD: 123456789}\n",
+                "`env.DB_PASSWORD` must be a reference to a Secret, {secret: name/key}",
+            ),
+        ] {
+            says(spec, part);
+        }
+    }
+
+    #[test]
+    fn numbers_are_of_decimal_digits() {
+        for (number, part) in [
+            ("1_000", "`replicas`: `_` is not read in a number: write 1000"),
+            ("0x10", "`replicas`: only decimal digits are read: write 16"),
+            ("0o17", "`replicas`: only decimal digits are read: write 15"),
+            ("017", "`replicas`: a leading zero is not read: write 17"),
+        ] {
+            says(&format!("  replicas: {number}\n"), part);
+        }
+        assert_eq!(problems("  replicas: 10\n"), Vec::<String>::new());
     }
 
     #[test]

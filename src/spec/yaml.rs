@@ -205,14 +205,15 @@ fn tag(piece: &str) -> Option<(usize, usize)> {
         .map(|(_, span)| (span.start.line(), span.start.col() + 1))
 }
 
-/// Numbers that are written with a zero before them, by the place of each: the deserializer makes fractions of them.
-pub(super) fn padded(piece: &str) -> BTreeMap<(usize, usize), String> {
+/// What to say of numbers that are written oddly, by the place of each: the deserializer reads some, and makes fractions of
+/// others.
+pub(super) fn odd_numbers(piece: &str) -> BTreeMap<(usize, usize), String> {
     Parser::new_from_str(piece)
         .map_while(Result::ok)
         .filter_map(|(event, span)| match event {
             Event::Scalar(text, ScalarStyle::Plain, ..) => {
-                let digits = slip::leading_zero(&text)?.to_owned();
-                Some(((span.start.line(), span.start.col() + 1), digits))
+                let said = slip::odd_number(&text)?;
+                Some(((span.start.line(), span.start.col() + 1), said))
             }
             _ => None,
         })

@@ -54,6 +54,36 @@ fn what_may_be_a_secret_is_a_warning_in_every_form_and_its_line_is_shown_to_nobo
     }
 }
 
+#[test]
+fn what_may_be_meant_otherwise_is_a_warning_without_a_cluster() {
+    let system = HEAD.replace("namespace: shop", "namespace: kube-system");
+    for (spec, words) in [
+        (
+            format!("{system}spec: {{}}\n"),
+            "only a source that lists kube-system in `namespaces` may write there",
+        ),
+        (
+            format!(
+                "{HEAD}spec: {{image: x, version: 1.0.0, port: 80, rollout: {{deadline: 1m}}, health: {{startup: 5m}}}}\n"
+            ),
+            "is not there before the rollout's deadline of 1m",
+        ),
+    ] {
+        let (layers, _, _folder) = read(&[("a.yaml", &spec)]);
+        let reading = judged(&layers);
+        assert_eq!(reading.problems, []);
+        let forms = everything(&layers, &reading);
+        assert!(forms.iter().all(|form| form.contains(words)), "{forms:?}");
+        assert!(
+            forms[2].contains("a.yaml:4:") && forms[2].contains(": warning: release "),
+            "{}",
+            forms[2]
+        );
+        assert!(forms[2].ends_with("no problems, 1 warning\n"), "{}", forms[2]);
+        assert!(forms[4].contains(r#""ruleId":"doubt""#), "{}", forms[4]);
+    }
+}
+
 /// The same reading in every form.
 fn everything(layers: &Layers, reading: &Reading) -> [String; 5] {
     [
@@ -237,7 +267,7 @@ fn the_sarif_has_what_its_schema_requires() {
         .iter()
         .map(|rule| &rule["id"])
         .collect();
-    assert_eq!(ids, ["secret", "suspect", "spec"]);
+    assert_eq!(ids, ["secret", "suspect", "doubt", "spec"]);
     let place = &results[0]["locations"][0]["physicalLocation"];
     assert_eq!(place["artifactLocation"]["uri"], "releases/a%20b/%C3%A4.yaml");
     assert_eq!(place["region"]["startLine"], reading.problems[0].line);
@@ -280,6 +310,12 @@ fn what_is_not_there_or_holds_no_spec_is_a_usage_error() {
 }
 
 #[cfg(unix)]
+fn layer_len(layers: &Layers) -> usize {
+    // The link to the directory is one more.
+    layers.files[0].len() + 1
+}
+
+#[cfg(unix)]
 #[test]
 fn links_and_odd_names_are_problems_and_hidden_files_are_passed_over() {
     let folder = tempfile::tempdir().unwrap();
@@ -301,6 +337,13 @@ fn links_and_odd_names_are_problems_and_hidden_files_are_passed_over() {
     assert!(
         said[0].contains("lower case") && said[1].contains("symbolic link"),
         "{said:?}"
+    );
+    let named = layers::read(&[at("c.yaml")]).unwrap();
+    assert!(named.files[0][0].problems[0].message.contains("symbolic link"));
+    std::os::unix::fs::symlink(folder.path(), at("d")).unwrap();
+    assert_eq!(
+        layers::read(&[at("d")]).unwrap().files[0].len(),
+        layer_len(&layers)
     );
     // By itself each is a sentence: machines show it without the path.
     assert!(said.iter().all(|said| said.starts_with("the file ")), "{said:?}");

@@ -22,7 +22,7 @@ const ENDINGS: [(&str, &str); 11] = [
     ("MASTERKEY", "MASTER_KEY"),
 ];
 /// Words that are the end of harmless ones.
-const WHOLE: [&str; 3] = ["SALT", "DSN", "PSK"];
+const WHOLE: [&str; 4] = ["SALT", "DSN", "PSK", "CRED"];
 /// Two words that are one: a key alone may be that of a table.
 const PAIRS: [(&str, &str, &str); 12] = [
     ("API", "KEY", "API_KEY"),
@@ -69,6 +69,27 @@ struct Said {
 #[must_use]
 pub fn secret_word(name: &str) -> Option<&'static str> {
     said(&words(name)).map(|said| said.word)
+}
+
+/// The word of a name that says that its value is a secret, whatever it holds.
+pub(super) fn word(name: &str) -> Option<&'static str> {
+    let said = said(&words(name)).filter(|said| !said.about && name != "PWD")?;
+    Some(said.word)
+}
+
+/// Whether a name says that its value is for everybody: `VAPID_PUBLIC_KEY`.
+pub(super) fn is_of_public_key(name: &str) -> bool {
+    let words = words(name);
+    let ends = |with: &[&str]| {
+        words
+            .iter()
+            .rev()
+            .zip(with.iter().rev())
+            .filter(|(a, b)| a == b)
+            .count()
+            == with.len()
+    };
+    ends(&["PUBLIC", "KEY"]) || ends(&["PUBKEY"])
 }
 
 /// What in the name of a text says that the text is a secret; `None` for flags, numbers and paths under such names, which

@@ -48,6 +48,8 @@ fn what_looks_random_is_suspected_and_not_refused() {
         "Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MGFiY2RlZg",
         "k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa",
         "key=uT+5v/Qx1Wz8kLm2Nc7RbY4hJ0sDf9GaPe3i",
+        "https://example.com/hooks/k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa/run",
+        "https://example.com/run?code=k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa",
     ] {
         let found: Vec<String> = of(text).into_iter().map(|finding| finding.pointer).collect();
         assert_eq!(found, ["/command/1", "/env/X"], "{text}");
@@ -60,6 +62,10 @@ fn what_looks_random_is_suspected_and_not_refused() {
         "/usr/local/lib/Erlang/27/lib/crypto-5.5/priv/lib/crypto.so",
         "https://example.com/Docs/2026/Guide-To-Everything-That-There-Is-1",
         "registry.example.com/team/some-application-with-a-long-name",
+        "https://example.com/2026/01/A1/b2/C3/d4/E5/f6/G7/h8/I9/j0/K1/l2",
+        "sha256-k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGak3Jx9vQ2mT7=",
+        "script-src 'self' 'sha384-k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGak3Jx9vQ2mT7w'",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIk3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa a@b",
         "Elixir.Shop.Release.Migrations.V20260101000000.AddOrders",
         "k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fG",
         "aA1aA1aA1aA1aA1aA1aA1aA1aA1aA1aA1aA1",
@@ -73,6 +79,8 @@ fn what_looks_random_is_suspected_and_not_refused() {
     } });
     assert_eq!(scan_value(&spec).len(), 1);
     assert_eq!(suspects(&spec), [], "what is refused is not suspected, too");
+    let spec = json!({ "env": { "VAPID_PUBLIC_KEY": "k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa" } });
+    assert_eq!(suspects(&spec), [], "what everybody may know");
 }
 
 #[test]
@@ -232,6 +240,110 @@ fn a_mistake_around_a_secret_does_not_hide_it() {
 }
 
 #[test]
+fn variables_in_the_form_of_a_pod_are_judged_by_their_names() {
+    let list = |name: &str, value: Value| json!({ "env": [{ "name": name, "value": value }] });
+    let pointers =
+        |spec: &Value| -> Vec<String> { scan_value(spec).into_iter().map(|found| found.pointer).collect() };
+    assert_eq!(
+        pointers(&list("DB_PASSWORD", "hunter22".into())),
+        ["/env/0/value"]
+    );
+    assert_eq!(
+        pointers(&list("DB_PASSWORD", 123_456_789.into())),
+        ["/env/0/value"]
+    );
+    assert_eq!(
+        pointers(&list("X", "AKIAIOSFODNN7EXAMPLE".into())),
+        ["/env/0/value"]
+    );
+    assert_eq!(
+        pointers(&list("TOKEN_TTL", "fifteen-minutes".into())),
+        [] as [&str; 0]
+    );
+    assert_eq!(pointers(&list("DB_PASSWORD", "$(OTHER)".into())), [] as [&str; 0]);
+    let process = json!({ "processes": { "w": { "env": [{ "name": "API_KEY", "value": "hunter22" }] } } });
+    assert_eq!(pointers(&process), ["/processes/w/env/0/value"]);
+}
+
+#[test]
+fn below_a_name_that_is_no_field_all_names_are_judged() {
+    for name in ["environment", "enviroment", "envs", "secrets", "config"] {
+        let spec = json!({ name: { "DB_PASSWORD": "hunter22", "PORT": "80" } });
+        let found = scan_value(&spec);
+        assert!(
+            found.len() == 1 && found[0].pointer == format!("/{name}/DB_PASSWORD"),
+            "{found:?}"
+        );
+        assert!(found[0].message.contains("git keeps history"), "{found:?}");
+        let spec = json!({ "migrate": { name: [{ "name": "DB_PASSWORD", "value": "hunter22" }] } });
+        assert_eq!(scan_value(&spec).len(), 1, "{name}");
+        let spec = json!({ name: [{ "name": "A", "value": "AKIAIOSFODNN7EXAMPLE" }] });
+        assert_eq!(scan_value(&spec).len(), 1, "{name}");
+        let spec = json!({ name: ["DB_PASSWORD=hunter22"] });
+        assert_eq!(scan_value(&spec).len(), 1, "{name}");
+    }
+    assert_eq!(scan_value(&json!({ "DB_PASSWORD": "hunter22" })).len(), 1);
+    for fine in [
+        json!({ "imagePullSecrets": [{ "name": "registry-key" }], "tls": { "secret": "shop-tls1" } }),
+        json!({ "ingress": { "tlsSecret": "shop-tls", "secretName": "shop-tls" } }),
+        json!({ "env": { "A": { "valueFrom": { "secretKeyRef": { "name": "shop-db", "key": "password" } } } } }),
+        json!({ "pullSecret": "shop-registry", "onSecretChange": "ignore" }),
+    ] {
+        assert_eq!(scan_value(&fine), [], "{fine}");
+    }
+}
+
+#[test]
+fn in_a_value_a_dollar_sign_is_a_character_like_any_other() {
+    for text in ["$uperS3cret", "$ecret-Hunter22", "$uperS3cret!"] {
+        let found = found(&[("DB_PASSWORD", text)]);
+        assert!(
+            found.len() == 1 && found[0].message.starts_with("looks like a secret"),
+            "{text} {found:?}"
+        );
+    }
+    for text in [
+        "${DB_PASSWORD}",
+        "$DB_PASSWORD",
+        "$(openssl rand)",
+        "`openssl rand`",
+        "${A}-${B}",
+        "$db_password",
+    ] {
+        let found = found(&[("DB_PASSWORD", text)]);
+        assert!(
+            found.len() == 1 && found[0].message.starts_with("nothing expands `$…` here"),
+            "{text} {found:?}"
+        );
+        assert!(!found[0].message.contains(text) && found[0].message.contains("{secret: name/key}"));
+    }
+}
+
+#[test]
+fn a_url_in_a_value_that_a_shell_should_complete_is_doubted() {
+    for (text, count) in [
+        ("postgres://app:${X}@db/shop", 1),
+        ("postgres://app:$X@db/shop", 1),
+        ("postgres://app:$(X)@db/shop", 0),
+        ("postgres://app:@db/shop", 0),
+        ("https://example.com/${X}", 0),
+    ] {
+        let spec = json!({ "env": { "DATABASE_URL": text } });
+        let found = suspects(&spec);
+        assert!(
+            scan_value(&spec).is_empty() && found.len() == count,
+            "{text} {found:?}"
+        );
+        assert!(
+            found
+                .iter()
+                .all(|found| found.message.starts_with("nothing expands `$…` here"))
+        );
+        assert_eq!(suspects(&json!({ "command": ["psql", text] })), [], "{text}");
+    }
+}
+
+#[test]
 fn a_variable_is_no_password_and_a_password_may_begin_with_a_dollar_sign() {
     for variable in [
         "$(DB_PASSWORD)",
@@ -283,6 +395,11 @@ fn a_password_in_a_connection_string_is_found_under_any_name() {
         r#"{\"db\":{\"password\":\"hunter22\"}}"#,
         r#"{"db_password":12345678}"#,
         r#"{"api_key": "k3Jx9vQ2mT7w"}"#,
+        r#"{"auths":{"ghcr.io":{"auth":"dXNlcjpwYXNzd29yZA=="}}}"#,
+        "jdbc:oracle:thin:scott/tiger@db:1521:orcl",
+        "jdbc:oracle:thin:scott/tiger@//db:1521/orcl",
+        "https://a.blob.core.windows.net/c?sv=2022-11-02&se=2027-01-01&sig=k3Jx9vQ2mT7wZ1pL5sR8yB4nC6hD0fGa%2Bk3Jx9vQ%3D",
+        "https://b.s3.amazonaws.com/k?X-Amz-Signature=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "{'password': 'hunter22'}",
         "-Dspring.datasource.password=hunter22",
         "https://example.com/hook?token=k3Jx9vQ2mT7w",
@@ -314,6 +431,13 @@ fn what_is_near_a_connection_string_with_a_password_passes() {
         "app:$(X)@tcp(db:3306)/shop",
         "mysql://app:$(X)@tcp(db:3306)/shop",
         "app@tcp(db:3306)/shop",
+        "jdbc:oracle:thin:@//db:1521/orcl",
+        "jdbc:oracle:thin:scott/${X}@db:1521:orcl",
+        "jdbc:oracle:thin:/@db",
+        r#"{"auths":{"ghcr.io":{"auth":""}}}"#,
+        r#"{"auth": "bm90YWxvZ2lu"}"#,
+        "https://example.com/?sig=on&design=x",
+        "https://a.blob.core.windows.net/c?sig=$(SIG)",
         "say user:pass to log in",
         "write to ops@example.com, or call at 10:30@desk",
         "ghcr.io/acme/shop@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
@@ -371,6 +495,8 @@ fn a_name_is_judged_by_its_words() {
         ("LIVE_VIEW_SALT", "hunter22"),
         ("GUARDIAN_SECRET", "hunter22"),
         ("AWS_CREDENTIALS", "hunter22"),
+        ("DB_CREDS", "hunter22hunter"),
+        ("DB_PASSWORD", "arn:hunter22"),
         ("SENTRY_DSN", "hunter22"),
         ("TOKEN", "hunter22"),
         ("PRIVATE_KEY", "hunter22"),
@@ -413,7 +539,21 @@ fn a_name_that_is_about_a_secret_is_a_setting() {
         ("AUTH", "oauth2"),
         ("DB_PASSWORD", ""),
         ("DB_PASSWORD", "$(OTHER)"),
-        ("DB_PASSWORD", "${OTHER}"),
+        ("SECRET_NAME", "${OTHER}"),
+        ("X", "${DB_PASSWORD}"),
+        (
+            "DB_SECRET",
+            "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf",
+        ),
+        (
+            "DB_PASSWORD",
+            "arn:aws:secretsmanager:eu-west-1:123456789012:secret:db-AbCdEf",
+        ),
+        (
+            "ENCRYPTION_KEY",
+            "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        ),
+        ("SACRED", "greenish"),
         ("ALLOW_EMPTY_PASSWORD", "yes"),
         ("DB_PASSWORD", "/run/secrets/db"),
         ("DB_PASSWORD", "false"),
@@ -543,6 +683,23 @@ fn tokens_with_a_structure_of_their_own_are_found() {
     );
     let hook = |id: &str| format!("post to https://hooks.slack.com/services/T01234567/B01234567/{id}");
     let folded = format!("{}\n{}", &pem[..40], &pem[40..]);
+    let discord = |length: usize| {
+        let token = "k3Jx-9vQ_2mT".repeat(6);
+        format!(
+            "https://discord.com/api/webhooks/123456789012345678/{}",
+            &token[..length]
+        )
+    };
+    let guid = "123e4567-e89b-12d3-a456-426614174000";
+    let hex = "0123456789abcdef0123456789abcdef";
+    let teams = format!("https://acme.webhook.office.com/webhookb2/{guid}@{guid}");
+    let bot = |length: usize| {
+        let token = format!("AA{}", "k3Jx-9vQ_2mT".repeat(3));
+        format!(
+            "https://api.telegram.org/bot123456789:{}/sendMessage",
+            &token[..length]
+        )
+    };
     for (text, rule) in [
         (
             &*format!("AccountName=a;AccountKey={}==;", &key[..86]),
@@ -555,6 +712,17 @@ fn tokens_with_a_structure_of_their_own_are_found() {
         (&*hook("abcdefghijklmnopqrstuvwx"), Some("a Slack webhook")),
         (&*hook("abcdefghijklmnopqrstuvw"), None),
         ("https://hooks.slack.com/services/$(SLACK)", None),
+        (&*discord(68), Some("a Discord webhook")),
+        (&*discord(59), None),
+        ("https://discord.com/api/webhooks/$(ID)/$(TOKEN)", None),
+        (
+            &*format!("{teams}/IncomingWebhook/{hex}/{guid}"),
+            Some("a Teams webhook"),
+        ),
+        (&*teams, None),
+        (&*bot(35), Some("a Telegram token")),
+        (&*bot(34), None),
+        (&*bot(36), None),
     ] {
         assert_eq!(token(text).as_deref(), rule, "{text}");
     }
@@ -659,6 +827,11 @@ fn a_text_of_nothing_but_beginnings_costs_no_more_than_its_length() {
         "a:",
         "LS0tLS1CRUdJTi",
         "eyJ.",
+        ":oracle:",
+        "&sig=",
+        ":AA",
+        "hooks.slack.com/services/",
+        "\"auth\":\"",
     ] {
         let text = part.repeat(20_000);
         assert!(text.len() < 1 << 20 && !has_secret(&text), "{part}");

@@ -78,8 +78,11 @@ pub fn token(text: &str) -> Option<String> {
     if has_account_key(text) {
         return Some("an Azure account key".into());
     }
-    if has_webhook(text) {
-        return Some("a Slack webhook".into());
+    if let Some(of) = webhook(text) {
+        return Some(format!("a {of} webhook"));
+    }
+    if has_bot(text) {
+        return Some("a Telegram token".into());
     }
     is_jwt(text).then(|| "a JSON web token".into())
 }
@@ -137,17 +140,58 @@ fn has_account_key(text: &str) -> bool {
     })
 }
 
-/// `https://hooks.slack.com/services/T…/B…/…`: whoever has it may post.
-fn has_webhook(text: &str) -> bool {
-    let start = "hooks.slack.com/services/";
-    text.match_indices(start).any(|(at, _)| {
-        let rest = text.get(at + start.len()..).unwrap_or_default();
-        let mut parts = rest.split('/');
-        let long = |part: Option<&str>, first: &str, least: usize| {
-            let part = part.unwrap_or_default();
-            let length = part.bytes().take_while(u8::is_ascii_alphanumeric).count();
-            part.starts_with(first) && length >= least
-        };
-        long(parts.next(), "T", 9) && long(parts.next(), "B", 9) && long(parts.next(), "", 24)
+/// How a segment of a path begins, and how long it is at least.
+type Segment = (&'static str, usize);
+
+/// Addresses of hooks, each with the beginning and the least length of every segment that follows: whoever has one may post.
+const WEBHOOKS: [(&str, &str, &[Segment]); 5] = [
+    (
+        "hooks.slack.com/services/",
+        "Slack",
+        &[("T", 9), ("B", 9), ("", 24)],
+    ),
+    ("discord.com/api/webhooks/", "Discord", &[("", 17), ("", 60)]),
+    ("discordapp.com/api/webhooks/", "Discord", &[("", 17), ("", 60)]),
+    (
+        ".webhook.office.com/webhookb2/",
+        "Teams",
+        &[("", 36), ("IncomingWebhook", 15), ("", 32)],
+    ),
+    (
+        "outlook.office.com/webhook/",
+        "Teams",
+        &[("", 36), ("IncomingWebhook", 15), ("", 32)],
+    ),
+];
+
+fn webhook(text: &str) -> Option<&'static str> {
+    let segments = |rest: &str, wanted: &[Segment]| {
+        let mut parts = rest.splitn(wanted.len() + 1, '/');
+        wanted.iter().all(|(first, least)| {
+            let part = parts.next().unwrap_or_default();
+            let inside = |c: &u8| c.is_ascii_alphanumeric() || [b'-', b'_', b'@'].contains(c);
+            part.starts_with(first) && part.bytes().take_while(inside).count() >= *least
+        })
+    };
+    WEBHOOKS.iter().find_map(|(start, of, wanted)| {
+        let mut all = text.match_indices(start);
+        all.any(|(at, _)| segments(text.get(at + start.len()..).unwrap_or_default(), wanted))
+            .then_some(*of)
+    })
+}
+
+/// `123456789:AA…`: the number of a bot of Telegram, and its token.
+fn has_bot(text: &str) -> bool {
+    text.match_indices(":AA").any(|(at, _)| {
+        let (before, after) = text.split_at(at);
+        let digits = before
+            .bytes()
+            .rev()
+            .take(12)
+            .take_while(u8::is_ascii_digit)
+            .count();
+        let inside = |c: &u8| c.is_ascii_alphanumeric() || [b'-', b'_'].contains(c);
+        let token = after.bytes().skip(1).take(40).take_while(inside).count();
+        (8..=10).contains(&digits) && token == 35
     })
 }

@@ -1,5 +1,7 @@
 //! Passwords in URLs, connection strings and texts of JSON, where a name or the place says what they are.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 use super::{
     names,
     values::{head, is_literal, tail, until, variable},
@@ -31,8 +33,12 @@ pub fn login(text: &str) -> Option<&'static str> {
     if has_url_password(text) {
         return Some("a URL with a password");
     }
-    if passwords_of_go(text).any(is_literal) || passwords_by_name(text).next().is_some() {
+    let drivers = passwords_of_go(text).chain(passwords_of_oracle(text));
+    if drivers.into_iter().any(is_literal) || passwords_by_name(text).next().is_some() {
         return Some("a password in a connection string");
+    }
+    if is_signed(text) {
+        return Some("a URL with a signature");
     }
     in_json(text).then_some("a password in a text of JSON")
 }
@@ -44,6 +50,7 @@ pub fn passwords(text: &str) -> impl Iterator<Item = &str> {
         .into_iter()
         .chain(passwords_of_urls(text))
         .chain(passwords_of_go(text))
+        .chain(passwords_of_oracle(text))
         .chain(passwords_by_name(text))
 }
 
@@ -60,7 +67,7 @@ pub fn has_url_password(text: &str) -> bool {
     passwords_of_urls(text).any(is_literal)
 }
 
-fn passwords_of_urls(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn passwords_of_urls(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices("://").filter_map(|(at, _)| {
         let scheme = text.get(..at).unwrap_or_default();
         let rest = text.get(at + 3..).unwrap_or_default();
@@ -110,6 +117,34 @@ fn passwords_of_go(text: &str) -> impl Iterator<Item = &str> {
         let word = word.split_once("://").map_or(word, |(_, rest)| rest);
         let (user, password) = word.split_once(':')?;
         (!user.is_empty()).then_some(password)
+    })
+}
+
+/// `jdbc:oracle:thin:scott/tiger@db:1521:orcl`.
+fn passwords_of_oracle(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices(":oracle:").filter_map(|(at, start)| {
+        let rest = head(text.get(at + start.len()..)?, NEAR);
+        let (_, login) = rest.split_once(':')?;
+        let (login, _) = until(login, ends).split_once('@')?;
+        let (user, password) = login.split_once('/')?;
+        (!user.is_empty()).then_some(password)
+    })
+}
+
+/// Names of what makes a URL a key for whoever has it, with the least length: Azure's shared access, AWS, Google.
+const SIGNATURES: [(&str, usize); 3] = [("sig", 40), ("X-Amz-Signature", 64), ("X-Goog-Signature", 64)];
+
+fn is_signed(text: &str) -> bool {
+    SIGNATURES.iter().any(|(name, least)| {
+        text.match_indices(name).any(|(at, _)| {
+            let (before, after) = (text.get(..at), text.get(at + name.len()..));
+            let inside = |c: u8| c.is_ascii_alphanumeric() || b"%+/_-=".contains(&c);
+            let value = after
+                .and_then(|after| after.strip_prefix('='))
+                .unwrap_or_default();
+            let length = value.bytes().take(NEAR).take_while(|c| inside(*c)).count();
+            before.is_some_and(|before| before.ends_with(['?', '&', ';'])) && length >= *least
+        })
     })
 }
 
@@ -182,6 +217,15 @@ fn in_json(text: &str) -> bool {
             let digits = after.bytes().take_while(u8::is_ascii_digit).count();
             after.get(..digits).unwrap_or_default()
         };
-        opened && names::pair(name, value)
+        opened && (names::pair(name, value) || name == "auth" && is_encoded_login(value))
     })
+}
+
+/// A user and a password in base64, as the file has them with which images are pulled.
+fn is_encoded_login(value: &str) -> bool {
+    let decoded = STANDARD.decode(head(value, NEAR)).ok();
+    let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.as_deref()
+        .and_then(|text| text.split_once(':'))
+        .is_some_and(|(user, password)| !user.is_empty() && is_literal(password))
 }

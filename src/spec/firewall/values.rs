@@ -12,7 +12,14 @@ pub(super) fn is_likely(text: &str) -> bool {
         && !is_switch(text)
         && !is_path(text)
         && !text.contains("://")
+        && !is_resource(text)
         && is_literal(text)
+}
+
+/// The name of a resource of AWS, such as that of a secret which is kept there: `arn:aws:secretsmanager:…`.
+fn is_resource(text: &str) -> bool {
+    let mut parts = text.split(':');
+    parts.next() == Some("arn") && parts.clone().count() >= 5 && !text.contains(char::is_whitespace)
 }
 
 /// Whether a text is a password, where nothing else is to be expected.
@@ -22,7 +29,7 @@ pub(super) fn is_password(text: &str) -> bool {
         let plain = |c: u8| c.is_ascii_alphanumeric() || [b'+', b'-', b'.'].contains(&c);
         !scheme.is_empty() && scheme.bytes().all(plain) && !rest.contains('@')
     });
-    !is_switch(text) && !is_path(text) && !url && is_literal(text)
+    !is_switch(text) && !is_path(text) && !url && !is_resource(text) && is_literal(text)
 }
 
 /// Whether a text is one that people and programs make up, and no word: where names say little.
@@ -82,6 +89,23 @@ pub(super) fn is_reference(text: &str) -> bool {
         }
     }
     any
+}
+
+/// Whether a text is what a shell would put something in the place of, as a whole, and Kubernetes would not: `${NAME}`,
+/// `$NAME`, `$(date)`, a password that begins with a dollar sign.
+pub(super) fn is_of_shell(text: &str) -> bool {
+    let plain = |name: &str| {
+        let inner = |c: u8| c.is_ascii_alphanumeric() || [b'_', b'-', b'.'].contains(&c);
+        !name.is_empty() && name.bytes().all(inner)
+    };
+    let name = text.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')'));
+    is_reference(text) && !name.is_some_and(plain)
+}
+
+/// Whether such a text is a mistake rather than a password: names of variables are of capital or of small letters.
+pub(super) fn is_name_of_shell(text: &str) -> bool {
+    let any = |of: fn(&u8) -> bool| text.bytes().any(|c| of(&c));
+    text.contains(['{', '(', '`']) || !(any(u8::is_ascii_uppercase) && any(u8::is_ascii_lowercase))
 }
 
 /// A variable that is longer is none: a text of many that do not end is not searched to its end for each.
@@ -160,33 +184,48 @@ pub(super) fn is_path(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('/') else {
         return false;
     };
-    let mixed = |word: &str| {
-        let any = |of: fn(&u8) -> bool| word.bytes().any(|c| of(&c));
-        any(u8::is_ascii_digit) && any(u8::is_ascii_uppercase) && any(u8::is_ascii_lowercase)
-    };
     let long = if rest.trim_end_matches('/').contains('/') {
         16
     } else {
         1
     };
-    !text.contains(char::is_whitespace) && !rest.split('/').any(|word| word.len() >= long && mixed(word))
+    !text.contains(char::is_whitespace) && !rest.split('/').any(|word| word.len() >= long && is_mix(word))
 }
 
 /// Whether there are 32 characters of base64 in a row with 4 bits of entropy each, or more. Digests, ids of commits and UUIDs
 /// have 16 different characters at most, and names and paths have no digit, or no capital letter, or repeat themselves.
 pub(super) fn looks_random(text: &str) -> bool {
     let of_base64 = |c: char| c.is_ascii_alphanumeric() || ['+', '/', '-', '_'].contains(&c);
+    // The segments of a URL are judged by themselves, and may be titles: words with a year.
+    let url = text.contains("://");
+    let ends = |c: char| !of_base64(c) || url && c == '/';
     !is_path(text)
-        && !text.contains("://")
-        && text.split(|c| !of_base64(c)).any(|run| {
-            let any = |of: fn(&u8) -> bool| run.bytes().any(|c| of(&c));
-            run.len() >= 32
-                && !run.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-')
-                && any(u8::is_ascii_digit)
-                && any(u8::is_ascii_uppercase)
-                && any(u8::is_ascii_lowercase)
-                && entropy(run) >= 4.0
+        && !text.starts_with("ssh-")
+        && text.split(ends).any(|run| {
+            is_random(run)
+                && !is_digest(run)
+                && (!url || run.split(['-', '_']).any(|word| word.len() >= 12 && is_mix(word)))
         })
+}
+
+fn is_random(run: &str) -> bool {
+    run.len() >= 32
+        && !run.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-')
+        && is_mix(run)
+        && entropy(run) >= 4.0
+}
+
+/// Digits, capital and small letters.
+fn is_mix(word: &str) -> bool {
+    let any = |of: fn(&u8) -> bool| word.bytes().any(|c| of(&c));
+    any(u8::is_ascii_digit) && any(u8::is_ascii_uppercase) && any(u8::is_ascii_lowercase)
+}
+
+/// `sha256-…`, as pages say what their scripts must be.
+fn is_digest(run: &str) -> bool {
+    ["sha256-", "sha384-", "sha512-"]
+        .iter()
+        .any(|start| run.starts_with(start))
 }
 
 /// Bits for each character, by how often each one stands there (Shannon).
