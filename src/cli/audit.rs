@@ -13,6 +13,7 @@ use super::{
 use crate::{
     api::{Release, ReleaseSource},
     names::ReleaseId,
+    source::check_paths,
     words::audit::{self, Asked, Author, Record, Span},
 };
 
@@ -136,10 +137,11 @@ impl When {
 /// Reads git, asks the cluster, prints.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     crate::source::init(None)?;
-    let asked = asked(args, Timestamp::now())?;
+    let now = Timestamp::now();
+    let asked = asked(args, now)?;
     if args.no_cluster {
-        let (_, spans) = declared(args, asked, args.source_paths.clone())?;
-        return show(args, asked, spans, None);
+        let found = declared(args, asked, now, &args.source_paths)?;
+        return show(args, asked, found.spans, &found.notes, None);
     }
     args.reach.run(
         "ask the cluster what ran; --no-cluster tells what git declares alone",
@@ -149,10 +151,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             } else {
                 args.source_paths.clone()
             };
-            let (declarations, spans) = declared(args, asked, paths)?;
-            let mut records = records(&cluster, &spans).await;
-            removals(&declarations, asked, &mut records)?;
-            show(args, asked, spans, Some(&records))
+            let found = declared(args, asked, now, &paths)?;
+            let mut records = records(&cluster, &found.spans).await;
+            removals(&found.declarations, asked, &mut records)?;
+            show(args, asked, found.spans, &found.notes, Some(&records))
         },
     )
 }
@@ -170,28 +172,72 @@ fn asked(args: &Args, now: Timestamp) -> anyhow::Result<Asked> {
     Ok(asked)
 }
 
-/// What was declared, and who did it.
-type Declared = (Span, Option<Author>);
+/// What git says.
+struct Found {
+    declarations: Declarations,
+    /// What was declared, and who did it.
+    spans: Vec<(Span, Option<Author>)>,
+    /// Of the answer as a whole.
+    notes: Vec<String>,
+}
 
 /// The spans that touch the time asked for, with who declared each.
-fn declared(args: &Args, asked: Asked, paths: Vec<String>) -> anyhow::Result<(Declarations, Vec<Declared>)> {
+fn declared(args: &Args, asked: Asked, now: Timestamp, paths: &[String]) -> anyhow::Result<Found> {
     if paths.is_empty() {
         return Err(Usage(
             "name the directories of the source in order, such as --source-path base --source-path production".into(),
         )
         .into());
     }
-    let declarations = Declarations::open(&args.repo, &args.reference, paths)?;
+    // As the completion of a shell ends the name of a directory.
+    let plain = |path: &String| path.strip_suffix('/').unwrap_or(path).to_owned();
+    let paths: Vec<String> = paths.iter().map(plain).collect();
+    check_paths(&paths).map_err(|error| Usage(error.to_string()))?;
+    let declarations = Declarations::open(&args.repo, &args.reference, paths, now)?;
+    if let Some((path, beside)) = declarations.nowhere()? {
+        return Err(nowhere(&args.reference, &path, &beside).into());
+    }
     let wanted = |span: &Span| args.release.as_ref().is_none_or(|id| id.0 == span.release);
-    let spans: anyhow::Result<Vec<_>> = audit::spans(&declarations.tips(asked)?)
+    let tips = declarations.tips(asked)?;
+    let spans = audit::spans(&tips)
         .into_iter()
-        .filter(|span| wanted(span) && audit::moment(span, asked).is_some())
-        .map(|span| {
-            let author = declarations.author(&span)?;
-            Ok((span, author))
-        })
-        .collect();
-    Ok((declarations, spans?))
+        .filter(|span| wanted(span) && audit::moment(span, asked).is_some());
+    let spans = declarations.told(spans.collect())?;
+    let mut notes: Vec<String> = audit::not_come(asked, now).into_iter().collect();
+    notes.extend(declarations.clocks(asked, &tips));
+    if spans.is_empty() {
+        if let Some(Id(id)) = &args.release
+            && !declarations.ever(id)?
+        {
+            let why = format!(
+                "no commit of {} ever declared {id}: name one that its files declare",
+                args.reference
+            );
+            return Err(Usage(why).into());
+        }
+        // There is no row that could say so.
+        let last = tips.iter().rev().find_map(|tip| Some((tip, tip.read.as_ref()?)));
+        if let Some((tip, Err(why))) = last {
+            notes.push(audit::unread(&tip.commit, tip.at, why));
+        }
+    }
+    Ok(Found {
+        declarations,
+        spans,
+        notes,
+    })
+}
+
+fn nowhere(reference: &str, path: &str, beside: &[String]) -> Usage {
+    let some: Vec<&str> = beside.iter().map(String::as_str).take(10).collect();
+    let there = if some.is_empty() {
+        String::new()
+    } else {
+        format!("; there is {}", some.join(", "))
+    };
+    Usage(format!(
+        "no commit of {reference} has the directory {path}: name those of the source, in the order of its `paths`{there}"
+    ))
 }
 
 /// Notes when git declared releases again that it had not declared for a while, as far back as their records go.
@@ -272,13 +318,20 @@ fn show(
     args: &Args,
     asked: Asked,
     spans: Vec<(Span, Option<Author>)>,
+    notes: &[String],
     records: Option<&Records>,
 ) -> anyhow::Result<()> {
     let rows = audit::rows(spans, asked, records);
     print(&match args.format {
-        Format::Table => audit::table(&rows, asked),
-        Format::Json => pretty(&audit::json(&rows, asked))?,
-        Format::Csv => audit::csv(&rows),
+        Format::Table => audit::table(&rows, asked, notes),
+        Format::Json => pretty(&audit::json(&rows, asked, notes))?,
+        Format::Csv => {
+            // Nothing but rows fits into one.
+            for note in notes {
+                eprintln!("note: {note}");
+            }
+            audit::csv(&rows)
+        }
     })
 }
 
@@ -287,7 +340,10 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::{
+        cli::{Cli, Command},
+        source::test_support::Upstream,
+    };
 
     fn parse(flags: &[&str]) -> Result<Args, clap::Error> {
         let line = ["slipway", "audit", "--repo", "."].iter().chain(flags);
@@ -333,9 +389,108 @@ mod tests {
         let args = parse(&["--since", "2026-05-03", "--until", "2026-05-01"]).unwrap();
         assert!(asked(&args, Timestamp::now()).unwrap_err().is::<Usage>());
         let args = parse(&["--no-cluster"]).unwrap();
-        let error = declared(&args, Asked::At(Timestamp::now()), vec![])
-            .err()
-            .unwrap();
+        let error = refused(&args, &[]);
         assert!(error.is::<Usage>() && error.to_string().contains("--source-path base"));
+        for path in ["../x", "/base", "base//", ""] {
+            let error = refused(&args, &[path]);
+            assert!(error.is::<Usage>(), "{path}: {error}");
+        }
+    }
+
+    fn answer(args: &Args, paths: &[&str]) -> anyhow::Result<Found> {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let now = Timestamp::now();
+        declared(args, asked(args, now).unwrap(), now, &paths)
+    }
+
+    fn refused(args: &Args, paths: &[&str]) -> anyhow::Error {
+        answer(args, paths).err().unwrap()
+    }
+
+    const BILLING: &str = "apiVersion: slipway.dev/v1alpha1
+kind: Release
+metadata: {name: billing, namespace: shop}
+spec: {image: ghcr.io/acme/billing, port: 80, version: 1.0.0}
+";
+
+    /// A clone with a directory that came later, and these flags.
+    fn clone(flags: &[&str]) -> (Upstream, Args) {
+        let upstream = Upstream::new();
+        upstream.set_clock("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_second());
+        upstream.commit(&[("README.md", "x"), ("docs/a.md", "x"), (".github/a.yml", "x")]);
+        upstream.set_clock("2026-01-10T00:00:00Z".parse::<Timestamp>().unwrap().as_second());
+        upstream.commit(&[("clusters/prod/billing.yaml", BILLING)]);
+        let mut args = parse(flags).unwrap();
+        args.repo = upstream.path().to_owned();
+        (upstream, args)
+    }
+
+    #[test]
+    fn a_directory_that_no_commit_has_is_refused_and_one_that_came_later_is_noted() {
+        let (_upstream, args) = clone(&["--at", "2026-01-15"]);
+        for (path, words) in [
+            (
+                "clusters/pord",
+                "no commit of HEAD has the directory clusters/pord: name those of the source, in the order of its `paths`; there is clusters/prod",
+            ),
+            ("prod", "there is clusters, docs"),
+            (
+                "clusters/prod/billing.yaml",
+                "has the directory clusters/prod/billing.yaml",
+            ),
+        ] {
+            let error = refused(&args, &[path]);
+            assert!(
+                error.is::<Usage>() && error.to_string().contains(words),
+                "{error}"
+            );
+        }
+        for path in ["clusters/prod", "clusters/prod/"] {
+            let found = answer(&args, &[path]).unwrap();
+            assert_eq!((found.spans.len(), found.notes.len()), (1, 0), "{path}");
+        }
+        let (_upstream, args) = clone(&["--at", "2026-01-05"]);
+        let found = answer(&args, &["clusters/prod"]).unwrap();
+        assert!(found.spans.is_empty());
+        let note = found.notes.join("; ");
+        assert!(
+            note.contains("of 2026-01-01T00:00:00Z cannot be used: cannot read directory clusters/prod"),
+            "{note}"
+        );
+    }
+
+    #[test]
+    fn a_release_that_no_commit_ever_declared_is_refused() {
+        let (_upstream, args) = clone(&["--at", "2026-01-15", "--release", "shop/biling"]);
+        let error = refused(&args, &["clusters/prod"]);
+        assert!(
+            error.is::<Usage>() && error.to_string().contains("ever declared shop/biling"),
+            "{error}"
+        );
+        let (_upstream, args) = clone(&["--at", "2026-01-05", "--release", "shop/billing"]);
+        assert!(
+            answer(&args, &["clusters/prod"]).unwrap().spans.is_empty(),
+            "not yet"
+        );
+    }
+
+    #[test]
+    fn a_time_that_has_not_come_is_noted() {
+        let (_upstream, args) = clone(&["--at", "9000-01-01"]);
+        let found = answer(&args, &["clusters/prod"]).unwrap();
+        assert!(
+            found.notes[0].contains("9000-01-01T23:59:59Z has not come yet"),
+            "{:?}",
+            found.notes
+        );
+    }
+
+    #[test]
+    fn a_clone_that_is_cut_off_answers_nothing() {
+        let (upstream, args) = clone(&[]);
+        assert!(answer(&args, &["clusters/prod"]).is_ok());
+        std::fs::write(upstream.path().join("shallow"), format!("{:040x}\n", 1)).unwrap();
+        let error = refused(&args, &["clusters/prod"]).to_string();
+        assert!(error.contains("git fetch --unshallow"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     spec::{
         document::Problem,
         file::File,
-        reading::{self, Named, Reading},
+        reading::{self, Named},
         spec_hash,
     },
 };
@@ -122,7 +122,9 @@ pub fn compile(
     let none = Known::default();
     let seen = before.map_or(&none, |before| &before.known);
     let forbidden = |namespace: &Namespace| reading::forbidden(namespace, allowed, own);
-    let (reading, known, files) = read(reader, head, paths, &forbidden, seen)?;
+    let (files, mut known) = files(reader, head, paths, seen)?;
+    let mut reading = reading::read(&files.layers, &seen.named, &forbidden);
+    known.named = std::mem::take(&mut reading.named);
     let groups: BTreeMap<ReleaseId, Vec<String>> = reading
         .releases
         .iter()
@@ -161,25 +163,33 @@ pub fn compile(
         clean: reading.problems.is_empty() && reading.held.is_empty(),
         problems: reading.problems.iter().map(shown).collect(),
         known,
-        files,
+        files: files.names,
     })
 }
 
-/// Reads, merges and judges the specs of a commit, as the controller and the audit do; with them the names of all files.
+/// The files of a commit.
+#[derive(Debug)]
+pub struct Files {
+    /// Parsed, in the order of the directories, with what stands there and is not read.
+    pub layers: Vec<Vec<Arc<File>>>,
+    /// Of every file that was read.
+    pub names: BTreeSet<String>,
+}
+
+/// Reads and parses the files of a commit, as the controller and the audit do.
 ///
 /// # Errors
 /// When the commit, or a directory of it, cannot be read as a whole.
-pub fn read(
+pub fn files(
     reader: &Reader,
     head: &CommitId,
     paths: &[String],
-    forbidden: &dyn Fn(&Namespace) -> Option<String>,
     before: &Known,
-) -> Result<(Reading, Known, BTreeSet<String>), ReadError> {
+) -> Result<(Files, Known), ReadError> {
     let known = |blob: &ObjectId| before.blobs.contains(blob);
     let read = reader.read_layers(head, paths, &ReadLimits::default(), &known)?;
     let mut next = Known::default();
-    let mut files = BTreeSet::new();
+    let mut names = BTreeSet::new();
     let mut layers: Vec<Vec<Arc<File>>> = Vec::new();
     for layer in read.layers {
         let mut all: Vec<Arc<File>> = unread(&layer.path, paths, &read.problems);
@@ -192,15 +202,13 @@ pub fn read(
                 (None, None) => Arc::new(File::read(&file.path, &reader.blob(file.blob_id)?)),
             };
             next.blobs.insert(file.blob_id);
-            files.insert(file.path);
+            names.insert(file.path);
             all.push(Arc::clone(&read));
             next.parsed.insert(id, read);
         }
         layers.push(all);
     }
-    let mut reading = reading::read(&layers, &before.named, forbidden);
-    next.named = std::mem::take(&mut reading.named);
-    Ok((reading, next, files))
+    Ok((Files { layers, names }, next))
 }
 
 /// The commit that last changed each release. Of those that no commit since `before` touched it is known already, so that

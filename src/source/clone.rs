@@ -115,15 +115,17 @@ impl Reader {
             });
             next = match commit.parent_count() {
                 0 => None,
-                _ => match commit.parent(0) {
-                    Ok(parent) => Some(parent),
-                    // Cut off here.
-                    Err(error) if error.code() == git2::ErrorCode::NotFound => None,
-                    Err(error) => return Err(damaged(head.short(), &error)),
-                },
+                _ => Some(commit.parent(0).map_err(|error| damaged(head.short(), &error))?),
             };
         }
         Ok(steps)
+    }
+
+    /// The parents of a commit, in order.
+    pub fn parents(&self, commit: &CommitId) -> Result<Vec<CommitId>, ReadError> {
+        let commit = self.commit(commit)?;
+        let parents = commit.parent_ids();
+        Ok(parents.filter_map(|oid| oid.to_string().parse().ok()).collect())
     }
 
     /// The newest commit from which on all sayings hold without a break, as seen from `head`, where they do: who said it
@@ -139,15 +141,12 @@ impl Reader {
         let mut found = None;
         // Each turn goes back by at least one commit.
         while let Some(change) = self.last_change(&from, &files, None)? {
-            let commit = self.commit(&change.commit)?;
+            let parents = self.parents(&change.commit)?;
             if self.said(&change.commit, sayings)? == Some(true) {
                 found = Some(change);
             }
             let (mut before, mut unreadable) = (None, None);
-            for parent in commit.parent_ids() {
-                let Ok(parent) = parent.to_string().parse::<CommitId>() else {
-                    continue;
-                };
+            for parent in parents {
                 match self.said(&parent, sayings)? {
                     Some(true) if before.is_none() => before = Some(parent),
                     None if unreadable.is_none() => unreadable = Some(parent),

@@ -70,12 +70,51 @@ impl Upstream {
             .insert(path.to_owned(), (id, mode.into()));
     }
 
-    pub(super) fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.entries.borrow_mut().remove(path);
     }
 
+    /// Moves a file, or all that is below a directory.
+    pub(crate) fn rename(&self, from: &str, to: &str) {
+        let mut entries = self.entries.borrow_mut();
+        let is_of = |path: &str| {
+            path.strip_prefix(from)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let paths: Vec<String> = entries.keys().filter(|path| is_of(path)).cloned().collect();
+        for path in paths {
+            let renamed = path.replacen(from, to, 1);
+            if let Some(entry) = entries.remove(&path) {
+                entries.insert(renamed, entry);
+            }
+        }
+    }
+
+    /// Sets the clock of the next commit.
+    pub(crate) fn set_clock(&self, second: i64) {
+        self.clock.set(second - 60);
+    }
+
+    /// Commits these files on top of a commit; no branch moves.
+    pub(crate) fn commit_after(&self, parent: &CommitId, files: &[(&str, &str)]) -> CommitId {
+        for (path, text) in files {
+            self.put(path, text.as_bytes(), FileMode::Blob);
+        }
+        self.commit_on(&[oid(parent)], "a change")
+    }
+
+    /// Merges a commit into another, to which `main` then leads.
+    pub(crate) fn merge(&self, into: &CommitId, side: &CommitId, files: &[(&str, &str)]) -> CommitId {
+        for (path, text) in files {
+            self.put(path, text.as_bytes(), FileMode::Blob);
+        }
+        let merge = self.commit_on(&[oid(into), oid(side)], "merge");
+        self.set_main(&merge);
+        merge
+    }
+
     /// Commits what was put and removed, on top of `main`.
-    pub(super) fn commit_staged(&self, message: &str) -> CommitId {
+    pub(crate) fn commit_staged(&self, message: &str) -> CommitId {
         let parent = self.repository.refname_to_id("refs/heads/main").ok();
         let commit = self.commit_on(parent.into_iter().collect::<Vec<_>>().as_slice(), message);
         self.set_main(&commit);
@@ -111,7 +150,7 @@ impl Upstream {
     }
 
     /// Puts the staged files back to those of a commit.
-    pub(super) fn stage_from(&self, commit: &CommitId) {
+    pub(crate) fn stage_from(&self, commit: &CommitId) {
         let tree = self.repository.find_commit(oid(commit)).unwrap().tree().unwrap();
         let mut entries = BTreeMap::new();
         tree.walk(git2::TreeWalkMode::PreOrder, |root, entry| {

@@ -212,6 +212,24 @@ impl Reader {
             .map_err(|error| damaged(path, &error))
     }
 
+    /// The directories that stand where a path of a commit leads no further, by their whole names.
+    pub fn beside(&self, commit: &CommitId, path: &str) -> Result<Vec<String>, ReadError> {
+        let (mut tree, mut above) = (self.root(commit)?, String::new());
+        for name in path.split('/') {
+            let below = format!("{above}{name}");
+            match self.directory(&tree, name) {
+                Ok(next) if below != path => (tree, above) = (next, below + "/"),
+                _ => break,
+            }
+        }
+        let directories = tree.iter().filter(|entry| entry.kind() == Some(ObjectType::Tree));
+        let names = directories.map(|entry| String::from_utf8_lossy(entry.name_bytes()).into_owned());
+        Ok(names
+            .filter(|name| !name.starts_with('.'))
+            .map(|name| escape(&format!("{above}{name}"), 300))
+            .collect())
+    }
+
     /// One step at a time and by exact name, so that a link on the way is found to be one.
     pub(super) fn directory<'a>(&'a self, root: &Tree<'a>, path: &str) -> Result<Tree<'a>, ReadError> {
         let mut tree = root.clone();

@@ -3,6 +3,7 @@
 //! What git says is whole; what became of it is told only where a record is left. A revision that is no longer kept may
 //! have been the one that ran, so where one is missing the answer is "not known" and never the next best.
 
+mod notes;
 mod print;
 mod ran;
 
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 pub use self::{
+    notes::{Clock, clocks, not_come, unread},
     print::{csv, json, table},
     ran::{Attempt, Became, Ran, Record, Run, became, ran},
 };
@@ -21,7 +23,7 @@ use crate::names::{CommitId, ReleaseId};
 pub struct Tip {
     /// The commit.
     pub commit: CommitId,
-    /// When the branch came to it, by the committer's clock.
+    /// When the branch came to it: by the committer's clock, and never before the commit that it stands on.
     pub at: Timestamp,
     /// What it declares; `None` where it changed nothing of it.
     pub read: Option<Result<Reading, String>>,
@@ -32,8 +34,9 @@ pub struct Tip {
 pub struct Reading {
     /// Releases with a version.
     pub releases: BTreeMap<ReleaseId, Version>,
-    /// Releases that cannot be known in this commit: what was declared before stays in force.
-    pub held: BTreeSet<ReleaseId>,
+    /// Releases that cannot be known in this commit, each with the first thing that is wrong: what was declared before stays
+    /// in force.
+    pub held: BTreeMap<ReleaseId, String>,
 }
 
 /// A declared version.
@@ -47,6 +50,14 @@ pub struct Version {
     pub image_from: Option<ImageFrom>,
     /// The file that gave the version.
     pub path: String,
+}
+
+impl Version {
+    /// Whether both are the same version of the same image, wherever that is said.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.version, &self.image) == (&other.version, &other.image)
+    }
 }
 
 /// What gave the image of a release.
@@ -71,8 +82,29 @@ pub struct Span {
     pub tip: CommitId,
     /// What; `None` for no version.
     pub declared: Option<Version>,
-    /// The last commit of the span in which its files could not be read, so that what was there before stayed.
-    pub held: Option<CommitId>,
+    /// The last commit of the span that could not be used, so that what was there before stayed.
+    pub held: Option<Held>,
+}
+
+/// A commit that changes nothing of a release, since it cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The commit.
+    pub commit: CommitId,
+    /// The first thing that is wrong, with its place.
+    pub why: String,
+    /// When a later commit could be used, and declared the same.
+    pub mended: Option<Timestamp>,
+}
+
+impl Held {
+    fn new(tip: &Tip, why: &str) -> Self {
+        Self {
+            commit: tip.commit.clone(),
+            why: why.to_owned(),
+            mended: None,
+        }
+    }
 }
 
 /// The spans that follow from the commits of a branch, oldest first. The first commit stands for all before it.
@@ -82,9 +114,9 @@ pub fn spans(tips: &[Tip]) -> Vec<Span> {
     let mut done = Vec::new();
     for (index, tip) in tips.iter().enumerate() {
         let Some(Ok(reading)) = &tip.read else {
-            if let Some(Err(_)) = &tip.read {
+            if let Some(Err(why)) = &tip.read {
                 for span in open.values_mut() {
-                    span.held = Some(tip.commit.clone());
+                    span.held = Some(Held::new(tip, why));
                 }
             }
             continue;
@@ -92,21 +124,23 @@ pub fn spans(tips: &[Tip]) -> Vec<Span> {
         let from = (index > 0).then_some(tip.at);
         let known: BTreeSet<ReleaseId> = open.keys().chain(reading.releases.keys()).cloned().collect();
         for id in known {
-            if reading.held.contains(&id) {
+            if let Some(why) = reading.held.get(&id) {
                 if let Some(span) = open.get_mut(&id) {
-                    span.held = Some(tip.commit.clone());
+                    span.held = Some(Held::new(tip, why));
                 }
                 continue;
             }
             let new = reading.releases.get(&id);
             if let Some(before) = open.get_mut(&id) {
                 let same = match (&before.declared, new) {
-                    (Some(a), Some(b)) => (&a.version, &a.image) == (&b.version, &b.image),
+                    (Some(a), Some(b)) => a.is(b),
                     (None, None) => true,
                     _ => false,
                 };
                 if same {
-                    before.held = None;
+                    if let Some(held) = &mut before.held {
+                        held.mended.get_or_insert(tip.at);
+                    }
                     continue;
                 }
                 before.until = Some(tip.at);
@@ -181,6 +215,8 @@ pub struct Row {
     pub ran: Ran,
     /// What became of what was declared.
     pub became: Became,
+    /// Whether the version was the same before or after, so that its image alone tells the rows apart.
+    pub same_version: bool,
 }
 
 /// The moment of a span for which is told what ran; `None` where the span does not touch the time asked for.
@@ -190,10 +226,11 @@ pub fn moment(span: &Span, asked: Asked) -> Option<Timestamp> {
     if span.from.is_some_and(|from| from > until) || span.until.is_some_and(|end| end <= since) {
         return None;
     }
-    // A span ends where the next one begins, and that moment is the next one's.
+    // A span ends where the next one begins, and that moment is the next one's; one may end in the second of its beginning.
     let last = span
         .until
-        .and_then(|end| Timestamp::from_second(end.as_second() - 1).ok());
+        .and_then(|end| Timestamp::from_second(end.as_second() - 1).ok())
+        .map(|last| span.from.map_or(last, |from| last.max(from)));
     Some(last.map_or(until, |last| last.min(until)))
 }
 
@@ -206,8 +243,11 @@ pub fn rows(
 ) -> Vec<Row> {
     let mut rows: Vec<Row> = spans
         .into_iter()
-        .filter_map(|(span, by)| {
+        .filter_map(|(mut span, by)| {
             let moment = moment(&span, asked)?;
+            // What was mended by the time asked for is no part of the answer.
+            let mended = |held: &Held| held.mended.is_some_and(|at| at <= asked.ends().0);
+            span.held = span.held.filter(|held| !mended(held));
             let (ran, became) = match (records, &span.declared) {
                 (None, _) => (Ran::NotAsked, Became::NotAsked),
                 (Some(_), None) => {
@@ -232,6 +272,7 @@ pub fn rows(
                 moment,
                 ran,
                 became,
+                same_version: false,
             })
         })
         .collect();
@@ -245,6 +286,23 @@ pub fn rows(
         rows.retain(|row| row.span.declared.is_some() || declared.contains(&row.span.release));
     }
     rows.sort_by(|a, b| (&a.span.release, a.span.from).cmp(&(&b.span.release, b.span.from)));
+    let version = |row: &Row| {
+        Some((
+            row.span.release.clone(),
+            row.span.declared.as_ref()?.version.clone(),
+        ))
+    };
+    let versions: Vec<_> = rows.iter().map(version).collect();
+    for (index, pair) in versions.windows(2).enumerate() {
+        if let [Some(a), Some(b)] = pair
+            && a == b
+        {
+            rows.iter_mut()
+                .skip(index)
+                .take(2)
+                .for_each(|row| row.same_version = true);
+        }
+    }
     rows
 }
 

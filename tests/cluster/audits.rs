@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use self::{
-    questions::{Auditor, declared_is_told, forms_agree, row, what_ran_is_told},
+    questions::{Auditor, alone_as_in_a_range, declared_is_told, forms_agree, row, what_ran_is_told},
     script::SCRIPT,
     truth::Told,
 };
@@ -75,7 +75,9 @@ fn git_alone_knows_what_was_declared(told: &Told, auditor: &Auditor) {
         let answer = auditor.answer(false, &["--at", &at.to_string()]);
         for (name, truth) in truths {
             let row = row(&answer, name, *at);
-            declared_is_told(row, truth, &format!("git alone, {name} at {at} alone"));
+            let what = format!("git alone, {name} at {at} alone");
+            declared_is_told(row, truth, &what);
+            alone_as_in_a_range(row, self::row(&all, name, *at), &what);
             assert!(row.is_none_or(|row| row["ran"] == "not asked" && row["became"].is_null()));
         }
     }

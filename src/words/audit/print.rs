@@ -33,7 +33,10 @@ fn facts(row: &Row) -> Vec<(&'static str, Value)> {
         ("committed", json!(by.map(|by| utc(by.committed)))),
         ("subject", json!(by.map(|by| clean(&by.subject, 400)))),
         ("branchAt", json!(span.tip.as_str())),
-        ("heldAt", json!(span.held.as_ref().map(ToString::to_string))),
+        (
+            "heldAt",
+            json!(span.held.as_ref().map(|held| held.commit.as_str())),
+        ),
         ("moment", json!(utc(row.moment))),
         ("ran", json!(known)),
         ("revision", json!(run.map(|run| run.revision))),
@@ -57,6 +60,9 @@ fn facts(row: &Row) -> Vec<(&'static str, Value)> {
 /// What does not fit into a column.
 fn note(row: &Row) -> String {
     let mut notes = Vec::new();
+    if let Some(declared) = row.span.declared.as_ref().filter(|_| row.same_version) {
+        notes.push(format!("image {}", declared.image));
+    }
     let coming = match &row.ran {
         Ran::NotKnown(why) => {
             notes.push(why.clone());
@@ -84,23 +90,29 @@ fn note(row: &Row) -> String {
     }
     if let Some(held) = &row.span.held {
         notes.push(format!(
-            "in commit {} its files cannot be read, so what was declared before stayed",
-            held.short()
+            "in commit {} its files cannot be used, so what was declared before stayed: {}",
+            held.commit.short(),
+            clean(&held.why, 300)
         ));
     }
     clean(&notes.join("; "), 600)
 }
 
-/// For people.
+/// For people. `notes` are of the answer as a whole.
 #[must_use]
-pub fn table(rows: &[Row], asked: Asked) -> String {
+pub fn table(rows: &[Row], asked: Asked, notes: &[String]) -> String {
     let (since, until) = asked.ends();
     let when = match asked {
         Asked::At(at) => format!("at {} (UTC)", utc(at)),
         Asked::Between(..) => format!("from {} to {} (UTC)", utc(since), utc(until)),
     };
+    let notes: Vec<String> = notes
+        .iter()
+        .map(|note| format!("note: {}\n", clean(note, 600)))
+        .collect();
+    let notes = notes.concat();
     if rows.is_empty() {
-        return format!("nothing was declared {when}\n");
+        return format!("nothing was declared {when}\n{notes}");
     }
     let head = [
         "RELEASE",
@@ -154,12 +166,12 @@ pub fn table(rows: &[Row], asked: Asked) -> String {
             note(row),
         ]
     }));
-    format!("{when}\n{}", columns(&lines))
+    format!("{when}\n{}{notes}", columns(&lines))
 }
 
 /// For machines.
 #[must_use]
-pub fn json(rows: &[Row], asked: Asked) -> Value {
+pub fn json(rows: &[Row], asked: Asked, notes: &[String]) -> Value {
     let (since, until) = asked.ends();
     let rows: Vec<Value> = rows
         .iter()
@@ -170,7 +182,8 @@ pub fn json(rows: &[Row], asked: Asked) -> Value {
             Value::Object(facts.collect::<Map<_, _>>())
         })
         .collect();
-    json!({ "since": utc(since), "until": utc(until), "rows": rows })
+    let notes: Vec<String> = notes.iter().map(|note| clean(note, 600)).collect();
+    json!({ "since": utc(since), "until": utc(until), "notes": notes, "rows": rows })
 }
 
 /// For spreadsheets, RFC 4180.

@@ -32,7 +32,10 @@ fn tip(n: u32, releases: &[(&str, &str)], held: &[&str]) -> Tip {
             .iter()
             .map(|(name, text)| (id(name), version(text)))
             .collect(),
-        held: held.iter().map(|name| id(name)).collect(),
+        held: held
+            .iter()
+            .map(|name| (id(name), "a.yaml:1:1: broken".to_owned()))
+            .collect(),
     };
     Tip {
         commit: commit(n),
@@ -91,7 +94,13 @@ fn a_commit_that_cannot_be_read_changes_nothing_and_is_named() {
     ];
     let held = spans(&tips[..2]);
     assert_eq!(versions(&held), [("a 1".into(), None, None)]);
-    assert_eq!(held[0].held, Some(commit(1)));
+    let named = |spans: &[Span]| {
+        spans[0]
+            .held
+            .as_ref()
+            .map(|held| (held.commit.clone(), held.why.clone()))
+    };
+    assert_eq!(named(&held), Some((commit(1), "a.yaml:1:1: broken".into())));
     assert_eq!(
         versions(&spans(&tips))[0].2,
         Some(120),
@@ -99,13 +108,93 @@ fn a_commit_that_cannot_be_read_changes_nothing_and_is_named() {
     );
     tips[1].read = Some(Err("no such directory".into()));
     let held = spans(&tips[..2]);
-    assert_eq!((held.len(), held[0].held.clone()), (1, Some(commit(1))));
+    assert_eq!(
+        (held.len(), named(&held)),
+        (1, Some((commit(1), "no such directory".into())))
+    );
     tips[1].read = None;
     assert_eq!(
-        spans(&tips[..2])[0].held,
+        named(&spans(&tips[..2])),
         None,
         "a commit that touches no spec is like none"
     );
+}
+
+#[test]
+fn a_commit_that_was_mended_is_named_in_a_range_and_at_a_moment_before_the_mend() {
+    let tips = [
+        tip(0, &[("a", "1")], &[]),
+        tip(10, &[], &["a"]),
+        tip(20, &[("a", "1")], &[]),
+        tip(30, &[("a", "1"), ("b", "1")], &[]),
+    ];
+    let note = |asked: Asked| {
+        let until = asked.ends().1;
+        let tips: Vec<Tip> = tips.iter().filter(|tip| tip.at <= until).cloned().collect();
+        let spans = spans(&tips).into_iter().map(|span| (span, None)).collect();
+        json(&rows(spans, asked, None), asked, &[])["rows"][0]["note"].clone()
+    };
+    let named = "in commit 000000000000 its files cannot be used, so what was declared before stayed: a.yaml:1:1: broken";
+    for asked in [
+        Asked::Between(at(0), at(900)),
+        Asked::Between(at(0), at(1800)),
+        Asked::Between(at(700), at(1800)),
+        Asked::At(at(600)),
+        Asked::At(at(1199)),
+    ] {
+        assert_eq!(note(asked), named, "{asked:?}");
+    }
+    for asked in [Asked::At(at(1200)), Asked::Between(at(1200), at(1800))] {
+        assert_eq!(note(asked), "", "{asked:?}");
+    }
+}
+
+#[test]
+fn where_the_version_stayed_and_the_image_moved_the_rows_say_which_image() {
+    let mut tips = [
+        tip(0, &[("a", "1")], &[]),
+        tip(10, &[("a", "2")], &[]),
+        tip(20, &[("a", "2")], &[]),
+        tip(30, &[("a", "3")], &[]),
+    ];
+    if let Some(Ok(reading)) = &mut tips[2].read {
+        reading.releases.get_mut(&id("a")).unwrap().image = "ghcr.io/evil/billing:2".into();
+    }
+    let asked = Asked::Between(at(0), at(9000));
+    let spans = spans(&tips).into_iter().map(|span| (span, None)).collect();
+    let text = table(&rows(spans, asked, None), asked, &[]);
+    let notes: Vec<&str> = text
+        .lines()
+        .skip(2)
+        .map(|line| line.rsplit("  ").next().unwrap())
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            "",
+            "image ghcr.io/acme/billing:2",
+            "image ghcr.io/evil/billing:2",
+            ""
+        ]
+        .map(|note| if note.is_empty() { "-" } else { note }),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_span_of_no_length_is_told_at_its_beginning() {
+    let mut tips = [
+        tip(0, &[("a", "1")], &[]),
+        tip(10, &[("a", "2")], &[]),
+        tip(11, &[("a", "3")], &[]),
+    ];
+    tips[2].at = tips[1].at;
+    let asked = Asked::Between(at(0), at(9000));
+    let moments: Vec<_> = spans(&tips)
+        .iter()
+        .map(|span| moment(span, asked).unwrap())
+        .collect();
+    assert!(moments.contains(&at(600)), "{moments:?}");
 }
 
 #[test]
@@ -375,7 +464,7 @@ fn the_three_forms_say_the_same() {
     };
     let rows = answer(Ran::Was(run), Became::Was(failed));
     let asked = Asked::At(at(10));
-    let text = table(&rows, asked);
+    let text = table(&rows, asked, &[]);
     for words in [
         "at 2026-05-03T09:20:10Z (UTC)",
         "shop/a",
@@ -386,7 +475,8 @@ fn the_three_forms_say_the_same() {
         assert!(text.contains(words), "{words} in {text}");
     }
     assert!(text.contains("another version ran than was declared"));
-    let value = json(&rows, asked);
+    let value = json(&rows, asked, &["the future".to_owned()]);
+    assert_eq!(value["notes"], serde_json::json!(["the future"]));
     let row = &value["rows"][0];
     assert_eq!((&row["ran"], &row["revision"]), (&"known".into(), &1.into()));
     assert_eq!(row["migration"], "succeeded", "of what ran");
@@ -413,12 +503,14 @@ fn the_three_forms_say_the_same() {
 fn without_a_record_every_form_says_not_known() {
     let why = "v1 to v2 may have run, and is no longer kept";
     let rows = answer(Ran::NotKnown(why.into()), Became::NotKnown("the same".into()));
-    let text = table(&rows, Asked::At(at(10)));
+    let text = table(&rows, Asked::At(at(10)), &["b\nc".to_owned()]);
     assert!(
         text.contains("not known  not known  not known  not known  v1 to v2"),
         "{text}"
     );
-    let row = &json(&rows, Asked::At(at(10)))["rows"][0];
+    assert!(text.ends_with("\nnote: b c\n"), "{text}");
+    assert!(table(&[], Asked::At(at(10)), &["d".to_owned()]).ends_with("\nnote: d\n"));
+    let row = &json(&rows, Asked::At(at(10)), &[])["rows"][0];
     assert_eq!((&row["ran"], &row["digest"]), (&"not known".into(), &Value::Null));
     assert_eq!(
         (&row["became"], &row["becameMigration"]),
