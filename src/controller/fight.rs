@@ -197,7 +197,8 @@ mod tests {
         let mut memory = Remembered::default();
         let now = Instant::now();
         looks(&mut memory, COMMIT, &[Kind::Service], now);
-        let both = [Kind::Deployment, Kind::Service].map(|kind| (key(kind), None));
+        let wrong = Some(vec!["spec.replicas".to_owned()]);
+        let both = [Kind::Deployment, Kind::Service].map(|kind| (key(kind), wrong.clone()));
         let mut written = Written::default();
         let mut let_be = |times| {
             let mut truce = None;

@@ -180,8 +180,8 @@ fn let_be(kind: Kind, change: impl Fn(&mut serde_json::Value)) -> Observed {
 
 #[test]
 fn what_others_fight_over_keeps_no_rollout_from_its_end() {
-    let mut o = let_be(Kind::Service, |service| {
-        service["spec"]["ports"] = serde_json::json!([]);
+    let mut o = let_be(Kind::ServiceAccount, |account| {
+        account["automountServiceAccountToken"] = true.into();
     });
     o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(3600)));
     assert_eq!(concluded(&o), Some(Outcome::Live));
@@ -205,7 +205,7 @@ fn a_deployment_that_others_give_other_pods_is_never_taken_for_rolled_out() {
         assert_eq!(concluded(&o), Some(Outcome::RolloutFailed), "its deadline counts");
     }
     let mut o = let_be(Kind::Deployment, |deployment| {
-        deployment["spec"]["replicas"] = 7.into();
+        deployment["spec"]["progressDeadlineSeconds"] = 77.into();
     });
     o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(3600)));
     assert_eq!(
