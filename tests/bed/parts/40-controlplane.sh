@@ -23,7 +23,7 @@ part_controlplane_start() {
   # The controller manager gives up without an API server, so that one first.
   wait_for 60 "API server" controlplane_ready
 
-  controller_manager_run
+  controller_manager_run "$GRACE"
   if [[ $TIER == b ]]; then
     start_daemon scheduler kube-scheduler --kubeconfig "$BED_DIR/scheduler.kubeconfig" --leader-elect=false
   fi
@@ -38,7 +38,10 @@ controlplane_ready() {
     "https://$NODE_IP:6443/readyz"
 }
 
-# controller_manager_run [GRACE]: how long a node may be silent. Kubernetes gives 50 s, and a busy machine needs them.
+# How long a node may be silent: as Kubernetes has it, which a busy machine needs.
+GRACE=50s
+
+# controller_manager_run GRACE
 controller_manager_run() {
   local pki=$BED_PKI
   start_daemon controller-manager kube-controller-manager \
@@ -46,5 +49,5 @@ controller_manager_run() {
     --controllers '*' --root-ca-file "$pki/ca.crt" --service-account-private-key-file "$pki/service-accounts.key" \
     --cluster-signing-cert-file "$pki/ca.crt" --cluster-signing-key-file "$pki/ca.key" \
     --service-cluster-ip-range "$SERVICE_CIDR" --cluster-cidr "$POD_CIDR" --allocate-node-cidrs=true \
-    --node-monitor-grace-period "${1:-50s}"
+    --node-monitor-grace-period "$1"
 }
