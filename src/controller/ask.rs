@@ -104,13 +104,12 @@ async fn answered<T>(
     if let Some(error) = context.silences.of(host, &image.reference()) {
         return Err(error);
     }
+    let began = Instant::now();
     let answer = asking.await;
     let word = answer.as_ref().map_or_else(ResolveError::reason, |_| "Resolved");
     context.metrics.resolved(word);
     match &answer {
-        Err(error @ (ResolveError::Unreachable { .. } | ResolveError::TimedOut { .. })) => {
-            context.silences.note(host, error);
-        }
+        Err(error) if error.is_silence() => context.silences.note(host, error, began),
         _ => context.silences.end(host),
     }
     answer
@@ -212,6 +211,9 @@ pub async fn ask_tag(
     };
     let reference = live.reference.clone();
     context.memory.update(&subject.id, |memory| {
+        // No answer is no news: what was known of the same tag still is.
+        let before = memory.tag.take().filter(|(_, of, _)| *of == reference);
+        let digest = digest.or(before.and_then(|(.., digest)| digest));
         memory.tag = Some((Instant::now(), reference, digest));
     });
     Ok(true)

@@ -38,7 +38,11 @@ pub type Corrections = BTreeMap<ObjectKey, Option<Vec<String>>>;
 
 /// How often a pass has put each of these right so far.
 #[derive(Default)]
-pub struct Written(BTreeMap<Wrong, u32>);
+pub struct Written {
+    times: BTreeMap<Wrong, u32>,
+    /// Whether a truce began in this pass: the pause of several objects is that of one.
+    fought: bool,
+}
 
 impl Written {
     /// What of `corrections`, which is what would be put right now, is let be, and for how long. Nothing else waits for that.
@@ -55,15 +59,27 @@ impl Written {
         let known = wrongs.len();
         let now_wrong: BTreeSet<Wrong> = corrections.clone().into_iter().collect();
         for wrong in now_wrong.difference(&wrongs.clone()) {
-            let count = self.0.entry(wrong.clone()).or_default();
+            let count = self.times.entry(wrong.clone()).or_default();
             *count += 1;
             if *count > AT_MOST {
                 wrongs.insert(wrong.clone());
             }
         }
         if wrongs.len() > known {
-            memory.fights = memory.fights.saturating_add(1);
+            if memory
+                .truce
+                .as_ref()
+                .is_some_and(|truce| truce.generation != generation)
+            {
+                memory.fights = 0;
+            }
+            if !self.fought {
+                memory.fights = memory.fights.saturating_add(1);
+                self.fought = true;
+            }
             let pause = Duration::from_secs(10 << memory.fights.min(5)).min(Duration::from_secs(300));
+            let names: BTreeSet<String> = wrongs.iter().map(|(key, _)| key.to_string()).collect();
+            tracing::warn!(objects = ?names, "others change what is put right");
             memory.truce = Some(Truce {
                 until: now + pause,
                 generation,
@@ -89,7 +105,6 @@ impl Written {
 pub fn tell(decision: &mut Decision, let_be: &BTreeSet<ObjectKey>, left: Duration) {
     let names: Vec<String> = let_be.iter().map(ToString::to_string).collect();
     let names = names.join(", ");
-    tracing::warn!(objects = names, "others change what is put right");
     let sentence = format!(
         "{names} is changed by somebody else as soon as it is put right, perhaps by an admission webhook; it is tried \
          again from time to time. kubectl get … --show-managed-fields tells who it is"

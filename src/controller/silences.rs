@@ -51,13 +51,16 @@ impl Silences {
         Some(about(&silence.error, reference))
     }
 
-    /// It did not answer.
-    pub fn note(&self, host: &str, error: &ResolveError) {
+    /// It did not answer what was asked at `began`. Questions that were under way beside each other are one silence.
+    pub fn note(&self, host: &str, error: &ResolveError, began: Instant) {
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.len() >= MOST && !hosts.contains_key(host) {
             hosts.clear();
         }
-        let times = hosts.get(host).map_or(0, |silence| silence.times);
+        let times = match hosts.get(host) {
+            Some(silence) if silence.asked > began => return,
+            silence => silence.map_or(0, |silence| silence.times),
+        };
         let silence = Silence {
             asked: Instant::now(),
             times: times.saturating_add(1),
@@ -90,7 +93,8 @@ mod tests {
     fn silent(reference: &str) -> ResolveError {
         ResolveError::Unreachable {
             reference: reference.to_owned(),
-            cause: "it wants fewer requests (429)".to_owned(),
+            cause: "connection refused".to_owned(),
+            answered: false,
         }
     }
 
@@ -98,7 +102,8 @@ mod tests {
     async fn a_registry_that_does_not_answer_is_asked_more_and_more_rarely_and_by_one() {
         let silences = Silences::default();
         assert_eq!(silences.of("a", "a/shop:1"), None, "nobody knows it");
-        silences.note("a", &silent("a/shop:1"));
+        let began = Instant::now();
+        silences.note("a", &silent("a/shop:1"), began);
         for pause in [10, 20, 40, 60, 60] {
             tokio::time::advance(Duration::from_secs(pause - 1)).await;
             assert_eq!(
@@ -112,7 +117,10 @@ mod tests {
                 silences.of("a", "a/blog:2").is_some(),
                 "the others wait for what that one hears"
             );
-            silences.note("a", &silent("a/shop:1"));
+            let began = Instant::now();
+            tokio::time::advance(Duration::from_millis(1)).await;
+            silences.note("a", &silent("a/shop:1"), began);
+            silences.note("a", &silent("a/blog:2"), began);
         }
         assert_eq!(
             silences.of("b", "b/shop:1"),

@@ -27,6 +27,8 @@ pub enum ResolveError {
         reference: String,
         /// The chain of causes.
         cause: String,
+        /// Whether it answered, if with an error: of another image or to another account it may say more.
+        answered: bool,
     },
     /// No whole answer within the deadline.
     #[error("the registry gave no whole answer about {reference} within {} s", .deadline.as_secs_f32())]
@@ -47,6 +49,15 @@ pub enum ResolveError {
 }
 
 impl ResolveError {
+    /// Whether nobody answered, whatever was asked for.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { answered: false, .. } | Self::TimedOut { .. }
+        )
+    }
+
     /// A static word for conditions and metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {

@@ -160,7 +160,16 @@ impl Registry {
                 reference,
                 deadline: self.deadline,
             },
-            Failure::Unreachable(cause) => ResolveError::Unreachable { reference, cause },
+            Failure::Unreachable(cause) => ResolveError::Unreachable {
+                reference,
+                cause,
+                answered: false,
+            },
+            Failure::Unwell(cause) => ResolveError::Unreachable {
+                reference,
+                cause,
+                answered: true,
+            },
             Failure::Invalid(problem) => ResolveError::Invalid { reference, problem },
         })
     }

@@ -39,7 +39,10 @@ pub enum Failure {
     NotFound,
     Unauthorized,
     TimedOut,
+    /// Nobody answered.
     Unreachable(String),
+    /// It answered that it cannot.
+    Unwell(String),
     Invalid(String),
 }
 
@@ -133,7 +136,7 @@ impl<'a> Session<'a> {
     pub async fn config(&mut self, digest: &Digest) -> Result<Config, Failure> {
         match self.blob(digest).await {
             // The tag is there, so this is not "no such tag".
-            Err(Failure::NotFound) => Err(Failure::Unreachable("it does not hold the image's config".into())),
+            Err(Failure::NotFound) => Err(Failure::Unwell("it does not hold the image's config".into())),
             answer => answer,
         }
     }
@@ -335,9 +338,9 @@ fn check_status(status: StatusCode) -> Result<(), Failure> {
         StatusCode::OK => Ok(()),
         StatusCode::NOT_FOUND => Err(Failure::NotFound),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::Unauthorized),
-        StatusCode::TOO_MANY_REQUESTS => Err(Failure::Unreachable("it wants fewer requests (429)".into())),
+        StatusCode::TOO_MANY_REQUESTS => Err(Failure::Unwell("it wants fewer requests (429)".into())),
         status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
-            Err(Failure::Unreachable(format!("it answered {}", status.as_u16())))
+            Err(Failure::Unwell(format!("it answered {}", status.as_u16())))
         }
         status => Err(Failure::Invalid(format!(
             "the registry answered {}",

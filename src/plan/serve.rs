@@ -257,6 +257,10 @@ pub fn deployments<'a>(o: &'a Observed, wanted: &[Object]) -> Vec<&'a LiveObject
 pub fn as_far_as_let(o: &Observed, wanted: &[Object], progress: Progress) -> Progress {
     let strays = |object: &&Object| match o.objects.get(&object.key) {
         None => true,
+        // None at all are complete as soon as they are asked for.
+        Some(live) if live.value.pointer("/spec/replicas") == Some(&Value::from(0)) => {
+            object.value.pointer("/spec/replicas") != Some(&Value::from(0))
+        }
         Some(live) => drift(&object.value, &live.value)
             .iter()
             .any(|path| path.starts_with("spec.template")),

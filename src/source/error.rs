@@ -171,7 +171,7 @@ fn classify_text(error: &git2::Error, context: Context<'_>) -> FetchError {
     if class == ErrorClass::NoMemory || (class == ErrorClass::Indexer && has(&["too many objects"])) {
         return FetchError::TooLarge {
             attempt,
-            limit: memory::LIMIT.to_owned(),
+            limit: memory::limit(),
         };
     }
     if let Some(status) = http_status(&text) {

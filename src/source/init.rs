@@ -95,7 +95,7 @@ fn set_options(connect: Duration, io: Duration) -> Result<(), git2::Error> {
     // SAFETY: these write C globals that libgit2 reads without a lock. `init` runs at most once (the OnceLock
     // above) and, by its contract, before there is another thread that could read them.
     unsafe {
-        memory::limit();
+        memory::set();
         opts::set_server_connect_timeout_in_milliseconds(milliseconds(connect))?;
         opts::set_server_timeout_in_milliseconds(milliseconds(io))?;
         opts::set_cache_max_size(CACHE_BYTES)?;

@@ -5,6 +5,7 @@
 //! each restart. Nothing but that may enter here.
 
 use std::{
+    cell::Cell,
     ffi::{c_char, c_int, c_void},
     ptr,
     sync::atomic::{AtomicIsize, Ordering},
@@ -21,9 +22,20 @@ const SMALL: usize = 64 << 10;
 /// Objects of one pack: libgit2 keeps some 150 bytes of each while it makes the index.
 const PACK_OBJECTS: usize = 1_000_000;
 
-/// What is said of a fetch or a reading that was refused memory.
-pub(super) const LIMIT: &str =
-    "what may be unpacked: 64 MiB in one object, 192 MiB at a time, 1,000,000 objects in a fetch";
+/// What a fetch or a reading on this thread was last refused for, in words.
+pub(super) fn limit() -> String {
+    let text = if CROWDED.get() {
+        "what is left of the 192 MiB that all repositories may unpack at a time; it is tried again"
+    } else {
+        "what may be unpacked: 64 MiB in one object, 1,000,000 objects in a fetch"
+    };
+    text.to_owned()
+}
+
+thread_local! {
+    /// Whether it was for what others hold that a block was last refused.
+    static CROWDED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What libgit2 holds. Blocks that it had before it was given the allocator are counted only when they are freed.
 static HELD: AtomicIsize = AtomicIsize::new(0);
@@ -31,6 +43,17 @@ static HELD: AtomicIsize = AtomicIsize::new(0);
 fn admits(len: usize, held: isize) -> bool {
     let held = usize::try_from(held).unwrap_or(0);
     len <= BLOCK && (len < SMALL || held.saturating_add(len) <= ALL)
+}
+
+/// As `admits`, and keeps in mind which limit it was.
+fn admitted(len: usize) -> bool {
+    let held = HELD.load(Ordering::Relaxed);
+    let admitted = admits(len, held);
+    if !admitted {
+        // At the end of a thread there is nobody to tell.
+        let _ = CROWDED.try_with(|crowded| crowded.set(admits(len, 0)));
+    }
+    admitted
 }
 
 fn count(now: usize, before: usize) {
@@ -48,7 +71,7 @@ struct Allocator {
 
 #[allow(unsafe_code)]
 unsafe extern "C" fn malloc(len: usize, _file: *const c_char, _line: c_int) -> *mut c_void {
-    if !admits(len, HELD.load(Ordering::Relaxed)) {
+    if !admitted(len) {
         return ptr::null_mut();
     }
     // SAFETY: as libgit2's own allocator does; the size of no block, a null, is 0.
@@ -69,7 +92,7 @@ unsafe extern "C" fn realloc(
 ) -> *mut c_void {
     // SAFETY: libgit2 gives a null or a block that one of these two made, or its own allocator, which is `malloc` too.
     let before = unsafe { libc::malloc_usable_size(old) };
-    if len > before && !admits(len, HELD.load(Ordering::Relaxed)) {
+    if len > before && !admitted(len) {
         return ptr::null_mut();
     }
     // SAFETY: as above.
@@ -98,7 +121,7 @@ unsafe extern "C" fn free(block: *mut c_void) {
 /// # Safety
 /// No other thread may run: libgit2 keeps its allocator in C globals that it reads without a lock.
 #[allow(unsafe_code)]
-pub(super) unsafe fn limit() {
+pub(super) unsafe fn set() {
     let allocator = Allocator {
         malloc,
         realloc,
@@ -147,6 +170,7 @@ mod tests {
         let again = git2::Repository::open_bare(upstream.path()).unwrap();
         let error = again.find_blob(large).unwrap_err();
         assert_eq!(error.class(), ErrorClass::NoMemory, "{error}");
+        assert!(limit().contains("64 MiB in one object"), "{}", limit());
         assert_eq!(again.find_blob(small).unwrap().content(), b"small");
     }
 }

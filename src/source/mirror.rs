@@ -376,7 +376,7 @@ impl Job {
         if error.class() == git2::ErrorClass::NoMemory {
             return FetchError::TooLarge {
                 attempt: self.attempt.clone(),
-                limit: memory::LIMIT.to_owned(),
+                limit: memory::limit(),
             };
         }
         let detail = presentable(error.message(), &self.credentials);

@@ -113,7 +113,7 @@ impl fmt::Debug for Reader {
 pub(super) fn damaged(path: &str, error: &git2::Error) -> ReadError {
     let path = escape(path, 300);
     if error.class() == ErrorClass::NoMemory {
-        let limit = memory::LIMIT.to_owned();
+        let limit = memory::limit();
         return ReadError::TooLarge { path, limit };
     }
     let detail = presentable(error.message(), &Credentials::anonymous());

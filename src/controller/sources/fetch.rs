@@ -58,7 +58,7 @@ pub async fn ask(source: &ReleaseSource, context: &Context) -> Result<Option<Ask
             return Ok(Some(Asked::Failed(failure, Duration::ZERO)));
         }
     };
-    let Some(turn) = context.hosts.turn(target.url.host()) else {
+    let Some(turn) = context.hosts.turn(target.url.host(), &target.url.to_string()) else {
         return Ok(None);
     };
     let name = source.name_any();
@@ -67,7 +67,7 @@ pub async fn ask(source: &ReleaseSource, context: &Context) -> Result<Option<Ask
     let limits = patience.limits(job.before.is_some(), started);
     let root = context.root.clone();
     let done = blocking(move || {
-        // As long as it asks, also where nobody waits for the answer any more.
+        // As long as it is waited for, also where this pass is not any more. What libgit2 does after its deadline is not counted.
         let _turn = turn;
         fetch(&root, &target, limits)
             .map_err(|error| Failure::new(error.reason(), error.to_string()).with(error.intent()))

@@ -344,10 +344,18 @@ async fn pass(
         context.memory(&name, |memory| memory.last = Some(last));
     };
     let Some(asked) = fetch::ask(source, context).await? else {
+        // Its turn comes; until then it goes on with what is known.
         let due = Instant::now() + jittered(LATER, rand::random());
         let (read, before) = last.map_or((None, before), |last| (last.read, last.before));
-        note(due, read, before);
-        return Ok((None, due));
+        note(due, read.clone(), before);
+        let _working = context.working().await;
+        let outcome = if let Some(reading) = read {
+            Some(apply(source, context, reading).await?)
+        } else {
+            fetch::recall(source, context).await;
+            enforce(source, context).await.map(|_| None)?
+        };
+        return Ok((outcome, due));
     };
     let _working = context.working().await;
     let (read, pause) = match asked {

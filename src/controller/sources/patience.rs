@@ -2,7 +2,7 @@
 //! that hang or drip cost the sources of other servers nothing. Pure, but for the count of what is under way.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -40,6 +40,8 @@ pub struct Patience {
     failures: u32,
     /// When a long fetch last came to its deadline.
     used_up: Option<Instant>,
+    /// Whether an ordinary one did since the last success: a mirror that was damaged begins anew, or very much is new.
+    too_short: bool,
 }
 
 impl Patience {
@@ -49,7 +51,11 @@ impl Patience {
         let rests = self
             .used_up
             .is_some_and(|at| now.saturating_duration_since(at) < LONG_AGAIN);
-        if read || rests { FETCH } else { FIRST }
+        if rests || (read && !self.too_short) {
+            FETCH
+        } else {
+            FIRST
+        }
     }
 
     /// A fetch ended well.
@@ -63,35 +69,40 @@ impl Patience {
         if limits == FIRST && took >= FIRST.wall_clock {
             self.used_up = Some(now);
         }
+        self.too_short |= limits == FETCH && took >= FETCH.wall_clock;
         let doubled = took.saturating_mul(1 << self.failures.min(8));
         self.failures = self.failures.saturating_add(1);
         doubled.min(LONGEST)
     }
 }
 
-/// The fetches that are under way, by host.
+/// The repositories that are being asked, by host.
 #[derive(Debug, Clone, Default)]
-pub struct Hosts(Arc<Mutex<HashMap<String, usize>>>);
+pub struct Hosts(Arc<Mutex<HashMap<String, BTreeSet<String>>>>);
 
 /// The right to fetch from a host, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     hosts: Hosts,
     host: String,
+    repository: String,
 }
 
 impl Hosts {
-    /// `None` where the host has as many fetches as it may have. Nobody waits here: what waits would hold a place too.
-    pub fn turn(&self, host: &str) -> Option<Turn> {
+    /// `None` where the host has as many fetches as it may have, or this repository has one: two of them would wait for each
+    /// other. Nobody waits here: what waits would hold a place too.
+    pub fn turn(&self, host: &str, repository: &str) -> Option<Turn> {
         let host = host.to_ascii_lowercase();
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let under_way = hosts.entry(host.clone()).or_default();
-        if *under_way >= OF_HOST {
+        if under_way.len() >= OF_HOST || !under_way.insert(repository.to_owned()) {
             return None;
         }
-        *under_way += 1;
-        let hosts = self.clone();
-        Some(Turn { hosts, host })
+        Some(Turn {
+            hosts: self.clone(),
+            host,
+            repository: repository.to_owned(),
+        })
     }
 }
 
@@ -99,8 +110,8 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut hosts = self.hosts.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(under_way) = hosts.get_mut(&self.host) {
-            *under_way = under_way.saturating_sub(1);
-            if *under_way == 0 {
+            under_way.remove(&self.repository);
+            if under_way.is_empty() {
                 hosts.remove(&self.host);
             }
         }
@@ -132,6 +143,16 @@ mod tests {
     }
 
     #[test]
+    fn a_repository_that_an_ordinary_fetch_was_too_short_for_gets_a_long_one() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        assert_eq!(patience.limits(true, now), FETCH);
+        patience.failed(FETCH, seconds(25), now);
+        assert_eq!(patience.limits(true, now), FIRST);
+        patience.succeeded();
+        assert_eq!(patience.limits(true, now), FETCH);
+    }
+
+    #[test]
     fn a_server_that_was_down_or_silent_takes_no_long_fetch_from_a_large_repository() {
         let (mut patience, now) = (Patience::default(), Instant::now());
         for took in [0, 10, 30] {
@@ -159,12 +180,16 @@ mod tests {
     #[test]
     fn one_host_holds_a_few_fetches_and_keeps_no_other_from_its_own() {
         let hosts = Hosts::default();
-        let mut turns: Vec<Turn> = (0..OF_HOST).filter_map(|_| hosts.turn("git.example")).collect();
+        let turn = |host: &str, number: usize| hosts.turn(host, &format!("{number}.git"));
+        let mut turns: Vec<Turn> = (0..OF_HOST)
+            .filter_map(|number| turn("git.example", number))
+            .collect();
         assert_eq!(turns.len(), OF_HOST);
-        assert!(hosts.turn("Git.Example").is_none());
-        assert!(hosts.turn("other.example").is_some());
+        assert!(turn("Git.Example", OF_HOST).is_none());
+        assert!(turn("other.example", 0).is_some());
         turns.pop();
-        assert!(hosts.turn("git.example").is_some());
+        assert!(turn("git.example", 0).is_none(), "it is being asked already");
+        assert!(turn("git.example", OF_HOST).is_some());
         turns.clear();
         assert!(hosts.0.lock().unwrap().is_empty(), "nothing is kept of a host");
     }

@@ -167,7 +167,8 @@ async fn remove(
     Ok(())
 }
 
-/// Takes away what takes requests; whether there was any, and `None` where the removal was taken back. Asked right before each
+/// Takes away what takes requests; whether there was any, and `None` where some of it is left: somebody writes it, or the removal
+/// was taken back. Asked right before each
 /// delete: this process may have been frozen since it began, and what serves a release that git declares again must stay.
 async fn hide(context: &Context, id: &ReleaseId, found: &Existing) -> Result<Option<bool>, ClusterError> {
     let mut any = false;
@@ -180,7 +181,9 @@ async fn hide(context: &Context, id: &ReleaseId, found: &Existing) -> Result<Opt
         if !context.leader.leads() || !there.is_none_or(|there| still_goes(found, &there)) {
             return Ok(None);
         }
-        delete_all(context, id, &standing).await?;
+        if !delete_all(context, id, &standing).await? {
+            return Ok(None);
+        }
         any = true;
     }
     Ok(Some(any))
@@ -377,15 +380,16 @@ async fn standing_of(context: &Context, id: &ReleaseId, kind: Kind) -> Result<Ve
         .collect())
 }
 
-/// Deletes these as they were seen. What somebody has written since is looked at again: this removal has not ended.
-async fn delete_all(context: &Context, id: &ReleaseId, standing: &[Found]) -> Result<(), ClusterError> {
+/// Deletes these as they were seen; whether all of them. What somebody has written since stays, and is looked at again.
+async fn delete_all(context: &Context, id: &ReleaseId, standing: &[Found]) -> Result<bool, ClusterError> {
+    let mut all = true;
     for Found { key, uid, version } in standing {
         match objects::delete(&context.client, id, key, uid, Some(version)).await {
-            Err(error) if error.is_conflict() => {}
+            Err(error) if error.is_conflict() => all = false,
             done => done?,
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Releases that this source declared once and of which only objects are left, since somebody deleted the `Release` and

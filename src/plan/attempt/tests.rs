@@ -198,7 +198,10 @@ fn a_deployment_that_others_give_other_pods_is_never_taken_for_rolled_out() {
     };
     let mut gone = let_be(Kind::Deployment, |_| {});
     gone.objects.retain(|key, _| key.kind != Kind::Deployment);
-    for mut o in [let_be(Kind::Deployment, other_image), gone] {
+    let no_pods = |deployment: &mut serde_json::Value| deployment["spec"]["replicas"] = 0.into();
+    let others =
+        [other_image as fn(&mut serde_json::Value), no_pods].map(|change| let_be(Kind::Deployment, change));
+    for mut o in others.into_iter().chain([gone]) {
         o.stage = Some((Stage::Verifying(RevisionNumber(2)), Duration::from_secs(3600)));
         assert_eq!(concluded(&o), None);
         o.rolling = Some((RevisionNumber(2), Duration::from_secs(3600)));
