@@ -158,8 +158,12 @@ fn what_only_looks_like_a_removal_is_held_with_a_sentence() {
     held("VersionRemoved");
     case.explained_of(
         "other",
-        &["VersionRemoved", "production/other.yaml"],
-        "give the version in git again; to remove the release, remove its file",
+        &[
+            "production/other.yaml:",
+            "did you mean rem-held/other?",
+            "1.0.0 stays as it is",
+        ],
+        "mend the file at that place",
     );
     assert!(get("release", ns, "otter").is_none(), "there is no base for it");
     back("the name is right again");
