@@ -33,7 +33,7 @@ pub struct Truce {
 /// An object and the paths of what is not as it should be. None where the object is gone.
 type Wrong = (ObjectKey, Option<Vec<String>>);
 
-/// What a look puts right: each object, with the paths of what is not as it should be. None where the object is gone.
+/// What a look puts right, by object.
 pub type Corrections = BTreeMap<ObjectKey, Option<Vec<String>>>;
 
 /// How often a pass has put each of these right so far.

@@ -9,7 +9,6 @@ use std::{
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
-    Resource as _,
     core::{ObjectMeta, PartialObjectMeta},
     runtime::{reflector::ObjectRef, watcher::Event},
 };
@@ -75,7 +74,7 @@ fn of_ledger(map: &PartialObjectMeta<ConfigMap>) -> Option<ReleaseId> {
         namespace: map.metadata.namespace.clone(),
         ..ObjectMeta::default()
     };
-    release_id(&of_label).filter(|id| map.meta().name.as_deref() == Some(&ledger_name(id)))
+    release_id(&of_label).filter(|id| map.metadata.name.as_deref() == Some(&ledger_name(id)))
 }
 
 fn add(releases: &mut HashMap<String, BTreeSet<String>>, release: &ObjectMeta) {

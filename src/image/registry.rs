@@ -6,7 +6,6 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use reqwest::{Certificate, Client, redirect};
-use tokio::time::error::Elapsed;
 
 use super::{
     address::{LookUp, OWN, names_own},
@@ -116,8 +115,8 @@ impl Registry {
         credentials: Option<&DockerConfig>,
     ) -> Result<ResolvedImage, ResolveError> {
         let found = credentials.and_then(|config| config.credentials_for(&request.repository));
-        let asked = tokio::time::timeout(self.deadline, self.ask(request, found)).await;
-        self.told(asked, request, credentials, found)
+        self.told(self.ask(request, found), request, credentials, found)
+            .await
     }
 
     /// Asks which digest an image has now, as far as its registry tells without sending it: registries count what they send
@@ -132,19 +131,18 @@ impl Registry {
             let mut session = Session::new(self, request, found.map(|found| found.credential))?;
             session.digest(picked(request).0).await
         };
-        let asked = tokio::time::timeout(self.deadline, asked).await;
-        self.told(asked, request, credentials, found)
+        self.told(asked, request, credentials, found).await
     }
 
-    /// What came of a question, as a sentence about the image.
-    fn told<T>(
+    /// What comes of a question within the deadline, as a sentence about the image.
+    async fn told<T>(
         &self,
-        asked: Result<Result<T, Failure>, Elapsed>,
+        asked: impl Future<Output = Result<T, Failure>>,
         request: &ImageRequest,
         credentials: Option<&DockerConfig>,
         found: Option<Found<'_>>,
     ) -> Result<T, ResolveError> {
-        let failure = match asked {
+        let failure = match tokio::time::timeout(self.deadline, asked).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(failure)) => failure,
             Err(_) => Failure::TimedOut,

@@ -243,26 +243,12 @@ pub fn key(revision: &Revision) -> MigrationKey {
 /// An entry of the `run`-th Job of a revision's migration, whose UID is `job-<number>-<run>`.
 pub fn entry(revision: &Revision, run: u32, state: EntryState) -> Entry {
     Entry {
-        state,
         job: job_name(&id().name, key(revision).as_str(), run),
         uid: uid(&format!("job-{}-{run}", revision.number.0)),
         run,
-        attempt: 0,
-        revision: revision.number.0,
-        digest: revision.digest.to_string(),
         lock: revision.migration.as_ref().unwrap().lock.clone(),
         tries: 1,
-        database: None,
-        proof: None,
-        needs: None,
-        moved: false,
-        lost: false,
-        generation: None,
-        timeout: None,
-        at: Timestamp::UNIX_EPOCH,
-        started: None,
-        exit_code: None,
-        note: String::new(),
+        ..Entry::of(state, revision, Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -182,6 +182,11 @@ impl Entry {
     /// What a revision's migration is for, and nothing of what became of it.
     #[must_use]
     pub fn of(state: EntryState, revision: &Revision, at: Timestamp) -> Self {
+        Self::blank(state, revision.number.0, revision.digest.to_string(), at)
+    }
+
+    /// An outcome of which nothing else is known.
+    pub(crate) fn blank(state: EntryState, revision: u64, digest: String, at: Timestamp) -> Self {
         Self {
             state,
             job: String::new(),
@@ -190,8 +195,8 @@ impl Entry {
             run: 0,
             attempt: 0,
             tries: 0,
-            revision: revision.number.0,
-            digest: revision.digest.to_string(),
+            revision,
+            digest,
             lock: String::new(),
             database: None,
             proof: None,
@@ -361,28 +366,7 @@ fn short_form(line: &str) -> Option<(MigrationKey, Entry)> {
     if words.next().is_some() {
         return None;
     }
-    let entry = Entry {
-        state,
-        job: String::new(),
-        timeout: None,
-        uid: Uid::none(),
-        run: 0,
-        attempt: 0,
-        tries: 0,
-        revision,
-        digest,
-        lock: String::new(),
-        database: None,
-        proof: None,
-        needs: None,
-        moved: false,
-        lost: false,
-        generation: None,
-        at: Timestamp::UNIX_EPOCH,
-        started: None,
-        exit_code: None,
-        note: String::new(),
-    };
+    let entry = Entry::blank(state, revision, digest, Timestamp::UNIX_EPOCH);
     Some((key, entry))
 }
 

@@ -310,26 +310,14 @@ impl Story {
 
     fn book_as(&mut self, letter: &str, uid: &str, state: EntryState, note: &str) -> &mut Self {
         let entry = Entry {
-            state,
             job: format!("migrate-{uid}"),
             uid: uid.parse().unwrap(),
             run: 1,
             attempt: self.attempt,
             tries: self.tries,
-            database: None,
-            proof: None,
-            needs: None,
-            moved: false,
-            lost: false,
-            generation: None,
-            timeout: None,
-            revision: 1,
-            digest: digest(1).to_string(),
             lock: "slipway-lock-x".into(),
-            at: self.now(),
-            started: None,
-            exit_code: None,
             note: note.into(),
+            ..Entry::blank(state, 1, digest(1).to_string(), self.now())
         };
         let release = self.release.clone();
         self.ledgers

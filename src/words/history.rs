@@ -180,26 +180,11 @@ mod tests {
 
     fn ledger(state: EntryState) -> Ledger {
         let entry = Entry {
-            state,
             job: "billing-migrate-abababab-1".into(),
             uid: "u".parse().unwrap(),
             run: 1,
-            attempt: 0,
             tries: 1,
-            revision: 5,
-            digest: String::new(),
-            lock: String::new(),
-            database: None,
-            proof: None,
-            needs: None,
-            moved: false,
-            lost: false,
-            generation: None,
-            timeout: None,
-            at: at(0),
-            started: None,
-            exit_code: None,
-            note: String::new(),
+            ..Entry::blank(state, 5, String::new(), at(0))
         };
         Ledger {
             entries: [(MigrationKey::parse(&"ab".repeat(32)).unwrap(), entry)].into(),
