@@ -36,6 +36,8 @@ pub const REMOVING: &str = "slipway.dev/removing";
 pub const MIGRATION_KEY: &str = "slipway.dev/migration-key";
 /// Annotation on Jobs: hash of what of them a commit may change without a new attempt.
 pub const GIVEN: &str = "slipway.dev/given";
+/// Annotation on the pods of migrations: keyed hash of what they were given of Secrets when they were let run.
+pub const VALUES: &str = "slipway.dev/values";
 /// Annotation on Jobs: the variable that names the database.
 pub const DATABASE: &str = "slipway.dev/database";
 /// Annotation on a migration's Job: it was taken back before it ran, and nobody resumes it.

@@ -29,9 +29,11 @@ use crate::{
 
 mod operators;
 mod pods;
+mod printed;
 mod references;
 
 pub use pods::{Asked, blocked, pods};
+pub use printed::given_of_job;
 pub use references::{database_of_job, references, rotated};
 
 /// The revisions of a release.

@@ -26,10 +26,6 @@ use crate::{
     render::{self, Kind},
 };
 
-/// Instead of a log in which an earlier value of a Secret may stand.
-const UNREDACTED: &str =
-    "(its log is not kept: values of its Secrets have changed or gone since, and it may show one of them)";
-
 /// Observes one release.
 pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Result<Observed, ClusterError> {
     let (client, id) = (&context.client, subject.id.clone());
@@ -54,7 +50,10 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
     subject.architectures = of_images(&revisions);
     let references = references(context, subject, ledger.as_ref()).await?;
     let fingerprints_for = context.memory.same_values(&id, references.fingerprints.as_ref());
-    redact(&mut job_pods, revisions.current(), &references);
+    for pod in &mut job_pods {
+        // What the release refers to beside what its migration was given: it ends in status, events, ledger and revision.
+        pod.tail = references.redact(&pod.tail);
+    }
     let claimed = ledger.as_ref().and_then(|seen| seen.ledger.claimed());
     for pod in &mut job_pods {
         if claimed.is_some_and(|(_, entry)| entry.uid == pod.job) {
@@ -139,20 +138,6 @@ fn of_images(revisions: &observe::Revisions) -> BTreeMap<RevisionNumber, Vec<Str
     architectures.collect()
 }
 
-/// Takes secrets out of what programs printed: it ends in status, events, ledger and revision. Without its value a secret is
-/// not found.
-fn redact(pods: &mut [JobPodSeen], current: Option<&Revision>, references: &References) {
-    let given = current.and_then(|current| current.fingerprints.as_ref());
-    let known = given.is_none_or(|given| given.stand(references.fingerprints.as_ref()));
-    for pod in pods.iter_mut().filter(|pod| !pod.tail.is_empty()) {
-        pod.tail = if known {
-            references.redact(&pod.tail)
-        } else {
-            UNREDACTED.to_owned()
-        };
-    }
-}
-
 /// What the spec refers to; where there is none that could be used, the database of a migration that has the claim.
 async fn references(
     context: &Context,
@@ -217,6 +202,7 @@ async fn pods(
         claimed: claim.map(|(_, entry)| entry.uid.clone()),
         // Of the claim, not of the spec: a commit must not change what a running migration has to show.
         proof: claim.and_then(|(_, entry)| entry.proof.as_deref()),
+        key: context.hash_key().await?,
     };
     loop {
         let (of_jobs, pods) = observe::pods(&context.client, id, &boots, now, &asked).await?;

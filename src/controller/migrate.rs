@@ -23,7 +23,7 @@ use crate::{
     cluster::{
         error::ClusterError,
         objects::{self, within},
-        observe::ledger_name,
+        observe::{self, ledger_name},
     },
     names::{ReleaseId, RevisionNumber, Uid},
     plan::{MigrationKey, Observed, decision::MigrationStep, ledger::Entry},
@@ -66,7 +66,7 @@ pub async fn migrate(
         }
         MigrationStep::Resume { job, uid, over } => {
             guard(context, subject, observed, job, uid).await?;
-            Ok(resume(context, id, job, uid, over).await?)
+            Ok(resume(context, id, (job, uid, over)).await?)
         }
         MigrationStep::Withdraw { job, uid, over } => Ok(withdraw(context, id, job, uid, over).await?),
         MigrationStep::Suspend {
@@ -278,15 +278,16 @@ async fn free_lock(context: &Context, lock: &str, over: &str) -> Result<(), Clus
     Ok(())
 }
 
-async fn resume(
-    context: &Context,
-    id: &ReleaseId,
-    job: &str,
-    uid: &Uid,
-    over: &str,
-) -> Result<(), ClusterError> {
-    let spec = json!({ "suspend": false });
-    change_job(context, id, (job, uid, over), "resume", json!({}), spec).await
+/// Lets it run, and notes on its pod what that is given: what it prints is looked through for these values.
+async fn resume(context: &Context, id: &ReleaseId, job: (&str, &Uid, &str)) -> Result<(), ClusterError> {
+    let (name, uid, _) = job;
+    let key = context.hash_key().await?;
+    let values = observe::given_of_job(&context.client, id, (name, uid), key).await?;
+    let spec = json!({
+        "suspend": false,
+        "template": { "metadata": { "annotations": { meta::VALUES: values } } },
+    });
+    change_job(context, id, job, "resume", json!({}), spec).await
 }
 
 /// Takes it back and marks it in one write: by the mark everybody knows afterwards that it was taken back as it was seen.

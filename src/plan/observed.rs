@@ -181,18 +181,6 @@ pub struct Fingerprints {
     pub values: BTreeMap<String, String>,
 }
 
-impl Fingerprints {
-    /// Whether all of these values are as they are in `now`, as far as that can be told.
-    #[must_use]
-    pub fn stand(&self, now: Option<&Self>) -> bool {
-        let same = |now: &Self| {
-            let mut values = self.values.iter();
-            self.key_id == now.key_id && values.all(|(name, hash)| now.values.get(name) == Some(hash))
-        };
-        self.values.is_empty() || now.is_some_and(same)
-    }
-}
-
 /// The migration of a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
@@ -409,36 +397,4 @@ pub struct PodSeen {
     pub unschedulable: Option<String>,
     /// Exit code and reason of the last end of a container.
     pub last_end: Option<(i32, String)>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_stand_where_each_of_them_is_there_and_the_same() {
-        let of = |key_id: &str, values: &[(&str, &str)]| Fingerprints {
-            key_id: key_id.to_owned(),
-            values: values
-                .iter()
-                .map(|(n, h)| ((*n).to_owned(), (*h).to_owned()))
-                .collect(),
-        };
-        let given = of("k", &[("Secret app/url", "1")]);
-        assert!(given.stand(Some(&of(
-            "k",
-            &[("Secret app/url", "1"), ("Secret app/new", "2")]
-        ))));
-        assert!(
-            !given.stand(Some(&of("k", &[("Secret app/url", "2")]))),
-            "rotated"
-        );
-        assert!(!given.stand(Some(&of("k", &[]))), "gone");
-        assert!(
-            !given.stand(Some(&of("other", &[("Secret app/url", "1")]))),
-            "nobody can tell"
-        );
-        assert!(!given.stand(None));
-        assert!(of("k", &[]).stand(None), "there was none");
-    }
 }

@@ -573,7 +573,11 @@ fn a_silent_server_costs_no_more_than_the_timeout() {
         ("TimedOut", Intent::Retry),
         "{error}"
     );
-    assert!(start.elapsed() < Duration::from_secs(100), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(100),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -598,7 +602,11 @@ fn a_server_that_drips_is_left_behind_at_the_deadline() {
             .reason(),
         "TimedOut"
     );
-    assert!(start.elapsed() < Duration::from_secs(100), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(100),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]

@@ -137,6 +137,50 @@ fn what_a_migration_prints_of_a_file_or_a_whole_secret_is_kept_nowhere() {
 }
 
 #[test]
+fn nothing_is_kept_of_a_log_that_may_show_a_value_from_before() {
+    let _services = shared();
+    let ns = "secrets-earlier";
+    let base = format!(
+        "{}  replicas: 1
+  env: {{DATABASE_URL: {{secret: app-db/url}}}}
+  migrate:
+    env: {{TOKEN: {{secret: app-migration/token}}}}
+    command:
+    - /bin/sh
+    - -c
+    - |
+      /app/bin/migrate
+      until psql --quiet --command 'TABLE rotated' \"postgresql://${{DATABASE_URL#*://}}\"; do sleep 0.2; done
+      echo \"it was $TOKEN\"
+      exit 3
+",
+        probe(ns)
+    );
+    let case = Case::new(ns, &base);
+    // Of the migration alone: no process is rolled when it changes, and no revision knows of it.
+    secret(ns, "app-migration", &[("token", &canary("earlier"))]);
+    case.declare("probe 1.0.0", "version: 1.0.0");
+    wait("the migration has started", || {
+        let started = case.sql("select count(*) from slipway_runs where event = 'start'");
+        (started.trim() == "1").then_some(())
+    });
+    set(ns, "app-migration", "token", &canary("later"));
+    case.sql("create table rotated ()");
+    case.until("Failed(Migrating)", "1.0.0");
+    case.explained(
+        &["exit code 3", "its log is not kept"],
+        "commit a version whose migration is mended",
+    );
+    let tail = wait("what is said in place of the log", || {
+        let revision = case.revisions().pop()?;
+        revision["status"]["logTail"].as_str().map(str::to_owned)
+    });
+    assert!(tail.contains("has changed or gone since"), "{tail}");
+    // That neither value is anywhere is what a case is judged by at its end.
+    case.end();
+}
+
+#[test]
 fn a_commit_that_raises_rotate_has_generated_values_made_anew_once_and_rolled_out() {
     let _services = shared();
     let ns = "secrets-made";
