@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
-use super::{Context, SWEEP, SourceError, fetch::Reading, remove, status::Outcome, write};
+use super::{Context, SWEEP, SourceError, fetch::Reading, leftovers, remove, status::Outcome, write};
 use crate::{
     api::{ReleaseSource, source::SourceProblem},
     controller::{compile::Compiled, span},
@@ -68,7 +68,8 @@ pub async fn apply(
     });
     let due = context.memory(&name, |memory| memory.swept.is_none_or(|at| at.elapsed() > SWEEP));
     if due {
-        existing.extend(remove::left_over(source, context, &compiled, |id| listed.contains_key(id)).await?);
+        existing
+            .extend(leftovers::left_over(source, context, &compiled, |id| listed.contains_key(id)).await?);
     }
     let status = source.status.as_ref();
     let noted = status.and_then(|status| status.baseline_commit.as_deref()?.parse().ok());

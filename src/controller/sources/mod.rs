@@ -3,6 +3,7 @@
 mod apply;
 mod context;
 mod fetch;
+mod leftovers;
 mod lineage;
 mod namespace;
 mod patience;
