@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::support::{
-    Aside, Before, Case, Mark, apply, audit, explained, get, is_true, kubectl, list, probe, received, shared,
-    shop, wait, writes,
+    Aside, Before, Case, Mark, apply, audit, established, explained, get, is_true, kubectl, list, probe,
+    received, shared, shop, wait, writes,
 };
 
 fn source(name: &str) -> Value {
@@ -626,12 +626,7 @@ mod alone {
             });
             apply(&anew.to_string());
         }
-        let all = [
-            &["wait", "crd", "--for=condition=Established", "--timeout=60s"],
-            &KINDS[..],
-        ]
-        .concat();
-        kubectl(&all);
+        KINDS.iter().for_each(|kind| established(kind));
         let again = json!({
             "apiVersion": kept["apiVersion"], "kind": kept["kind"],
             "metadata": { "name": ns }, "spec": kept["spec"],

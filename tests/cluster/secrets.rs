@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::support::{
-    Case, apply, canary, get, is_true, kubectl, probe, secret, set, shared, values::remember, wait,
-    wait_telling, with_variable, writes,
+    Case, apply, canary, established, get, is_true, kubectl, probe, secret, set, shared, values::remember,
+    wait, wait_telling, with_variable, writes,
 };
 
 fn until_live(case: &Case, revision: &str) {
@@ -243,12 +243,7 @@ fn a_secret_that_its_operator_brings_late_is_waited_for_with_the_words_of_the_op
     );
     let case = Case::new(ns, &base);
     apply(EXTERNAL_SECRET);
-    kubectl(&[
-        "wait",
-        "--for=condition=Established",
-        "crd/externalsecrets.external-secrets.io",
-        "--timeout=60s",
-    ]);
+    established("externalsecrets.external-secrets.io");
     apply(&format!(
         "apiVersion: external-secrets.io/v1
 kind: ExternalSecret
@@ -303,12 +298,7 @@ fn a_secret_that_only_a_mounting_pod_would_sync_is_waited_for_with_what_it_lacks
     );
     let case = Case::new(ns, &base);
     apply(SECRET_PROVIDER_CLASS);
-    kubectl(&[
-        "wait",
-        "--for=condition=Established",
-        "crd/secretproviderclasses.secrets-store.csi.x-k8s.io",
-        "--timeout=60s",
-    ]);
+    established("secretproviderclasses.secrets-store.csi.x-k8s.io");
     apply(&format!(
         "apiVersion: secrets-store.csi.x-k8s.io/v1
 kind: SecretProviderClass

@@ -205,6 +205,15 @@ pub fn apply(yaml: &str) {
     text(output, &format!("kubectl apply of\n{yaml}"));
 }
 
+/// Waits until the API server serves a kind. A definition that is a moment old has no conditions, which `kubectl wait` takes
+/// for a mistake.
+pub fn established(definition: &str) {
+    wait(&format!("{definition} is served"), || {
+        let definition = get("customresourcedefinition", "", definition)?;
+        is_true(&definition, "Established").then_some(())
+    });
+}
+
 /// Generous, since three beds share a machine of two processors: it is reached by what never comes.
 const DEADLINE: Duration = Duration::from_secs(480);
 

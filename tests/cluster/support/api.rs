@@ -36,6 +36,9 @@ pub fn send(client: &Client, method: Method, path: &str, body: Option<&Value>) -
 fn path(kind: &str, namespace: &str) -> String {
     let group = match kind {
         "namespace" => return "api/v1/namespaces".to_owned(),
+        "customresourcedefinition" => {
+            return "apis/apiextensions.k8s.io/v1/customresourcedefinitions".to_owned();
+        }
         "clusterrole" => return "apis/rbac.authorization.k8s.io/v1/clusterroles".to_owned(),
         "releasesource" => return "apis/slipway.dev/v1alpha1/releasesources".to_owned(),
         "ingress" => return format!("apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses"),

@@ -590,7 +590,13 @@ impl Store {
             keep(&mut after["metadata"], &before["metadata"], name);
         }
         for pointer in key.resource.fixed {
-            if before.pointer(pointer) != after.pointer(pointer) {
+            let (mut old, mut new) = (before.pointer(pointer).cloned(), after.pointer(pointer).cloned());
+            if *pointer == "/spec/template" && may_be_annotated(before) {
+                for template in [&mut old, &mut new].into_iter().flatten() {
+                    template["metadata"]["annotations"].take();
+                }
+            }
+            if old != new {
                 return Err(Answer::invalid(
                     key,
                     &format!("{pointer}: Invalid value: field is immutable"),
@@ -924,4 +930,10 @@ fn same(before: &Value, after: &Value) -> bool {
         notes.map(|(manager, (set, _))| (manager, set)).collect()
     };
     bare(before) == bare(after) && sets(before) == sets(after)
+}
+
+/// Whether the annotations of a Job's pods may change: while it is suspended and has not been started
+/// (<https://kubernetes.io/docs/concepts/workloads/controllers/job/#mutable-scheduling-directives>).
+fn may_be_annotated(job: &Value) -> bool {
+    job["spec"]["suspend"] == true && job["status"]["startTime"].is_null()
 }
