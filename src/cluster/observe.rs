@@ -33,7 +33,7 @@ mod printed;
 mod references;
 
 pub use pods::{Asked, blocked, pods};
-pub use printed::given_of_job;
+pub use printed::hash_of_secrets;
 pub use references::{database_of_job, references, rotated};
 
 /// The revisions of a release.

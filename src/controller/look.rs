@@ -50,7 +50,7 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
     subject.architectures = of_images(&revisions);
     let references = references(context, subject, ledger.as_ref()).await?;
     let fingerprints_for = context.memory.same_values(&id, references.fingerprints.as_ref());
-    for pod in &mut job_pods {
+    for pod in job_pods.iter_mut().filter(|pod| !pod.tail.is_empty()) {
         // What the release refers to beside what its migration was given: it ends in status, events, ledger and revision.
         pod.tail = references.redact(&pod.tail);
     }

@@ -282,7 +282,7 @@ async fn free_lock(context: &Context, lock: &str, over: &str) -> Result<(), Clus
 async fn resume(context: &Context, id: &ReleaseId, job: (&str, &Uid, &str)) -> Result<(), ClusterError> {
     let (name, uid, _) = job;
     let key = context.hash_key().await?;
-    let values = observe::given_of_job(&context.client, id, (name, uid), key).await?;
+    let values = observe::hash_of_secrets(&context.client, id, (name, uid), key).await?;
     let spec = json!({
         "suspend": false,
         "template": { "metadata": { "annotations": { meta::VALUES: values } } },

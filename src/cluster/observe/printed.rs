@@ -28,7 +28,7 @@ use crate::{
 ///
 /// # Errors
 /// The API server does not answer.
-pub async fn given_of_job(
+pub async fn hash_of_secrets(
     client: &Client,
     id: &ReleaseId,
     (name, uid): (&str, &Uid),
@@ -56,8 +56,8 @@ pub(super) async fn without_secrets(
     let spec = pod.spec.clone().unwrap_or_default();
     let then = pod.annotations().get(meta::VALUES);
     match (Values::read(client, &id.namespace, &spec).await, then) {
+        (Ok(values), _) if wanted(&spec).is_empty() => values.redact(printed),
         (Ok(values), Some(then)) if values.hash(id, key) == *then => values.redact(printed),
-        (Ok(_), _) if wanted(&spec).is_empty() => printed.to_owned(),
         (Ok(_), Some(_)) => {
             "[its log is not kept: a Secret that it was given has changed or gone since, and an earlier value may stand in it]"
                 .to_owned()
