@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     event::{Sight, What, Write},
-    object::{Body, Release},
+    object::{Body, Release, RevisionBody},
     verdict::{Invariant, Judge, Limit, Moment, Predicate},
     world::{JobStory, PodStory, World},
 };
@@ -47,24 +47,33 @@ impl Predicate for Gate {
             );
             return;
         };
-        let Some((key, ..)) = &revision.migration else {
+        let Err(why) = migrated(moment.world, &release, revision) else {
             return;
         };
-        let entry = moment
-            .world
-            .ledger(&release)
-            .and_then(|ledger| ledger.get(key))
-            .map(|entry| entry.state);
-        if !matches!(entry, Some(EntryState::Succeeded | EntryState::Accepted)) {
-            let state = entry.map_or("is not in the ledger".into(), |state| format!("is {state:?}"));
-            judge.broken(
-                format!(
-                    "{} was written for v{number} of {release}, whose migration {key} {state}",
-                    object.key
-                ),
-                [moment.index],
-            );
+        let of_number = moment.world.revisions_with(&release, number, &deployment.images);
+        let mut with_migration = of_number.filter(|earlier| earlier.migration.is_some());
+        if with_migration.any(|earlier| migrated(moment.world, &release, earlier).is_ok()) {
+            // Whoever wrote it was late: it had seen the one that had this number before somebody deleted it.
+            judge.beyond(Limit::NumberedTwice);
+            return;
         }
+        judge.broken(
+            format!("{} was written for v{number} of {release}, {why}", object.key),
+            [moment.index],
+        );
+    }
+}
+
+/// Whether a revision may be rolled out by the ledger as it is; else why not.
+fn migrated(world: &World, release: &Release, revision: &RevisionBody) -> Result<(), String> {
+    let Some((key, ..)) = &revision.migration else {
+        return Ok(());
+    };
+    let entry = world.ledger(release).and_then(|ledger| ledger.get(key));
+    match entry.map(|entry| entry.state) {
+        Some(EntryState::Succeeded | EntryState::Accepted) => Ok(()),
+        Some(state) => Err(format!("whose migration {key} is {state:?}")),
+        None => Err(format!("whose migration {key} is not in the ledger")),
     }
 }
 
@@ -413,6 +422,22 @@ mod tests {
         story.holds(Invariant::S3, 1);
         other.revision_of(1, "img:1", &digest(1), Some("b")).deploy(1);
         other.breaks(Invariant::S3);
+    }
+
+    #[test]
+    fn s3_what_was_migrated_when_it_was_seen_may_be_written_after_its_number_was_given_again() {
+        let mut story = ran();
+        story.finish("a", "j1", true);
+        let mut early = story.clone();
+        for (story, booked) in [(&mut story, true), (&mut early, false)] {
+            if booked {
+                story.book("a", "j1", EntryState::Succeeded);
+            }
+            story.gone(Kind::ReleaseRevision, "app-v1", "app-v1");
+            story.revision(1, Some("b")).deploy(1);
+        }
+        story.holds(Invariant::S3, 1);
+        early.breaks(Invariant::S3);
     }
 
     #[test]

@@ -217,6 +217,8 @@ pub struct ImmutablePin {
 struct Pin {
     digest: Text,
     since: usize,
+    /// The number of the revision that began it, where that had been the number of one that somebody deleted.
+    again: Option<u64>,
     /// The revisions that are kept, by UID.
     kept: BTreeSet<Text>,
 }
@@ -241,23 +243,31 @@ impl Predicate for ImmutablePin {
         match &object.body {
             Body::Revision(revision) if write.created => {
                 judge.judged();
+                let was = moment.world.revision(&release, revision.number);
                 let pin = self
                     .pins
                     .entry((release.clone(), revision.reference.clone()))
                     .or_insert_with(|| Pin {
                         digest: revision.digest.clone(),
                         since: moment.index,
+                        again: was.map(|_| revision.number),
                         kept: BTreeSet::new(),
                     });
                 pin.kept.insert(object.uid.clone());
                 if pin.digest == revision.digest {
                     return;
                 }
-                if moment.world.numbered_twice.contains(&release)
+                // Made again after all were deleted: whoever asked the registry then had decided on the next number.
+                let next = pin
+                    .again
+                    .is_some_and(|again| revision.number == again.saturating_add(1));
+                if next
+                    || moment.world.numbered_twice.contains(&release)
                     || moment.world.numbers_again(object, revision)
                 {
                     // Two that were late made one each, and neither could see that of the other.
                     judge.beyond(Limit::NumberedTwice);
+                    pin.digest.clone_from(&revision.digest);
                 } else {
                     judge.broken(
                         format!(
@@ -390,12 +400,7 @@ mod tests {
         let mut forgotten = story.clone();
         story.revision_of(3, "img:1", &digest(3), None);
         story.breaks(Invariant::S15);
-        let first = forgotten.trace.events.iter().find_map(|event| match &event.what {
-            What::Wrote(write) => Some(write.object.clone()),
-            _ => None,
-        });
-        let first = first.unwrap();
-        forgotten.gone(Kind::ReleaseRevision, &first.key.name, &first.uid);
+        forgotten.gone(Kind::ReleaseRevision, "app-v1", "app-v1");
         let mut late = forgotten.clone();
         forgotten.revision_of(3, "img:1", &digest(3), None);
         forgotten.holds(Invariant::S15, 3);
@@ -407,6 +412,22 @@ mod tests {
         below.revision_of(3, "img:1", &digest(3), None);
         below.revision_of(1, "img:1", &digest(1), None);
         below.holds(Invariant::S15, 4);
+    }
+
+    #[test]
+    fn s15_a_revision_that_is_made_again_late_is_not_seen_by_who_makes_the_next_one() {
+        let mut story = Story::new();
+        story.revision_of(1, "img:1", &digest(1), None);
+        story.gone(Kind::ReleaseRevision, "app-v1", "app-v1");
+        story.revision_of(1, "img:1", &digest(1), None);
+        let mut later = story.clone();
+        story.revision_of(2, "img:1", &digest(3), None);
+        story.revision_of(3, "img:1", &digest(3), None);
+        story.holds(Invariant::S15, 4);
+        // The one after that could see both.
+        later.revision_of(2, "img:2", &digest(2), None);
+        later.revision_of(3, "img:1", &digest(3), None);
+        later.breaks(Invariant::S15);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub enum Limit {
     /// of which another pod may have been ended midway.
     StartedTwice,
     /// What is judged by the numbers of revisions, or by the revisions that are kept, of a release that had one number twice:
-    /// somebody deleted every revision while a controller that was late had decided to make one.
+    /// somebody deleted every revision while a controller that was late had decided to make one, or to roll one out.
     NumberedTwice,
 }
 

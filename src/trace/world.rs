@@ -169,14 +169,24 @@ impl World {
         number: u64,
         images: &[Text],
     ) -> Option<&Arc<RevisionBody>> {
-        let of_number = self.revisions.get(release)?.get(&number)?;
-        let has =
-            |revision: &Arc<RevisionBody>| images.iter().any(|image| image.ends_with(&*revision.digest));
-        of_number
-            .iter()
-            .rev()
-            .find(|revision| has(revision))
-            .or(of_number.last())
+        self.revisions_with(release, number, images)
+            .next()
+            .or_else(|| self.revision(release, number))
+    }
+
+    /// All revisions that ever had a number and have one of these images, the last one first.
+    pub fn revisions_with<'a, 'b>(
+        &'a self,
+        release: &Release,
+        number: u64,
+        images: &'b [Text],
+    ) -> impl Iterator<Item = &'a Arc<RevisionBody>> + use<'a, 'b> {
+        let numbers = self.revisions.get(release);
+        let of_number = numbers.and_then(|numbers| numbers.get(&number));
+        let has = move |revision: &&Arc<RevisionBody>| {
+            images.iter().any(|image| image.ends_with(&*revision.digest))
+        };
+        of_number.into_iter().flatten().rev().filter(has)
     }
 
     /// The Jobs of a release that may change its database now: let run and not ended, or with a pod that has not ended.
