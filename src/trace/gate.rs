@@ -14,8 +14,9 @@ use crate::{
 };
 
 /// **S3** "Gate: a Deployment write with template version v happens only after ledger says migrated(r,v) (or spec declares
-/// none). Corollary: no pod of v is created, hence none Ready, before it." Reads Deployments, revisions and the ledger. One
-/// instance per Deployment that Slipway writes for a revision.
+/// none). Corollary: no pod of v is created, hence none Ready, before it." Where one number was two revisions of one image, a
+/// write for the earlier one is a limit, unless its writer made the later one. Reads Deployments, revisions and the ledger.
+/// One instance per Deployment that Slipway writes for a revision.
 #[derive(Clone, Default)]
 pub struct Gate;
 
@@ -50,10 +51,16 @@ impl Predicate for Gate {
         let Err(why) = migrated(moment.world, &release, revision) else {
             return;
         };
+        // Who made the one that has the number now has seen it.
+        let saw = moment.trace.has(Sight::Reads) && moment.world.made(&moment.event.by, &release, number);
         let of_number = moment.world.revisions_with(&release, number, &deployment.images);
-        let mut with_migration = of_number.filter(|earlier| earlier.migration.is_some());
-        if with_migration.any(|earlier| migrated(moment.world, &release, earlier).is_ok()) {
-            // Whoever wrote it was late: it had seen the one that had this number before somebody deleted it.
+        // One that needed no migration would excuse everything that has its image.
+        let mut earlier = of_number.filter(|earlier| earlier.migration.is_some());
+        if !saw
+            && moment.world.numbered_twice.contains(&release)
+            && earlier.any(|earlier| migrated(moment.world, &release, earlier).is_ok())
+        {
+            // It had seen the one that had this number before somebody deleted that.
             judge.beyond(Limit::NumberedTwice);
             return;
         }
@@ -377,7 +384,7 @@ mod tests {
     use super::*;
     use crate::trace::{
         event::Fact,
-        fixtures::{Story, digest, kubernetes},
+        fixtures::{Story, digest, kubernetes, us},
         object::Kind,
     };
 
@@ -429,15 +436,34 @@ mod tests {
         let mut story = ran();
         story.finish("a", "j1", true);
         let mut early = story.clone();
-        for (story, booked) in [(&mut story, true), (&mut early, false)] {
-            if booked {
-                story.book("a", "j1", EntryState::Succeeded);
-            }
+        story.book("a", "j1", EntryState::Succeeded);
+        for story in [&mut story, &mut early] {
             story.gone(Kind::ReleaseRevision, "app-v1", "app-v1");
-            story.revision(1, Some("b")).deploy(1);
+            story.revision(1, Some("b"));
         }
-        story.holds(Invariant::S3, 1);
-        early.breaks(Invariant::S3);
+        let mut own = story.clone();
+        story.by(us("b")).deploy(1).holds(Invariant::S3, 1);
+        let limits = crate::trace::judge(&story.trace).coverage.limits;
+        assert_eq!(limits.get(&Limit::NumberedTwice), Some(&1));
+        early.by(us("b")).deploy(1).breaks(Invariant::S3);
+        // Who gave the number again knows better.
+        own.deploy(1).breaks(Invariant::S3);
+    }
+
+    #[test]
+    fn s3_what_was_migrated_excuses_no_other_image() {
+        let mut story = ran();
+        story
+            .finish("a", "j1", true)
+            .book("a", "j1", EntryState::Succeeded)
+            .gone(Kind::ReleaseRevision, "app-v1", "app-v1");
+        story.revision_of(1, "img:2", &digest(2), Some("b"));
+        story.by(us("b")).deploy_as(1, 2, 2, |object| {
+            if let Body::Deployment(body) = &mut object.body {
+                body.images = vec![format!("img:2@{}", digest(2)).into()];
+            }
+        });
+        story.breaks(Invariant::S3);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    event::{Sight, What},
+    event::{Actor, Sight, What},
     object::{Body, Kind, Release, Text},
     verdict::{Invariant, Judge, Limit, Moment, Predicate},
 };
@@ -206,7 +206,8 @@ fn is_ancestor(git: &BTreeMap<Text, Vec<Text>>, old: &Text, new: &Text) -> bool 
 
 /// **S15** "Immutable pin: image reference written for v is a digest and never changes for v; (declared version → digest)
 /// is a function for ever." For as long as a revision with that reference is kept: with the last one goes the record of what it
-/// was. Reads revisions and Deployments. One instance per revision, and per Deployment that Slipway writes: each of its images
+/// was. One that is made again after that is not seen by who had decided before it came: a limit. Reads revisions and
+/// Deployments. One instance per revision, and per Deployment that Slipway writes: each of its images
 /// has a digest, and one of them is that of the revision.
 #[derive(Clone, Default)]
 pub struct ImmutablePin {
@@ -217,8 +218,10 @@ pub struct ImmutablePin {
 struct Pin {
     digest: Text,
     since: usize,
-    /// The number of the revision that began it, where that had been the number of one that somebody deleted.
-    again: Option<u64>,
+    /// Whether the revision that began it was made again: its number had been that of one that somebody deleted.
+    again: bool,
+    /// The number of that revision, and who made it.
+    by: (u64, Actor),
     /// The revisions that are kept, by UID.
     kept: BTreeSet<Text>,
 }
@@ -250,24 +253,26 @@ impl Predicate for ImmutablePin {
                     .or_insert_with(|| Pin {
                         digest: revision.digest.clone(),
                         since: moment.index,
-                        again: was.map(|_| revision.number),
+                        again: was.is_some(),
+                        by: (revision.number, moment.event.by.clone()),
                         kept: BTreeSet::new(),
                     });
                 pin.kept.insert(object.uid.clone());
                 if pin.digest == revision.digest {
                     return;
                 }
-                // Made again after all were deleted: whoever asked the registry then had decided on the next number.
-                let next = pin
-                    .again
-                    .is_some_and(|again| revision.number == again.saturating_add(1));
-                if next
+                // Who had asked the registry and decided on the next number before it came did not see it. Its own maker did.
+                let (number, maker) = &pin.by;
+                let saw = moment.trace.has(Sight::Reads) && *maker == moment.event.by;
+                let unseen = pin.again && revision.number == number.saturating_add(1) && !saw;
+                if unseen
                     || moment.world.numbered_twice.contains(&release)
                     || moment.world.numbers_again(object, revision)
                 {
-                    // Two that were late made one each, and neither could see that of the other.
+                    // Neither could see what the other one made.
                     judge.beyond(Limit::NumberedTwice);
                     pin.digest.clone_from(&revision.digest);
+                    pin.since = moment.index;
                 } else {
                     judge.broken(
                         format!(
@@ -310,7 +315,7 @@ impl Predicate for ImmutablePin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::fixtures::{Story, digest};
+    use crate::trace::fixtures::{Story, digest, us};
 
     #[test]
     fn s11_what_is_applied_is_what_the_revision_has() {
@@ -418,16 +423,23 @@ mod tests {
     fn s15_a_revision_that_is_made_again_late_is_not_seen_by_who_makes_the_next_one() {
         let mut story = Story::new();
         story.revision_of(1, "img:1", &digest(1), None);
+        let mut kept = story.clone();
         story.gone(Kind::ReleaseRevision, "app-v1", "app-v1");
         story.revision_of(1, "img:1", &digest(1), None);
-        let mut later = story.clone();
-        story.revision_of(2, "img:1", &digest(3), None);
+        let (mut own, mut later) = (story.clone(), story.clone());
+        story.by(us("b")).revision_of(2, "img:1", &digest(3), None);
         story.revision_of(3, "img:1", &digest(3), None);
         story.holds(Invariant::S15, 4);
-        // The one after that could see both.
-        later.revision_of(2, "img:2", &digest(2), None);
+        let limits = crate::trace::judge(&story.trace).coverage.limits;
+        assert_eq!(limits.get(&Limit::NumberedTwice), Some(&1));
+        // Who made it again has seen it, the one after the next could see both, and what nobody deleted is seen by all.
+        own.revision_of(2, "img:1", &digest(3), None);
+        own.breaks(Invariant::S15);
+        later.by(us("b")).revision_of(2, "img:2", &digest(2), None);
         later.revision_of(3, "img:1", &digest(3), None);
         later.breaks(Invariant::S15);
+        kept.by(us("b")).revision_of(2, "img:1", &digest(3), None);
+        kept.breaks(Invariant::S15);
     }
 
     #[test]

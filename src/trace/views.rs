@@ -73,7 +73,7 @@ const ABSENT: u64 = 1;
 /// refused for a resourceVersion older than its own last write has decided on such a view. Reads accepted and refused
 /// writes of Slipway. A source does not read the status of its releases, so that is no write of its own to it. The lock of
 /// a database is no object of r: the loops of all releases of that database write it, and its resourceVersion decides
-/// between them. One instance per guarded write of what the same controller wrote before. A model makes up old views on
+/// between them; what comes of one that was taken wrongly is for S1 and S5. One instance per guarded write of what the same controller wrote before. A model makes up old views on
 /// purpose, so that its traces lack the sight.
 #[derive(Clone, Default)]
 pub struct ReadYourWrites {
@@ -186,9 +186,9 @@ mod tests {
     #[test]
     fn s12_two_releases_that_want_one_lock_may_both_have_seen_it_free() {
         let mut story = Story::new();
-        story.lock("j0");
+        story.job("a", "j0").lock("j0");
         let seen = story.version();
-        story.lock("j1");
+        story.release("other").job("b", "j1").lock("j1").release("app");
         story.refused(Kind::Lease, "slipway-lock-x", Some(seen), Why::Conflict);
         story.holds(Invariant::S12, 0);
     }

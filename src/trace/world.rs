@@ -26,7 +26,7 @@ pub struct World {
     pub pods: BTreeMap<Text, PodStory>,
     /// Every revision that ever was, by its number: the last of each, and before it those that somebody deleted.
     pub revisions: BTreeMap<Release, BTreeMap<u64, Vec<Arc<RevisionBody>>>>,
-    /// The releases of which two revisions had one number, or one was made below another that was there.
+    /// The releases of which two revisions that differ had one number, or one was made below another that was there.
     pub numbered_twice: BTreeSet<Release>,
     /// Per lock its holder.
     pub locks: BTreeMap<Text, Option<Text>>,
@@ -172,6 +172,16 @@ impl World {
         self.revisions_with(release, number, images)
             .next()
             .or_else(|| self.revision(release, number))
+    }
+
+    /// Whether this one made the revision that has a number now.
+    #[must_use]
+    pub fn made(&self, by: &Actor, release: &Release, number: u64) -> bool {
+        self.there.values().any(|known| {
+            let has = matches!(&known.object.body, Body::Revision(body) if body.number == number);
+            let maker = self.makers.get(&known.object.uid);
+            has && known.object.of().as_ref() == Some(release) && maker.is_some_and(|(maker, _)| maker == by)
+        })
     }
 
     /// All revisions that ever had a number and have one of these images, the last one first.
