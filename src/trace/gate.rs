@@ -60,7 +60,7 @@ impl Predicate for Gate {
             && moment.world.numbered_twice.contains(&release)
             && earlier.any(|earlier| migrated(moment.world, &release, earlier).is_ok())
         {
-            // It had seen the one that had this number before somebody deleted that.
+            // Its writer had seen the one that had this number before somebody deleted that.
             judge.beyond(Limit::NumberedTwice);
             return;
         }

@@ -207,8 +207,8 @@ fn is_ancestor(git: &BTreeMap<Text, Vec<Text>>, old: &Text, new: &Text) -> bool 
 /// **S15** "Immutable pin: image reference written for v is a digest and never changes for v; (declared version → digest)
 /// is a function for ever." For as long as a revision with that reference is kept: with the last one goes the record of what it
 /// was. One that is made again after that is not seen by who had decided before it came: a limit. Reads revisions and
-/// Deployments. One instance per revision, and per Deployment that Slipway writes: each of its images
-/// has a digest, and one of them is that of the revision.
+/// Deployments. One instance per revision, and per Deployment that Slipway writes: each of its images has a digest, and one
+/// of them is that of the revision.
 #[derive(Clone, Default)]
 pub struct ImmutablePin {
     pins: BTreeMap<(Release, Text), Pin>,
@@ -218,10 +218,10 @@ pub struct ImmutablePin {
 struct Pin {
     digest: Text,
     since: usize,
-    /// Whether the revision that began it was made again: its number had been that of one that somebody deleted.
-    again: bool,
-    /// The number of that revision, and who made it.
+    /// The number of the revision that began it, and who made that.
     by: (u64, Actor),
+    /// Whether it was made again: its number had been that of one that somebody deleted.
+    again: bool,
     /// The revisions that are kept, by UID.
     kept: BTreeSet<Text>,
 }
@@ -253,8 +253,8 @@ impl Predicate for ImmutablePin {
                     .or_insert_with(|| Pin {
                         digest: revision.digest.clone(),
                         since: moment.index,
-                        again: was.is_some(),
                         by: (revision.number, moment.event.by.clone()),
+                        again: was.is_some(),
                         kept: BTreeSet::new(),
                     });
                 pin.kept.insert(object.uid.clone());

@@ -73,8 +73,8 @@ const ABSENT: u64 = 1;
 /// refused for a resourceVersion older than its own last write has decided on such a view. Reads accepted and refused
 /// writes of Slipway. A source does not read the status of its releases, so that is no write of its own to it. The lock of
 /// a database is no object of r: the loops of all releases of that database write it, and its resourceVersion decides
-/// between them; what comes of one that was taken wrongly is for S1 and S5. One instance per guarded write of what the same controller wrote before. A model makes up old views on
-/// purpose, so that its traces lack the sight.
+/// between them; what comes of one that was taken wrongly is for S1 and S5. One instance per guarded write of what the same
+/// controller wrote before. Where a model makes up old views on purpose, its traces lack the sight.
 #[derive(Clone, Default)]
 pub struct ReadYourWrites {
     acknowledged: BTreeMap<(Key, Actor), (u64, usize)>,
