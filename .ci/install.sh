@@ -13,4 +13,7 @@ tests/bed/bed exec helm upgrade slipway charts/slipway --install --namespace sli
   --set image.repository=registry.bed.test:5000/slipway/slipway --set image.digest="$digest" \
   --set 'networkPolicy.egressPorts={443,6443,22,5000,5001}' \
   --set resources.requests.cpu=500m \
+  --set builds.enabled=true --set builds.image=registry.bed.test:5000/bed/buildkit:1 \
+  --set-json 'builds.repositories={"*": ["registry.bed.test:5000/"]}' --set builds.resources.requests.cpu=50m \
+  --set 'builds.networkPolicy.egressPorts={443,22,5000}' \
   --set-file caBundle="$BED_PKI/ca.crt" --set log.format=text "$@" >&2

@@ -6,11 +6,12 @@
 //! cluster ─observe→ Observed ─decide→ Decision ─render→ objects ─apply→ status         (release loop)
 //! ```
 //!
-//! `spec`, `plan`, `render`, `trace`, `words`, `status`, `hosts` and `names` are pure: they name no client, runtime, git or
-//! clock, and a test (`tests/purity.rs`) holds them to it. The other rooms carry values in and out of them. With the
-//! feature `pure` they are left out, for the model tests.
+//! `spec`, `plan`, `build`, `render`, `trace`, `words`, `status`, `repository`, `hosts` and `names` are pure: they name no
+//! client, runtime, git or clock, and a test (`tests/purity.rs`) holds them to it. The other rooms carry values in and out
+//! of them. With the feature `pure` they are left out, for the model tests.
 
 pub mod api;
+pub mod build;
 #[cfg(not(feature = "pure"))]
 pub mod cli;
 #[cfg(not(feature = "pure"))]
@@ -24,6 +25,7 @@ pub mod image;
 pub mod names;
 pub mod plan;
 pub mod render;
+pub mod repository;
 #[cfg(not(feature = "pure"))]
 pub mod server;
 #[cfg(not(feature = "pure"))]

@@ -111,6 +111,7 @@ pub fn label(phase: &Phase) -> &'static str {
     match phase {
         Phase::Pending => "Pending",
         Phase::Resolving => "Resolving",
+        Phase::Building => "Building",
         Phase::Preparing => "Preparing",
         Phase::Migrating => "Migrating",
         Phase::RollingOut => "RollingOut",
@@ -130,9 +131,10 @@ fn progress(phase: &Phase) -> Option<usize> {
     match phase {
         Phase::Pending
         | Phase::Resolving
+        | Phase::Building
         | Phase::Rejected
         | Phase::NotDeployed
-        | Phase::Failed("SecretInImage") => Some(0),
+        | Phase::Failed("SecretInImage" | "ImageMismatch" | "BuildFailed") => Some(0),
         Phase::Preparing => Some(1),
         Phase::Migrating | Phase::Failed("Migrating") => Some(2),
         Phase::RollingOut | Phase::Failed("RollingOut") | Phase::RolledBack => Some(3),

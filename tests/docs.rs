@@ -33,6 +33,7 @@ fn pages() -> Vec<(PathBuf, String)> {
         root().join("README.md"),
         root().join("CHANGELOG.md"),
         root().join("examples/shop/README.md"),
+        root().join("examples/storefront/README.md"),
     ];
     let docs = fs::read_dir(root().join("docs")).unwrap();
     paths.extend(docs.map(|entry| entry.unwrap().path()));

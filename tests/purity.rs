@@ -5,9 +5,11 @@
 use std::{fs, path::Path};
 
 /// Files and directories below `src/` that are pure.
-const PURE: [&str; 9] = [
+const PURE: [&str; 11] = [
+    "build",
     "plan",
     "render",
+    "repository",
     "spec",
     "trace",
     "words",

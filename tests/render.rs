@@ -13,8 +13,8 @@ use slipway::{
     names::{Digest, ProcessName, ReleaseId, RevisionNumber},
     render::{Input, Object, OwnerRef, Provenance, migrate_guard, migrate_job, render},
     spec::declared::{
-        AttemptHash, Declared, EnvSource, Exposure, FileSource, Holder, Identity, ImagePick, ImageRequest,
-        MigrateSpec, Probe, ProcessSpec, RolloutSpec,
+        Agreement, AttemptHash, Declared, EnvSource, Exposure, FileSource, Holder, Identity, ImagePick,
+        ImageRequest, MigrateSpec, Probe, ProcessSpec, RolloutSpec,
     },
 };
 
@@ -40,6 +40,10 @@ impl Release {
                 pick: ImagePick::Tag("1.8.2".into()),
             },
             pull_secret: None,
+            origin: None,
+            agree: Agreement::default(),
+            build: None,
+            repin: 0,
             processes: [(
                 primary.parse::<ProcessName>().unwrap(),
                 process(2, "{cpu: 100m, memory: 256Mi}", "{}"),

@@ -36,6 +36,8 @@ pub const REMOVING: &str = "slipway.dev/removing";
 pub const MIGRATION_KEY: &str = "slipway.dev/migration-key";
 /// Annotation on Jobs: hash of what of them a commit may change without a new attempt.
 pub const GIVEN: &str = "slipway.dev/given";
+/// Annotation on Secrets of the namespace for builds: the addresses, or their beginnings, that they are shown to.
+pub const FOR: &str = "slipway.dev/for";
 /// Annotation on the pods of migrations: keyed hash of what they were given of Secrets when they were let run.
 pub const VALUES: &str = "slipway.dev/values";
 /// Annotation on Jobs: the variable that names the database.
@@ -48,3 +50,20 @@ pub const ON_NODE: &str = "on-node";
 pub const LOCK_HOLDER: &str = "slipway.dev/holder";
 /// Annotation on the Secret of generated values: the counter `rotate` that they were made under.
 pub const ROTATED: &str = "slipway.dev/rotated";
+
+/// Label on Jobs that build, and their pods: the key of the build.
+pub const BUILD: &str = "slipway.dev/build";
+/// Label on them: all that goes into the image but the commit.
+pub const BUILD_INPUTS: &str = "slipway.dev/build-inputs";
+/// What the labels and annotations begin with by which releases wait for a Job: `want.slipway.dev/<hash>`.
+pub const WANT: &str = "want.slipway.dev/";
+/// Annotation on such Jobs: the commit that is built.
+pub const SOURCE_COMMIT: &str = "slipway.dev/source-commit";
+/// Annotation on them: `repository:tag`.
+pub const IMAGE: &str = "slipway.dev/image";
+/// Annotation on them: they were given more memory than usual.
+pub const LARGER: &str = "slipway.dev/larger";
+/// Label on the Job that shows whether the builder can run.
+pub const TRIAL: &str = "slipway.dev/builder-trial";
+/// Annotation of images: Slipway built this one, by the key of its build. No image inherits it.
+pub const BUILT: &str = "dev.slipway.build";

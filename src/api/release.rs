@@ -11,11 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Condition, Duration};
 
+mod build;
 mod env;
 mod forms;
+mod origin;
 
+pub use build::{Build, BuildMode};
 pub use env::{Encoding, EnvValue, Generate, KeyRef};
 pub use forms::{Health, Migrate, MigrateOptions, long_forms};
+pub use origin::{Agree, Match, Origin};
 
 /// What one application should be in this cluster.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +62,15 @@ pub struct ReleaseSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub pull_secret: Option<String>,
+    /// Where the application's own source is: `{git: https://…, ref: v{version}}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Origin>,
+    /// What the image must say of itself: `{version: ignore|warn|enforce, revision: ignore|warn|enforce}`.
+    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+    pub agree: Option<Match>,
+    /// How the image is built from `source` where there is none: `{mode: ifMissing|never|always, dockerfile, target, …}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
     /// Replaces the image's ENTRYPOINT, as in a Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(max = 4096)))]
@@ -146,6 +159,10 @@ pub struct ReleaseSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub adopt: Option<i64>,
+    /// Raise it to have the tag of the declared version looked up anew, where it names another image by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub repin: Option<i64>,
     /// Raise it to have the generated values made anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]

@@ -72,6 +72,9 @@ pub struct ReleaseRevisionSpec {
     /// The counter `adopt` under which objects of others had been taken over when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adopted: Option<i64>,
+    /// The counter `repin` that the image was looked up under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repin: Option<i64>,
     /// The rendered objects as one JSON list; what drift repair and rollback apply.
     #[schemars(length(max = 262_144))]
     pub objects: String,
@@ -101,6 +104,18 @@ pub struct RevisionImage {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40), inner(length(max = 256)))]
     pub harmless: Vec<String>,
+    /// The commit that the declared `source` named, where its server was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub source_commit: Option<String>,
+    /// What the image says of its version and commit, compared with what was declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub origin: Option<String>,
+    /// What of that differs and was let pass.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 512)))]
+    pub doubts: Vec<String>,
 }
 
 /// The migration of a revision.

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::Usage;
 pub use crate::controller::Options;
 use crate::{
+    build::builder::Builder,
     names::Namespace,
     telemetry::{self, LogFormat},
 };
@@ -58,6 +59,17 @@ pub struct Args {
     #[arg(long, env = "SLIPWAY_ALLOW_PLAIN_HTTP_GIT", value_name = "BOOL", default_value_t = false,
           action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     allow_plain_http_git: bool,
+    /// The namespace of the credentials that sources of applications are read with.
+    #[arg(
+        long,
+        env = "SLIPWAY_BUILD_NAMESPACE",
+        value_name = "NAME",
+        default_value = "slipway-builds"
+    )]
+    build_namespace: Namespace,
+    /// What builds images, as the chart writes it; without it they are waited for.
+    #[arg(long, env = "SLIPWAY_BUILDER", value_name = "FILE")]
+    builder: Option<PathBuf>,
     /// A registry that is asked over plain http; may be repeated.
     #[arg(
         long = "plain-http-registry",
@@ -103,9 +115,18 @@ impl Args {
             allow_plain_http_git: self.allow_plain_http_git,
             plain_http_registries: self.plain_http_registries,
             cache_dir: self.cache_dir,
+            build_namespace: self.build_namespace,
+            builder: self.builder.map(|path| read_builder(&path)).transpose()?,
             tag_interval: self.tag_check_interval.to_std().max(SHORTEST_TAG_CHECK),
         })
     }
+}
+
+fn read_builder(path: &std::path::Path) -> anyhow::Result<Builder> {
+    let about = || format!("cannot read the builder {}", path.display());
+    let text = fs::read_to_string(path).with_context(about)?;
+    serde_json::from_str(&text)
+        .map_err(|error| Usage(format!("the builder {}: {error}", path.display())).into())
 }
 
 fn read_bundle(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {

@@ -86,7 +86,13 @@ async fn gather(cluster: &Cluster, id: &ReleaseId, own: &Namespace) -> anyhow::R
     };
     let mut refused = Vec::new();
     for job in jobs.iter().filter(|job| job.finished.is_none() && !job.suspended) {
-        refused.extend(or_say(say, observe::blocked(client, id, job).await).flatten());
+        refused.extend(
+            or_say(
+                say,
+                observe::blocked(client, &id.namespace, &job.name, &job.uid).await,
+            )
+            .flatten(),
+        );
     }
     let missing = match &release {
         Some(release) => missing(cluster, id, release, say).await,

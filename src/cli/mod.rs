@@ -3,6 +3,7 @@
 //! 0 is success, 1 a problem that the message names, 2 a command line that makes no sense.
 
 pub mod audit;
+pub mod build;
 pub mod check;
 pub mod controller;
 pub mod crds;
@@ -47,6 +48,9 @@ pub enum Command {
     History(history::Args),
     /// Say what was declared at a date, by whom, and what ran.
     Audit(audit::Args),
+    /// Be a part of a build: the containers of its Job.
+    #[command(hide = true, subcommand)]
+    Build(build::Args),
     /// Print the page of every field, as Markdown: for `make generate`.
     #[command(hide = true)]
     Reference,
@@ -69,6 +73,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::History(args) => history::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Build(args) => build::run(&args),
         Command::Reference => reference::run(),
     };
     let Err(error) = result else {

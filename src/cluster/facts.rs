@@ -52,6 +52,10 @@ pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
         attempt: AttemptHash(spec.attempt.clone()),
         version: spec.version.clone(),
         reference: spec.image.reference.clone(),
+        repin: spec
+            .repin
+            .and_then(|repin| u64::try_from(repin).ok())
+            .unwrap_or(0),
         digest: spec
             .image
             .digest

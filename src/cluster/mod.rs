@@ -1,5 +1,6 @@
 //! What talks to the Kubernetes API: clients, the lease, reading what a pass needs, writing what it decided.
 
+pub mod builds;
 pub mod connect;
 pub mod custom;
 pub mod error;

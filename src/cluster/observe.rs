@@ -16,7 +16,7 @@ use super::{
     objects::{self, KINDS, found, pages, within},
 };
 use crate::{
-    api::{ReleaseRevision, meta},
+    api::{ReleaseRevision, meta, revision::RevisionImage},
     names::{Digest, Namespace, ReleaseId, RevisionNumber, Uid},
     plan::{
         Ledger, MigrationKey,
@@ -119,27 +119,38 @@ impl Revisions {
     /// ask for it again, so all that have it count.
     #[must_use]
     pub fn suspicious(&self) -> Vec<String> {
+        self.said_of_image(|image| &image.suspicious)
+    }
+
+    /// What that image says of itself that is not what was declared.
+    #[must_use]
+    pub fn doubted(&self) -> Vec<String> {
+        self.said_of_image(|image| &image.doubts)
+    }
+
+    fn said_of_image(&self, of: impl Fn(&RevisionImage) -> &Vec<String>) -> Vec<String> {
         let Some(serving) = self.live().or_else(|| self.current()) else {
             return Vec::new();
         };
         let of_image = self.objects.iter().zip(&self.all);
         let found: BTreeSet<&String> = of_image
             .filter(|(_, revision)| revision.digest == serving.digest)
-            .flat_map(|(object, _)| &object.spec.image.suspicious)
+            .flat_map(|(object, _)| of(&object.spec.image))
             .collect();
         found.into_iter().cloned().collect()
     }
 
-    /// The retained revision that already resolved this reference.
+    /// The retained revision that already resolved this reference, under this counter `repin`.
     #[must_use]
     pub fn pin(
         &self,
         reference: &str,
+        repin: u64,
     ) -> Option<(crate::names::Digest, crate::names::RevisionNumber, Vec<String>)> {
         self.all
             .iter()
             .rev()
-            .find(|revision| revision.reference == reference)
+            .find(|revision| revision.reference == reference && revision.repin == repin)
             .map(|revision| {
                 let platforms = self
                     .objects

@@ -8,7 +8,7 @@ use kube::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{context::Context, generate, migrate, subject::Subject, tally};
+use super::{build, context::Context, generate, migrate, subject::Subject, tally};
 use crate::{
     api::{FIELD_MANAGER, ReleaseRevision, ReleaseRevisionSpec, meta, release::ShortText, revision},
     cluster::{
@@ -43,6 +43,9 @@ pub enum ActError {
     /// The objects do not fit into a revision.
     #[error("TooLarge: {0}")]
     TooLarge(String),
+    /// A Secret of a build is not there, or not for it.
+    #[error("{0}")]
+    BuildSecret(String),
     /// Somebody else has the name of an object without which it cannot be done.
     #[error("{0}")]
     NameTaken(String),
@@ -58,7 +61,7 @@ pub async fn act(
     let id = &observed.id;
     match step {
         // Answered by the next look of this pass.
-        Step::AskRegistry => Ok(()),
+        Step::AskRegistry | Step::AskCommit => Ok(()),
         Step::CreateRevision(draft) => create_revision(context, subject, observed, draft).await,
         Step::Conclude {
             revision,
@@ -114,6 +117,7 @@ pub async fn act(
             }
             Ok(())
         }
+        Step::Build(step) => build::build(context, subject, observed, step).await,
         Step::Migrate(step) => migrate::migrate(context, subject, observed, step).await,
         Step::Delete { key, uid } => {
             tracing::info!(
@@ -258,11 +262,21 @@ async fn create_revision(
             platforms: draft.platforms.clone(),
             suspicious: baked::warnings(&draft.baked),
             harmless: baked::harmless(&draft.baked),
+            source_commit: draft.origin.commit.as_ref().map(ToString::to_string),
+            origin: Some(clip(&draft.origin.words, 1000)).filter(|words| !words.is_empty()),
+            doubts: draft
+                .origin
+                .doubts
+                .iter()
+                .take(8)
+                .map(|words| clip(words, 400))
+                .collect(),
         },
         preset: declared.preset.clone(),
         values: observed.fingerprints.as_ref().map(recorded),
         migration: draft.migration.as_ref().map(migration_of),
         adopted: counted(observed.adopted),
+        repin: counted(declared.repin),
         objects,
     };
     let cause = spec.cause.clone();
@@ -313,6 +327,7 @@ async fn restore(context: &Context, subject: &Subject, lost: &AsFound) -> Result
         migration: lost.migration.as_ref().map(migration_of),
         // With the records it is lost what was taken over; nothing is, for a counter from before.
         adopted: declared.and_then(|declared| counted(declared.adopt)),
+        repin: counted(lost.repin),
         objects: render::store(&lost.objects).map_err(|error| ActError::TooLarge(error.to_string()))?,
     };
     create(context, id, lost.number, spec).await?;

@@ -83,6 +83,7 @@ pub async fn ask(context: &Context, id: &ReleaseId, declared: &Declared) -> Resu
                 platforms: image.platforms.iter().map(ToString::to_string).collect(),
                 obtained: "registry".to_owned(),
                 baked: Vec::new(),
+                claims: image.claims,
             },
             texts: image.texts,
         },
@@ -101,8 +102,8 @@ async fn answered<T>(
     asking: impl Future<Output = Result<T, ResolveError>>,
 ) -> Result<T, ResolveError> {
     let host = image.repository.split('/').next().unwrap_or_default();
-    if let Some(error) = context.silences.of(host, &image.reference()) {
-        return Err(error);
+    if let Some(error) = context.silences.of(host) {
+        return Err(about(&error, &image.reference()));
     }
     let began = Instant::now();
     let answer = asking.await;
@@ -113,6 +114,17 @@ async fn answered<T>(
         _ => context.silences.end(host),
     }
     answer
+}
+
+/// The same of another image: one namespace does not hear of those of another.
+fn about(error: &ResolveError, reference: &str) -> ResolveError {
+    let mut error = error.clone();
+    if let ResolveError::Unreachable { reference: of, .. } | ResolveError::TimedOut { reference: of, .. } =
+        &mut error
+    {
+        reference.clone_into(of);
+    }
+    error
 }
 
 /// Asks the registry about a declared digest that is about to become a revision; whether it said something. None is needed

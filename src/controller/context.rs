@@ -14,14 +14,16 @@ use kube::{
 
 use tokio::{sync::OnceCell, time::Instant};
 
-use super::{Clock, Parts, fight::Truce, silences::Silences, watched::Sources};
+use super::{
+    Clock, Parts, ask_commit::GitServers, build::Building, fight::Truce, silences::Silences, watched::Sources,
+};
 use crate::{
     cluster::{
         Leader,
         error::ClusterError,
         hash_key::{self, HashKey},
     },
-    image::Registry,
+    image::{Registry, ResolveError},
     names::{Digest, Namespace, ReleaseId, RevisionNumber, Uid},
     plan::{Stage, observed::Fingerprints},
     server::Heartbeat,
@@ -39,7 +41,11 @@ pub struct Context {
     /// Registries.
     pub registry: Registry,
     /// Those of them that did not answer lately.
-    pub silences: Silences,
+    pub silences: Silences<ResolveError>,
+    /// Git servers that releases name as their source, and that did not answer lately.
+    pub git: GitServers,
+    /// What builds images, where something does.
+    pub building: Option<Building>,
     /// How often the tag of what runs is compared with what it was resolved to.
     pub tag_interval: Duration,
     /// Events.
@@ -61,7 +67,7 @@ pub struct Context {
 impl Context {
     /// From the parts, and the sources that are watched.
     #[must_use]
-    pub fn new(parts: &Parts, sources: Sources) -> Self {
+    pub fn new(parts: &Parts, sources: Sources, building: Option<Building>) -> Self {
         let client = parts.clients.call.clone();
         let reporter = Reporter {
             controller: "slipway".into(),
@@ -72,8 +78,10 @@ impl Context {
             client,
             own: parts.options.namespace.clone(),
             sources,
+            building,
             registry: parts.registry.clone(),
             silences: Silences::default(),
+            git: GitServers::new(&parts.options),
             tag_interval: parts.options.tag_interval,
             metrics: Arc::clone(&parts.metrics),
             clock: parts.clock,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use kube::{Api, api::ListParams};
+use kube::{Api, Client, api::ListParams};
 
 use super::{
     act,
@@ -19,7 +19,10 @@ use crate::{
     plan::{
         Observed,
         ledger::EntryState,
-        observed::{DatabaseSeen, JobPodSeen, LedgerSeen, LockSeen, PodSeen, Revision},
+        observed::{
+            BuilderSeen, CommitSeen, DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LockSeen, PodSeen,
+            Revision,
+        },
         renew::lock_name,
         restore,
     },
@@ -27,7 +30,12 @@ use crate::{
 };
 
 /// Observes one release.
-pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Result<Observed, ClusterError> {
+pub async fn look(
+    context: &Context,
+    subject: &mut Subject,
+    image: &Asked,
+    commit: &CommitSeen,
+) -> Result<Observed, ClusterError> {
     let (client, id) = (&context.client, subject.id.clone());
     let now = (context.clock)();
     let (namespace, revisions, ledger) = tokio::try_join!(
@@ -41,12 +49,7 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
     let open = revisions.current().filter(|current| current.outcome.is_none());
     let open = open.map(|current| current.number.0);
     let (mut job_pods, pods) = pods(context, &id, boots, ledger.as_ref(), open, now).await?;
-    for job in &mut jobs {
-        let waits = job.key.is_some() && job.resumed && !job.suspended && job.finished.is_none();
-        if waits && !job_pods.iter().any(|pod| pod.job == job.uid) {
-            job.blocked = observe::blocked(client, &id, job).await?;
-        }
-    }
+    blocked(client, &id, &mut jobs, &job_pods).await?;
     subject.architectures = of_images(&revisions);
     let references = references(context, subject, ledger.as_ref()).await?;
     let fingerprints_for = context.memory.same_values(&id, references.fingerprints.as_ref());
@@ -54,12 +57,7 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
         // What the release refers to beside what its migration was given: it ends in status, events, ledger and revision.
         pod.tail = references.redact(&pod.tail);
     }
-    let claimed = ledger.as_ref().and_then(|seen| seen.ledger.claimed());
-    for pod in &mut job_pods {
-        if claimed.is_some_and(|(_, entry)| entry.uid == pod.job) {
-            pod.running_for = pod.running_for.map(|_| context.memory.running(&id, &pod.job));
-        }
-    }
+    wind(context, &id, ledger.as_ref(), &mut job_pods);
     let exposure = exposure(subject, &revisions);
     let wanted: BTreeSet<_> = revisions
         .current()
@@ -72,7 +70,13 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
     let objects = observe::objects(client, &id, &wanted).await?;
     let memory = context.memory.get(&id);
     let generation = subject.object.metadata.generation;
+    let (builder, builds) = match &context.building {
+        Some(building) => building.seen(&id, subject.declared(), commit, now).await?,
+        None => (BuilderSeen::Off, Vec::new()),
+    };
     let mut observed = Observed {
+        builder,
+        builds,
         declaration: subject.declaration.clone(),
         namespace,
         highest: revisions.current().map(|revision| revision.number),
@@ -84,11 +88,13 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
         digests: revisions.digests(),
         adopted: revisions.adopted(),
         image: image.of(subject.declared(), &references),
+        commit: commit.clone(),
         pin: subject
             .declared()
-            .and_then(|declared| revisions.pin(&declared.image.reference())),
+            .and_then(|declared| revisions.pin(&declared.image.reference(), declared.repin)),
         tag_moved: None,
         suspicious: revisions.suspicious(),
+        doubted: revisions.doubted(),
         architectures,
         missing: references.missing,
         operators: references.operators,
@@ -127,6 +133,32 @@ pub async fn look(context: &Context, subject: &mut Subject, image: &Asked) -> Re
     observed.lock = lock(context, &observed).await?;
     observed.tag_moved = moved_tag(context, subject, &observed);
     Ok(observed)
+}
+
+/// Says of each Job that should have a pod and has none what the API server answered.
+async fn blocked(
+    client: &Client,
+    id: &ReleaseId,
+    jobs: &mut [JobSeen],
+    pods: &[JobPodSeen],
+) -> Result<(), ClusterError> {
+    for job in jobs {
+        let waits = job.key.is_some() && job.resumed && !job.suspended && job.finished.is_none();
+        if waits && !pods.iter().any(|pod| pod.job == job.uid) {
+            job.blocked = observe::blocked(client, &id.namespace, &job.name, &job.uid).await?;
+        }
+    }
+    Ok(())
+}
+
+/// How long a migration runs goes by a clock that nobody sets.
+fn wind(context: &Context, id: &ReleaseId, ledger: Option<&LedgerSeen>, pods: &mut [JobPodSeen]) {
+    let claimed = ledger.and_then(|seen| seen.ledger.claimed());
+    for pod in pods {
+        if claimed.is_some_and(|(_, entry)| entry.uid == pod.job) {
+            pod.running_for = pod.running_for.map(|_| context.memory.running(id, &pod.job));
+        }
+    }
 }
 
 /// The architectures of the image of each revision.

@@ -8,9 +8,12 @@
 
 pub mod act;
 mod ask;
+mod ask_commit;
+mod build;
 pub mod compile;
 pub mod context;
 mod fight;
+mod fitness;
 mod generate;
 mod guard;
 mod look;
@@ -28,6 +31,7 @@ mod watched;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
@@ -35,9 +39,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::context::Context;
+use self::{build::Building, context::Context, fitness::Fitness};
 use crate::{
-    cluster::{Clients, ConnectError, Ended, Leader, Leadership, lease},
+    build::builder::Builder,
+    cluster::{Clients, ConnectError, Ended, Leader, Leadership, builds::builds, lease},
     image::{Registry, RegistryError},
     names::Namespace,
     server::{self, Health},
@@ -69,6 +74,10 @@ pub struct Options {
     pub cache_dir: PathBuf,
     /// How often the tag of what runs is compared with what it was resolved to.
     pub tag_interval: Duration,
+    /// Where the credentials are that sources of applications are read with.
+    pub build_namespace: Namespace,
+    /// What builds images; `None` where they are only waited for.
+    pub builder: Option<Builder>,
 }
 
 /// Why the controller ended.
@@ -221,14 +230,41 @@ async fn loops(mut parts: Parts, token: CancellationToken) -> Result<(), RunErro
         return Ok(());
     }
     let (known, turned) = watched::sources(parts.clients.watch.clone(), Arc::clone(&parts.metrics));
-    let context = Arc::new(Context::new(&parts, known));
+    let fitness = tokio::sync::watch::channel(Fitness::Checking);
+    let (building, waiting) = match parts.options.builder.clone() {
+        Some(builder) => {
+            let clients = &parts.clients;
+            let (jobs, waiting) = builds(clients.watch.clone(), clients.call.clone(), &builder.namespace);
+            (
+                Some(Building {
+                    builder,
+                    jobs,
+                    fitness: fitness.1,
+                }),
+                waiting.left_stream(),
+            )
+        }
+        None => (None, futures::stream::pending().right_stream()),
+    };
+    let context = Arc::new(Context::new(&parts, known, building));
     tokio::try_join!(
         until(
             "release",
             &token,
-            releases::run(&parts, context, turned, token.clone())
+            Box::pin(releases::run(
+                &parts,
+                Arc::clone(&context),
+                turned,
+                waiting,
+                token.clone()
+            ))
         ),
-        until("source", &token, sources::run(&parts, token.clone()))
+        until("source", &token, sources::run(&parts, token.clone())),
+        async {
+            // It ends when it knows.
+            Box::pin(fitness::try_out(&context, fitness.0, token.clone())).await;
+            Ok(())
+        }
     )?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     act::{self, ActError},
     ask::{Asked, ask, ask_digest, ask_tag},
+    ask_commit::ask_commit,
     context::{Attended, Context},
     fight::{self, Written},
     guard::{self, Stopped},
@@ -25,7 +26,11 @@ use crate::{
         objects::within,
     },
     names::ReleaseId,
-    plan::{Decision, Observed, Phase, Stage, Step, Wait, decide, observed::Declaration, rollout},
+    plan::{
+        Decision, Observed, Phase, Stage, Step, Wait, decide,
+        observed::{CommitSeen, Declaration},
+        rollout,
+    },
     spec::{declared::ImagePick, strict},
 };
 
@@ -66,6 +71,7 @@ impl ReconcileError {
             Self::Act(ActError::Refused { .. }) => "dry_run_refused",
             Self::Act(ActError::TooLarge(_)) => "too_large",
             Self::Act(ActError::NameTaken(_)) => "name_taken",
+            Self::Act(ActError::BuildSecret(_)) => "build_secret",
             Self::NotLeading => "not_leading",
             Self::Changed => "changed",
             Self::Stopped(_) => "stopped",
@@ -141,6 +147,7 @@ fn said(error: &ReconcileError, failures: u32, leads: bool) -> Option<Phase> {
     match (error, error.intent()) {
         _ if !leads => None,
         (ReconcileError::Act(ActError::NameTaken(_)), _) => Some(Phase::Waiting("NameTaken".into())),
+        (ReconcileError::Act(ActError::BuildSecret(_)), _) => Some(Phase::Waiting("BuildSecret".into())),
         (ReconcileError::Act(ActError::Cluster(error)), _) if error.is_over_quota() => {
             Some(Phase::Waiting("Quota".into()))
         }
@@ -162,9 +169,10 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         subject.declaration = Declaration::SourceGone(source);
     }
     let mut image = Asked::nothing();
+    let mut commit = CommitSeen::NotAsked;
     let mut written = Written::default();
     for round in 0..LOOKS {
-        let mut observed = look(context, subject, &image).await?; // client
+        let mut observed = look(context, subject, &image, &commit).await?; // client
         if round == 0 {
             span::revision(observed.current.as_ref().map(|current| current.number));
         }
@@ -184,6 +192,11 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
             && let Some(declared) = subject.declared()
         {
             image = ask(context, &id, declared).await?; // client
+        }
+        if decision.steps.contains(&Step::AskCommit)
+            && let Some(declared) = subject.declared()
+        {
+            commit = ask_commit(context, declared).await?; // a git server
         }
         if ask_digest(context, subject, &decision, &mut image).await? {
             continue; // with what the registry said

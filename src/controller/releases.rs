@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    Parts,
+    Parts, build,
     context::Context,
     guard,
     neighbours::Neighbours,
@@ -51,11 +51,12 @@ const PASS: Duration = Duration::from_secs(290);
 /// A `Release` as it is watched.
 pub type Meta = PartialObjectMeta<Release>;
 
-/// Runs until `token` is cancelled. `turned` are sources that came or went.
+/// Runs until `token` is cancelled. `turned` are sources that came or went, `waiting` releases whose build changed.
 pub async fn run(
     parts: &Parts,
     context: Arc<Context>,
     turned: impl Stream<Item = String> + Send + 'static,
+    waiting: impl Stream<Item = ReleaseId> + Send + 'static,
     token: CancellationToken,
 ) {
     let client = parts.clients.watch.clone();
@@ -95,7 +96,8 @@ pub async fn run(
             of_secret.of_secret(&secret)
         })
         .reconcile_on(turned.flat_map(move |source| futures::stream::iter(of_source(&releases, &source))))
-        .graceful_shutdown_on(token.cancelled_owned())
+        .reconcile_on(waiting.map(|id| ObjectRef::new(id.name.as_str()).within(id.namespace.as_str())))
+        .graceful_shutdown_on(token.clone().cancelled_owned())
         .run(guarded, reconcile::error_policy, Arc::clone(&context));
     let passes = stream.for_each(|result| {
         match result {
@@ -112,7 +114,8 @@ pub async fn run(
         }
         futures::future::ready(())
     });
-    guard::opening(gate, &store, passes).await;
+    let tidy = build::tidy(&context, &store, token);
+    tokio::join!(guard::opening(gate, &store, passes), tidy);
 }
 
 /// One pass, bounded and measured.

@@ -96,6 +96,23 @@ struct FileEntry {
     registrytoken: Option<SecretString>,
 }
 
+// === impl Credential ===
+
+impl Credential {
+    /// Whether a text holds any of it.
+    #[must_use]
+    pub fn is_in(&self, text: &str) -> bool {
+        let is_in = |secret: &SecretString| {
+            let secret = secret.expose_secret();
+            !secret.is_empty() && text.contains(secret)
+        };
+        match self {
+            Self::Password { username, password } => is_in(username) || is_in(password),
+            Self::IdentityToken(token) | Self::RegistryToken(token) => is_in(token),
+        }
+    }
+}
+
 // === impl DockerConfig ===
 
 impl DockerConfig {

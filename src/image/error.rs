@@ -1,6 +1,9 @@
-//! Why an image could not be resolved, and what that means for the release that waits for it.
+//! Why an image could not be resolved or pushed, and what that means for the release that waits for it.
 
 use std::time::Duration;
+
+use super::layout::LayoutError;
+use crate::source::Intent;
 
 /// Why an image could not be resolved. Each message is a whole sentence for people, causes included, and
 /// holds no credential, no token and no URL with a query.
@@ -67,6 +70,66 @@ impl ResolveError {
             Self::Unreachable { .. } => "RegistryUnreachable",
             Self::TimedOut { .. } => "RegistryTimeout",
             Self::Invalid { .. } => "ImageInvalid",
+        }
+    }
+}
+
+/// Why an image was not pushed. What is there of it already does no harm: without its tag nobody asks for it, and the next
+/// push finds it there. Each message is a whole sentence for people, as those of [`ResolveError`] are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// What is on disk cannot be pushed by anyone.
+    #[error("cannot push {reference}: the image on disk is not usable: {source}")]
+    Layout {
+        /// Where it was to go.
+        reference: String,
+        /// What is wrong with it.
+        source: LayoutError,
+    },
+    /// The registry wants a credential, or another one.
+    #[error("push refused: {repository} does not let us {attempt}; tried {tried}{said}")]
+    Refused {
+        /// Where it was to go, without the tag.
+        repository: String,
+        /// What was tried.
+        attempt: String,
+        /// In words, which credential was shown.
+        tried: String,
+        /// What the registry says, as the end of the sentence; or nothing.
+        said: String,
+    },
+    /// The registry, its token server or its storage could not be reached or is not well, again and again.
+    #[error("cannot push {reference}: could not {attempt}, tried {attempts} times: {cause}")]
+    Unwell {
+        /// Where it was to go.
+        reference: String,
+        /// What was tried.
+        attempt: String,
+        /// How often.
+        attempts: usize,
+        /// The chain of causes of the last failure.
+        cause: String,
+    },
+    /// The registry will not take it, however often it is asked.
+    #[error("cannot push {reference}: could not {attempt}: {problem}")]
+    Rejected {
+        /// Where it was to go.
+        reference: String,
+        /// What was tried.
+        attempt: String,
+        /// Half a sentence.
+        problem: String,
+    },
+}
+
+impl PushError {
+    /// Whether the same may succeed later, or somebody has to act.
+    #[must_use]
+    pub fn intent(&self) -> Intent {
+        match self {
+            Self::Layout { source, .. } => source.intent(),
+            Self::Unwell { .. } => Intent::Retry,
+            Self::Refused { .. } | Self::Rejected { .. } => Intent::Stall,
         }
     }
 }

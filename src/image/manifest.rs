@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::baked::Texts;
+use super::{baked::Texts, claims::Said};
 use crate::names::Digest;
 
 /// What is asked for. Anything else (schema 1, artifacts of other kinds) is answered by an error.
@@ -46,11 +46,15 @@ pub enum Manifest {
         platforms: Vec<Platform>,
         /// The manifest of each of these images, in the order of the index.
         images: Vec<Digest>,
+        /// What its annotations say.
+        said: Said,
     },
     /// A single image.
     Image {
         /// Where its config lies.
         config: Digest,
+        /// What its annotations say.
+        said: Said,
     },
 }
 
@@ -62,6 +66,7 @@ struct RawManifest {
     manifests: Option<Vec<RawEntry>>,
     config: Option<RawDescriptor>,
     layers: Option<Vec<serde::de::IgnoredAny>>,
+    annotations: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +112,7 @@ pub fn parse_manifest(body: &[u8]) -> Result<Manifest, String> {
     if raw.schema_version != Some(2) {
         return Err("its manifest has not schemaVersion 2; push it again with a current tool".into());
     }
+    let said = Said::of(raw.annotations.as_ref());
     match (raw.manifests, raw.config) {
         // One document must not be two things to two readers (CVE-2021-41190).
         (Some(_), Some(_)) => Err("its manifest claims to be an index and an image at once".into()),
@@ -116,7 +122,11 @@ pub fn parse_manifest(body: &[u8]) -> Result<Manifest, String> {
         (Some(entries), None) => {
             check_media_type(raw.media_type.as_deref(), &["image.index.v1", "manifest.list.v2"])?;
             let (platforms, images) = platforms(entries)?;
-            Ok(Manifest::Index { platforms, images })
+            Ok(Manifest::Index {
+                platforms,
+                images,
+                said,
+            })
         }
         (None, Some(config)) => {
             check_media_type(raw.media_type.as_deref(), &["image.manifest.v1", "manifest.v2"])?;
@@ -129,7 +139,7 @@ pub fn parse_manifest(body: &[u8]) -> Result<Manifest, String> {
                 .digest
                 .parse()
                 .map_err(|e| format!("the digest of its config {e}"))?;
-            Ok(Manifest::Image { config })
+            Ok(Manifest::Image { config, said })
         }
         (None, None) => Err("its manifest lists neither images nor a config".into()),
     }
@@ -170,6 +180,8 @@ fn platforms(entries: Vec<RawEntry>) -> Result<(Vec<Platform>, Vec<Digest>), Str
 pub struct Config {
     /// What it runs on.
     pub platform: Platform,
+    /// What its labels say of where it comes from.
+    pub said: Said,
     /// What else it says, among which secrets may be.
     pub texts: Texts,
 }
@@ -185,6 +197,7 @@ pub fn parse_config(body: &[u8]) -> Result<Config, String> {
     })?;
     Ok(Config {
         platform: checked_platform(raw.platform.os, raw.platform.architecture)?,
+        said: Said::of(raw.config.get("Labels")),
         texts: Texts::of(&raw.config, &raw.history),
     })
 }
@@ -226,7 +239,10 @@ mod tests {
             digest('e'),
             digest('f'),
         );
-        let Manifest::Index { platforms, images } = parse_manifest(body.as_bytes()).unwrap() else {
+        let Manifest::Index {
+            platforms, images, ..
+        } = parse_manifest(body.as_bytes()).unwrap()
+        else {
             unreachable!("an index")
         };
         let images: Vec<String> = images.iter().map(ToString::to_string).collect();

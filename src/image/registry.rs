@@ -10,13 +10,15 @@ use reqwest::{Certificate, Client, redirect};
 use super::{
     address::{LookUp, OWN, names_own},
     baked::Texts,
+    claims::{Said, claims},
     credentials::{DockerConfig, Found},
     error::ResolveError,
-    manifest::{self, Manifest, Platform},
+    manifest::{self, Config, Manifest, Platform},
     session::{Failure, Session, authority},
 };
 use crate::{
     names::Digest,
+    plan::observed::Claims,
     spec::declared::{ImagePick, ImageRequest},
 };
 
@@ -42,6 +44,19 @@ pub struct ResolvedImage {
     pub platforms: Vec<Platform>,
     /// What the image says of itself, for each platform.
     pub texts: Vec<Texts>,
+    /// What it says of where it comes from, for each platform that says something else.
+    pub claims: Vec<Claims>,
+}
+
+impl ResolvedImage {
+    /// With what one of its images says.
+    fn add(&mut self, annotations: [&Said; 2], config: Config) {
+        let claims = claims(annotations, &config.said);
+        if !self.claims.contains(&claims) {
+            self.claims.push(claims);
+        }
+        self.texts.push(config.texts);
+    }
 }
 
 /// Why there is no [`Registry`].
@@ -70,6 +85,16 @@ impl Registry {
     /// `ca_bundle` (PEM) is trusted beside the system's CAs. `plain_http` lists the registries, `host` or
     /// `host:port`, that are spoken to without TLS; no other ever is.
     pub fn new(ca_bundle: Option<&[u8]>, plain_http: Vec<String>) -> Result<Self, RegistryError> {
+        Self::patient(ca_bundle, plain_http, Some(READ_TIMEOUT))
+    }
+
+    /// As [`new`](Self::new), with another time between two pieces of a body. It runs while a request is sent, too, so what
+    /// sends much has `None` and watches over that itself.
+    pub(super) fn patient(
+        ca_bundle: Option<&[u8]>,
+        plain_http: Vec<String>,
+        read_timeout: Option<Duration>,
+    ) -> Result<Self, RegistryError> {
         let certificates = match ca_bundle {
             None => Vec::new(),
             Some(pem) => Certificate::from_pem_bundle(pem).map_err(|e| RegistryError::CaBundle(Some(e)))?,
@@ -80,10 +105,13 @@ impl Registry {
         let plain_http: BTreeSet<String> = plain_http.into_iter().collect();
         let client = |https_only: bool| {
             let listed = plain_http.clone();
-            Client::builder()
+            let builder = match read_timeout {
+                Some(timeout) => Client::builder().read_timeout(timeout),
+                None => Client::builder(),
+            };
+            builder
                 .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT)
-                .read_timeout(READ_TIMEOUT)
                 .redirect(redirect::Policy::custom(move |attempt| {
                     redirected(attempt, &listed)
                 }))
@@ -152,7 +180,7 @@ impl Registry {
             Failure::NotFound => ResolveError::NotFound { reference },
             Failure::Unauthorized => ResolveError::Unauthorized {
                 reference,
-                tried: tried(&request.repository, credentials, found),
+                tried: tried(&request.repository, credentials, found, "pull secret"),
             },
             Failure::TimedOut => ResolveError::TimedOut {
                 reference,
@@ -176,24 +204,32 @@ impl Registry {
         let mut session = Session::new(self, request, found.map(|found| found.credential))?;
         let (pick, expected) = picked(request);
         let top = session.manifest(pick, expected).await?;
-        let (platforms, texts) = match manifest::parse_manifest(&top.body).map_err(Failure::Invalid)? {
-            Manifest::Image { config } => {
-                let config = session.config(&config).await?;
-                (vec![config.platform], vec![config.texts])
-            }
-            Manifest::Index { platforms, images } => {
-                let mut texts = Vec::new();
-                for image in images.iter().take(MAX_IMAGES) {
-                    texts.extend(session.config_of(image).await?.map(|config| config.texts));
-                }
-                (platforms, texts)
-            }
-        };
-        Ok(ResolvedImage {
+        let mut image = ResolvedImage {
             digest: top.digest,
-            platforms,
-            texts,
-        })
+            platforms: Vec::new(),
+            texts: Vec::new(),
+            claims: Vec::new(),
+        };
+        match manifest::parse_manifest(&top.body).map_err(Failure::Invalid)? {
+            Manifest::Image { config, said } => {
+                let config = session.config(&config).await?;
+                image.platforms.push(config.platform.clone());
+                image.add([&said, &Said::default()], config);
+            }
+            Manifest::Index {
+                platforms,
+                images,
+                said,
+            } => {
+                image.platforms = platforms;
+                for digest in images.iter().take(MAX_IMAGES) {
+                    if let Some((of_one, config)) = session.config_of(digest).await? {
+                        image.add([&said, &of_one], config);
+                    }
+                }
+            }
+        }
+        Ok(image)
     }
 }
 
@@ -217,13 +253,18 @@ fn redirected(attempt: redirect::Attempt<'_>, plain_http: &BTreeSet<String>) -> 
     }
 }
 
-/// Which credential was shown, in words and without any of it.
-fn tried(repository: &str, credentials: Option<&DockerConfig>, found: Option<Found<'_>>) -> String {
+/// Which credential of which secret was shown, in words and without any of it.
+pub(super) fn tried(
+    repository: &str,
+    credentials: Option<&DockerConfig>,
+    found: Option<Found<'_>>,
+    secret: &str,
+) -> String {
     let registry = repository.split('/').next().unwrap_or(repository);
     match (found, credentials) {
-        (Some(found), _) => format!("the entry {:?} of the pull secret", found.key),
-        (None, Some(_)) => format!("anonymously, since the pull secret has no entry for {registry}"),
-        (None, None) => "anonymously, since no pull secret is declared".to_owned(),
+        (Some(found), _) => format!("the entry {:?} of the {secret}", found.key),
+        (None, Some(_)) => format!("anonymously, since the {secret} has no entry for {registry}"),
+        (None, None) => format!("anonymously, since no {secret} is declared"),
     }
 }
 

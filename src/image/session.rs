@@ -1,21 +1,20 @@
 //! The questions about one image: a few requests of the
 //! [distribution API](https://github.com/opencontainers/distribution-spec).
 //!
-//! Every body is read up to a bound and compared with its digest. Who gets a credential: the registry itself,
-//! and the token server that it names, both over TLS unless they were listed as plain http. A redirect to
-//! another host is followed without it.
+//! Every body is read up to a bound and compared with its digest. Where a request goes and what it shows there is
+//! [`access`]'s, also for those that push an image.
+
+mod access;
 
 use reqwest::{
-    Client, Method, RequestBuilder, Response, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE},
+    Method, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, HeaderValue},
 };
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+pub use self::access::Barred;
 use super::{
-    address::{OWN, names_own},
-    challenge::{self, Challenge},
+    claims::Said,
     credentials::Credential,
     manifest::{self, Config, Manifest},
     registry::Registry,
@@ -31,8 +30,6 @@ use crate::{
 const MAX_MANIFEST: usize = 4 << 20;
 /// Configs hold the history of a build; real ones stay below 100 KiB.
 const MAX_CONFIG: usize = 4 << 20;
-/// Tokens of clouds reach a few KiB.
-const MAX_TOKEN: usize = 64 << 10;
 
 /// A failure that does not know yet what it is about.
 pub enum Failure {
@@ -52,21 +49,23 @@ pub struct Answer {
     pub digest: Digest,
 }
 
+/// What is wanted of a repository.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Pull,
+    Push,
+}
+
 /// The questions about one image.
 pub struct Session<'a> {
     registry: &'a Registry,
     base: String,
     path: &'a str,
     plain: bool,
+    purpose: Purpose,
     credential: Option<&'a Credential>,
     /// What the registry is shown; found out from its first refusal.
     authorization: Option<HeaderValue>,
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<SecretString>,
-    access_token: Option<SecretString>,
 }
 
 // === impl Session ===
@@ -95,7 +94,7 @@ impl<'a> Session<'a> {
             host
         };
         let authorization = match credential {
-            Some(Credential::RegistryToken(token)) => Some(bearer(token)?),
+            Some(Credential::RegistryToken(token)) => Some(access::bearer(token)?),
             _ => None,
         };
         Ok(Self {
@@ -103,19 +102,31 @@ impl<'a> Session<'a> {
             base: format!("{}://{server}/v2", if plain { "http" } else { "https" }),
             path,
             plain,
+            purpose: Purpose::Pull,
             credential,
             authorization,
         })
     }
 
+    /// To push what is asked for: token servers are asked for more, and again when a token ends, since a push may outlive
+    /// many of them.
+    pub fn pushing(
+        registry: &'a Registry,
+        request: &'a ImageRequest,
+        credential: Option<&'a Credential>,
+    ) -> Result<Self, Failure> {
+        let purpose = Purpose::Push;
+        Self::new(registry, request, credential).map(|session| Self { purpose, ..session })
+    }
+
     pub async fn manifest(&mut self, pick: &str, expected: Option<&Digest>) -> Result<Answer, Failure> {
-        let url = self.manifest_url(pick);
+        let url = self.url(&format!("manifests/{pick}"));
         self.get(&url, manifest::ACCEPT, MAX_MANIFEST, expected).await
     }
 
     /// The digest of a manifest by a HEAD. A registry that knows no HEAD, or does not name the digest, sends it whole.
     pub async fn digest(&mut self, pick: &str) -> Result<Digest, Failure> {
-        let url = self.manifest_url(pick);
+        let url = self.url(&format!("manifests/{pick}"));
         match self.ask(Method::HEAD, &url, manifest::ACCEPT).await {
             Ok(response) => {
                 if let Some(digest) = claimed(&response) {
@@ -128,8 +139,9 @@ impl<'a> Session<'a> {
         Ok(self.manifest(pick, None).await?.digest)
     }
 
-    fn manifest_url(&self, pick: &str) -> String {
-        format!("{}/{}/manifests/{pick}", self.base, self.path)
+    /// Where something of the repository is.
+    pub fn url(&self, tail: &str) -> String {
+        format!("{}/{}/{tail}", self.base, self.path)
     }
 
     /// What an image's config says.
@@ -142,17 +154,17 @@ impl<'a> Session<'a> {
     }
 
     async fn blob(&mut self, digest: &Digest) -> Result<Config, Failure> {
-        let url = format!("{}/{}/blobs/{digest}", self.base, self.path);
+        let url = self.url(&format!("blobs/{digest}"));
         let blob = self.get(&url, "*/*", MAX_CONFIG, Some(digest)).await?;
         manifest::parse_config(&blob.body).map_err(Failure::Invalid)
     }
 
-    /// What the config of one of an index's images says; `None` where the registry has no such image, as in a copy of some
+    /// What the annotations and the config of one of an index's images say; `None` where the registry has no such image, as in a copy of some
     /// platforms alone, or none that could run.
-    pub async fn config_of(&mut self, image: &Digest) -> Result<Option<Config>, Failure> {
+    pub async fn config_of(&mut self, image: &Digest) -> Result<Option<(Said, Config)>, Failure> {
         let config = match self.manifest(image.as_str(), Some(image)).await {
             Ok(answer) => match manifest::parse_manifest(&answer.body) {
-                Ok(Manifest::Image { config }) => self.blob(&config).await,
+                Ok(Manifest::Image { config, said }) => self.blob(&config).await.map(|config| (said, config)),
                 Ok(Manifest::Index { .. }) | Err(_) => return Ok(None),
             },
             Err(failure) => Err(failure),
@@ -191,123 +203,22 @@ impl<'a> Session<'a> {
 
     /// One request, repeated once with what the registry asked for.
     async fn ask(&mut self, method: Method, url: &str, accept: &'static str) -> Result<Response, Failure> {
-        let mut response = self.send(method.clone(), url, accept).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && self.authorization.is_none() {
-            self.authorization = Some(self.authorize(response.headers()).await?);
-            response = self.send(method, url, accept).await?;
-        }
+        let accepting = |request: RequestBuilder| request.header(ACCEPT, accept);
+        let response = self.exchange(method, url, accepting).await?;
         check_status(response.status())?;
         Ok(response)
-    }
-
-    async fn send(&self, method: Method, url: &str, accept: &'static str) -> Result<Response, Failure> {
-        let client = if self.plain {
-            &self.registry.plain
-        } else {
-            &self.registry.secure
-        };
-        let mut request = client.request(method, url).header(ACCEPT, accept);
-        if let Some(value) = &self.authorization {
-            request = request.header(AUTHORIZATION, value);
-        }
-        send(request).await
-    }
-
-    /// What to show after a refusal.
-    async fn authorize(&self, headers: &HeaderMap) -> Result<HeaderValue, Failure> {
-        let challenges: Vec<Challenge> = headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(challenge::parse)
-            .collect();
-        for challenge in challenges {
-            match (challenge, self.credential) {
-                (Challenge::Bearer { realm, service }, _) => {
-                    let token = self.token(&realm, service.as_deref()).await?;
-                    return bearer(&token);
-                }
-                (Challenge::Basic, Some(Credential::Password { username, password })) => {
-                    return basic(username, password);
-                }
-                (Challenge::Basic, _) => {}
-            }
-        }
-        Err(Failure::Unauthorized)
-    }
-
-    /// Asks the token server that the registry names.
-    async fn token(&self, realm: &str, service: Option<&str>) -> Result<SecretString, Failure> {
-        let mut url = Url::parse(realm)
-            .map_err(|_| Failure::Invalid("the registry names a token server that is not a URL".into()))?;
-        let client = self.client_for(&url)?;
-        let scope = format!("repository:{}:pull", self.path);
-        let request = if let Some(Credential::IdentityToken(token)) = self.credential {
-            let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token")
-                .append_pair("client_id", "slipway")
-                .append_pair("scope", &scope)
-                .append_pair("refresh_token", token.expose_secret());
-            if let Some(service) = service {
-                form.append_pair("service", service);
-            }
-            client
-                .post(url)
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(form.finish())
-        } else {
-            if let Some(service) = service {
-                url.query_pairs_mut().append_pair("service", service);
-            }
-            url.query_pairs_mut().append_pair("scope", &scope);
-            let request = client.get(url);
-            match self.credential {
-                Some(Credential::Password { username, password }) => {
-                    request.header(AUTHORIZATION, basic(username, password)?)
-                }
-                _ => request,
-            }
-        };
-        let response = send(request).await?;
-        match response.status() {
-            // Token servers answer a wrong password with any of these.
-            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => return Err(Failure::Unauthorized),
-            status => check_status(status)?,
-        }
-        let body = bounded(response, MAX_TOKEN).await?;
-        serde_json::from_slice::<TokenAnswer>(&body)
-            .ok()
-            .and_then(|answer| answer.token.or(answer.access_token))
-            .filter(|token| !token.expose_secret().is_empty())
-            .ok_or_else(|| Failure::Invalid("its registry's token server sent no token".into()))
-    }
-
-    /// Plain http only to what was listed, and only where the registry itself is: a registry behind TLS
-    /// cannot have a credential sent in the clear.
-    fn client_for(&self, url: &Url) -> Result<&'a Client, Failure> {
-        let listed = self.registry.plain_http.contains(&authority(url));
-        match url.scheme() {
-            "https" if names_own(url) && !listed => Err(Failure::Invalid(format!(
-                "the registry cannot be asked for a token: {OWN}; it gets no credential"
-            ))),
-            "https" => Ok(&self.registry.secure),
-            "http" if self.plain && listed => Ok(&self.registry.plain),
-            _ => Err(Failure::Invalid(
-                "the registry names a token server without TLS; it gets no credential".into(),
-            )),
-        }
     }
 }
 
 // === one request ===
 
 /// The digest that a registry names.
-fn claimed(response: &Response) -> Option<Digest> {
+pub fn claimed(response: &Response) -> Option<Digest> {
     let value = response.headers().get("docker-content-digest")?;
     value.to_str().ok()?.parse().ok()
 }
 
-async fn send(request: RequestBuilder) -> Result<Response, Failure> {
+pub async fn send(request: RequestBuilder) -> Result<Response, Failure> {
     request.send().await.map_err(transport)
 }
 
@@ -349,7 +260,7 @@ fn check_status(status: StatusCode) -> Result<(), Failure> {
     }
 }
 
-async fn bounded(mut response: Response, cap: usize) -> Result<Vec<u8>, Failure> {
+pub async fn bounded(mut response: Response, cap: usize) -> Result<Vec<u8>, Failure> {
     let too_large = || Failure::Invalid(format!("the registry sent more than {} KiB", cap >> 10));
     if response
         .content_length()
@@ -371,25 +282,6 @@ pub fn sha256(body: &[u8]) -> Result<Digest, Failure> {
     format!("sha256:{}", hex(&Sha256::digest(body)))
         .parse()
         .map_err(|e| Failure::Invalid(format!("its digest {e}")))
-}
-
-fn bearer(token: &SecretString) -> Result<HeaderValue, Failure> {
-    sensitive(&format!("Bearer {}", token.expose_secret()))
-}
-
-fn basic(username: &SecretString, password: &SecretString) -> Result<HeaderValue, Failure> {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    let pair = format!("{}:{}", username.expose_secret(), password.expose_secret());
-    sensitive(&format!("Basic {}", STANDARD.encode(pair)))
-}
-
-/// A header value that no log prints.
-fn sensitive(text: &str) -> Result<HeaderValue, Failure> {
-    let mut value = HeaderValue::from_str(text).map_err(|_| {
-        Failure::Invalid("a token for its registry holds characters that no header may".into())
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn is_host(host: &str) -> bool {

@@ -99,6 +99,7 @@ mod tests {
             platforms: Vec::new(),
             obtained: "registry".into(),
             baked,
+            claims: Vec::new(),
         };
         o
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{
     attempt,
     back::{back_to, beside, failed},
-    baked,
+    baked, build,
     decision::{Decision, MigrationStep, Phase, Report, Stage, Step, Wait},
     keep::{paused, steady, under_way},
+    ladder,
     ledger::{KeyParts, MigrationKey},
     migration::{self, Facts, Next},
     observed::{DatabaseSeen, Declaration, NamespaceSeen, Observed, Revision},
@@ -83,6 +84,11 @@ pub fn decide(o: &Observed) -> Decision {
             decision.wait = Wait::Again;
         }
     }
+    let left = build::left(o);
+    if !left.is_empty() {
+        decision.steps.extend(left);
+        decision.wait = Wait::Again;
+    }
     let ahead = schema::ahead(o, &decision.report.phase);
     decision.report.details.extend(ahead);
     if !o.missing.is_empty() && decision.report.phase != Phase::Waiting("SecretMissing".into()) {
@@ -97,6 +103,7 @@ pub fn decide(o: &Observed) -> Decision {
         .details
         .extend(rotation::outdated(o, &decision.report.phase));
     decision.report.details.extend(baked::told(o));
+    decision.report.details.extend(ladder::told(o));
     if let Some(digest) = &o.tag_moved {
         let sentence = format!("the tag now has the digest {digest}; what runs stays as it was resolved");
         decision.report.details.push(("TagMoved", sentence));

@@ -3,16 +3,20 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    ladder::Origin,
     ledger::{Entry, MigrationKey},
     migration::Migrated,
     observed::{Baked, Fingerprints, Migration},
 };
 use crate::{
     api::revision::Outcome,
-    names::{Digest, RevisionNumber, Uid},
+    names::{CommitId, Digest, RevisionNumber, Uid},
     render::{Object, ObjectKey},
     spec::declared::AttemptHash,
 };
+
+/// The condition that carries the end of the log of a build that failed.
+pub const BUILD_LOG: &str = "BuildLog";
 
 /// What to do now, what to say, and when to look again.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +34,8 @@ pub struct Decision {
 pub enum Step {
     /// Ask the registry about the declared image; the answer comes back in the next look of this pass.
     AskRegistry,
+    /// Ask a git server which commit the declared `source` is; the answer comes back in the next look of this pass.
+    AskCommit,
     /// Create the next revision, its objects rendered. Everything outside was answered before.
     CreateRevision(Box<Draft>),
     /// Write the outcome of a revision, once.
@@ -93,6 +99,8 @@ pub enum Step {
         /// The objects, each with the resourceVersion that was seen.
         objects: Vec<(Object, Option<String>)>,
     },
+    /// One move of a build.
+    Build(BuildStep),
     /// One move of the migration.
     Migrate(MigrationStep),
     /// Delete an object of ours that no revision wants any more.
@@ -108,6 +116,47 @@ pub enum Step {
         number: RevisionNumber,
         /// Only this one.
         uid: Uid,
+    },
+}
+
+/// The moves of a build. Each is a single write with a deterministic name or a guarded one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildStep {
+    /// Create the Job, wanted by this release.
+    Create {
+        /// What is built.
+        commit: CommitId,
+        /// Which Job of its key, from 1.
+        run: u32,
+        /// Whether it is given more memory than usual.
+        larger: bool,
+    },
+    /// Wait for a Job, too, that others wait for.
+    Join {
+        /// Its name.
+        job: String,
+        /// Its UID.
+        uid: Uid,
+        /// The Job that the decision saw.
+        over: String,
+    },
+    /// Wait for it no longer; others do.
+    Leave {
+        /// Its name.
+        job: String,
+        /// Its UID.
+        uid: Uid,
+        /// The Job that the decision saw.
+        over: String,
+    },
+    /// End it, or clear it away: nobody waits for it.
+    Delete {
+        /// Its name.
+        job: String,
+        /// Only this one.
+        uid: Uid,
+        /// Only while it is as it was seen, and nobody else has come to wait for it.
+        over: String,
     },
 }
 
@@ -236,6 +285,8 @@ pub struct Draft {
     pub platforms: Vec<String>,
     /// What looks like a secret in it, or is one that does no harm.
     pub baked: Vec<Baked>,
+    /// What is known of where it comes from.
+    pub origin: Origin,
     /// The migration.
     pub migration: Option<Migration>,
 }
@@ -255,6 +306,8 @@ pub struct AsFound {
     pub commit: Option<String>,
     /// What was asked for.
     pub reference: String,
+    /// The counter `repin` that it was looked up under, as far as that is known.
+    pub repin: u64,
     /// What runs.
     pub digest: Digest,
     /// The platforms that its pods are bound to.
@@ -287,6 +340,8 @@ pub enum Phase {
     Pending,
     /// The image is looked for.
     Resolving,
+    /// The image is built.
+    Building,
     /// References, generated values, identity.
     Preparing,
     /// The migration is under way.

@@ -8,13 +8,17 @@ use super::{
     decide, fixtures,
     fixtures::{ended_pod, entry, job, job_pod, key, ledger, under_way},
     ledger::EntryState,
-    observed::{Fingerprints, JobEnd, JobSeen, Observed, PodSeen},
+    observed::{
+        BuilderSeen, Claim, ClaimedBy, Claims, CommitSeen, Fingerprints, ImageSeen, JobEnd, JobSeen,
+        Observed, PodSeen,
+    },
 };
 use crate::{
     api::revision::Outcome,
+    build::key::Wanted,
     names::{ReleaseName, RevisionNumber},
     plan::Stage,
-    render::{self, Input},
+    render::{self, BuildInput, Input},
     spec::{self, Declared, declared::Holder},
 };
 
@@ -28,6 +32,7 @@ envFrom: [{config: shared}]
 files: {/run/key: {config: app/key}}
 host: app.example.com
 processes: {jobs: {command: [/jobs]}}
+source: {git: 'https://git.example.com/acme/app.git'}
 migrate: {args: [/migrate], env: {B: plain}}
 ";
 
@@ -37,6 +42,23 @@ const ROWS: &[(&str, &str)] = &[
     ("version", "version: 2.0.0"),
     ("image", "image: ghcr.io/acme/other:1"),
     ("pullSecret", "pullSecret: registry"),
+    (
+        "source.git",
+        "source: {git: 'https://git.example.com/acme/other.git'}",
+    ),
+    ("source.ref", "source: {ref: 'release-{version}'}"),
+    ("source.path", "source: {path: apps/shop}"),
+    ("source.secret", "source: {secret: git}"),
+    ("build.mode", "build: {mode: never}"),
+    ("build.dockerfile", "build: {dockerfile: docker/Dockerfile}"),
+    ("build.target", "build: {target: runner}"),
+    ("build.testTarget", "build: {testTarget: test}"),
+    ("build.args.*", "build: {args: {A: b}}"),
+    ("build.secrets.*", "build: {secrets: {npm: npm/token}}"),
+    ("build.platforms", "build: {platforms: [linux/arm64]}"),
+    ("build.timeout", "build: {timeout: 5m}"),
+    ("match.version", "match: {version: enforce}"),
+    ("match.revision", "match: {revision: ignore}"),
     ("command", "command: [/serve]"),
     ("args", "args: [--now]"),
     ("port", "port: 9000"),
@@ -130,6 +152,7 @@ const ROWS: &[(&str, &str)] = &[
     ("retain.failedJobs", "retain: {failedJobs: 1}"),
     ("attempt", "attempt: 1"),
     ("adopt", "adopt: 1"),
+    ("repin", "repin: 1"),
 ];
 
 fn name() -> ReleaseName {
@@ -184,6 +207,10 @@ fn behaviour(declared: &Declared) -> Vec<String> {
         declared.env_keys(Holder::Secret),
     );
     seen.push(format!("{keys:?} {:?}", declared.generated()));
+    // `controller::ask_commit` reads the repository with it.
+    let secret = declared.origin.as_ref().map(|origin| &origin.secret);
+    seen.push(format!("{secret:?}"));
+    seen.extend(built(declared));
     // `cluster::resolve` waits for their values.
     seen.push(format!("{:?}", declared.requires));
     if let Some(migrate) = &declared.migrate {
@@ -203,7 +230,27 @@ fn behaviour(declared: &Declared) -> Vec<String> {
     seen
 }
 
-const SITUATIONS: [fn(&Declared) -> Observed; 11] = [
+/// The Job that builds its image.
+fn built(declared: &Declared) -> Option<String> {
+    let builder = serde_json::json!({
+        "namespace": "builds", "image": "b", "ownImage": "s", "serviceAccount": "build", "disk": "1Gi",
+    });
+    let reference = declared.image.reference();
+    let input = BuildInput {
+        builder: &serde_json::from_value(builder).unwrap(),
+        wanted: Wanted::of(declared, &reference)?,
+        commit: &"f".repeat(40).parse().unwrap(),
+        run: 1,
+        larger: false,
+        by: (&fixtures::id(), declared.attempt),
+    };
+    Some(render::build_job(&input).to_string())
+}
+
+const SITUATIONS: [fn(&Declared) -> Observed; 14] = [
+    asking,
+    compared,
+    repinned,
     claiming,
     settled,
     rolling,
@@ -216,6 +263,48 @@ const SITUATIONS: [fn(&Declared) -> Observed; 11] = [
     unknown,
     finished,
 ];
+
+/// The image of a first version says of itself what is not declared, and nobody has been asked yet which commit is.
+fn asking(declared: &Declared) -> Observed {
+    let said = |text: &str| {
+        let by = ClaimedBy::Annotation;
+        Some(Claim {
+            text: text.to_owned(),
+            by,
+        })
+    };
+    let mut o = fixtures::observed(declared.clone());
+    o.builder = BuilderSeen::Ready("a builder".to_owned());
+    o.image = ImageSeen::Found {
+        digest: fixtures::digest(1),
+        platforms: Vec::new(),
+        obtained: "registry".into(),
+        baked: Vec::new(),
+        claims: vec![Claims {
+            version: said("0.0.1"),
+            revision: said("0123456"),
+            source: said("https://git.example.com/acme/app"),
+            built: false,
+        }],
+    };
+    o
+}
+
+fn compared(declared: &Declared) -> Observed {
+    let mut o = asking(declared);
+    o.commit = CommitSeen::Known("f".repeat(40).parse().unwrap());
+    o
+}
+
+/// Its tag named another image when it was looked up for the first time.
+fn repinned(declared: &Declared) -> Observed {
+    let mut o = served(declared);
+    for revision in o.current.iter_mut().chain(&mut o.live) {
+        revision.repin = 0;
+        revision.digest = fixtures::digest(9);
+    }
+    o
+}
 
 /// Version 2 live.
 fn served(declared: &Declared) -> Observed {

@@ -11,8 +11,8 @@ use super::{
     decide::key_now,
     ledger::{Entry, EntryState, Ledger, MigrationKey},
     observed::{
-        DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LedgerSeen, LiveObject, LockSeen,
-        Migration, NamespaceSeen, Observed, Revision,
+        BuilderSeen, CommitSeen, DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LedgerSeen,
+        LiveObject, LockSeen, Migration, NamespaceSeen, Observed, Revision,
     },
     renew::lock_name,
 };
@@ -25,7 +25,8 @@ use crate::{
     names::{Digest, ReleaseId, RevisionNumber, Uid},
     render::{Input, Kind, Object, job_name, render},
     spec::declared::{
-        AttemptHash, Declared, Identity, ImagePick, ImageRequest, MigrateSpec, ProcessSpec, RolloutSpec,
+        Agreement, AttemptHash, Declared, Identity, ImagePick, ImageRequest, MigrateSpec, ProcessSpec,
+        RolloutSpec,
     },
 };
 
@@ -66,6 +67,9 @@ pub fn declared(version: u32) -> Declared {
             pick: ImagePick::Digest(digest(version)),
         },
         pull_secret: None,
+        origin: None,
+        agree: Agreement::default(),
+        build: None,
         processes: [("worker".parse().unwrap(), process)].into(),
         port: None,
         exposure: None,
@@ -111,6 +115,7 @@ pub fn declared(version: u32) -> Declared {
         retain_revisions: 5,
         retain_failed_jobs: 5,
         attempt: 0,
+        repin: 0,
         adopt: 0,
         attempt_hash: AttemptHash(String::new()),
     };
@@ -179,7 +184,11 @@ pub fn observed(declared: Declared) -> Observed {
         image: ImageSeen::NotAsked,
         pin: None,
         tag_moved: None,
+        commit: CommitSeen::NotAsked,
+        builder: BuilderSeen::Off,
+        builds: Vec::new(),
         suspicious: Vec::new(),
+        doubted: Vec::new(),
         owner: None,
         rolling: None,
         restarts_before: None,
@@ -220,6 +229,7 @@ pub fn revision(o: &Observed, declared: &Declared, number: u64) -> Revision {
         attempt: declared.attempt_hash.clone(),
         version: declared.version.to_string(),
         reference: declared.image.reference(),
+        repin: declared.repin,
         digest: digest.clone(),
         migration: key_now(o, declared, digest).map(|key| Migration {
             key,

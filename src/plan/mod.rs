@@ -12,7 +12,8 @@
 //! - [`schema`] whose code can run on the database as it is by now
 //! - [`rollout`] whether Deployments are done, on their way or failed
 //! - [`serve`] which objects of a revision must be in the cluster, [`cause`] why a revision was made
-//! - [`baked`] images that have secrets in them
+//! - [`ladder`] whether an image is the one that is meant, [`baked`] images that have secrets in them
+//! - [`build`] images that are built here, and builds that nobody waits for any more
 //! - [`adopt`] names that others have taken, [`restore`] what runs and has no record any more, [`rebuild`] a ledger that is gone
 //! - [`history`] what is kept, [`prune`] which releases go since git declares them no longer, [`lineage`] which of their
 //!   objects may be moved to a commit
@@ -21,11 +22,13 @@ pub mod adopt;
 pub mod attempt;
 pub mod back;
 pub mod baked;
+pub mod build;
 pub mod cause;
 pub mod decide;
 pub mod decision;
 pub mod history;
 pub mod keep;
+pub mod ladder;
 pub mod ledger;
 pub mod lineage;
 pub mod migration;

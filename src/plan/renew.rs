@@ -6,11 +6,13 @@ use super::{
     attempt,
     back::booked_entry,
     baked,
+    build::{self, Built},
     decide::{POLL, facts, key_now, report, waiting_for_missing},
     decision::{Decision, Draft, Phase, Step, Wait},
     keep::{meanwhile, steady},
+    ladder,
     migration::{self, Next},
-    observed::{Baked, DatabaseSeen, Declaration, ImageSeen, Migration, Observed},
+    observed::{Baked, Claims, DatabaseSeen, Declaration, ImageSeen, Migration, Observed, Revision},
     rebuild, restore, schema,
 };
 use crate::{
@@ -40,6 +42,7 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
         platforms,
         obtained,
         baked,
+        claims,
     } = match image(o, declared) {
         Ok(found) => found,
         Err(decision) => return *decision,
@@ -47,6 +50,10 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
     if let Some(decision) = baked::refused(o, declared, &baked) {
         return decision;
     }
+    let origin = match ladder::origin(o, declared, &claims) {
+        Ok(origin) => origin,
+        Err(decision) => return *decision,
+    };
     if let Some(barrier) = schema::barrier(o, &digest) {
         return schema::refused(o, declared, &barrier, meanwhile(o, declared));
     }
@@ -77,11 +84,16 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
     let number = restore::next_number(o);
     let draft = Draft {
         number,
-        cause: moved.then(|| "database moved".to_owned()),
+        cause: match before {
+            _ if moved => Some("database moved".to_owned()),
+            Some(before) => repinned(before, declared, &digest),
+            None => None,
+        },
         digest,
         obtained,
         platforms,
         baked,
+        origin,
         migration,
     };
     if let Some(decision) = restore::what_failed(o, declared, &draft) {
@@ -101,42 +113,90 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
     }
 }
 
+/// Why there is a revision of a tag that was looked up anew, where that alone made it.
+fn repinned(before: &Revision, declared: &Declared, digest: &Digest) -> Option<String> {
+    let same = before.reference == declared.image.reference() && before.repin != declared.repin;
+    same.then(|| {
+        let words = if before.digest == *digest {
+            "is the same image still".to_owned()
+        } else {
+            format!("is {} now, was {}", short(digest), short(&before.digest))
+        };
+        format!("repin {}: {} {words}", declared.repin, before.reference)
+    })
+}
+
+/// `sha256:` and the first twelve digits.
+fn short(digest: &Digest) -> String {
+    digest.to_string().chars().take(19).collect()
+}
+
 /// An image that is known.
 struct Found {
     digest: Digest,
     platforms: Vec<String>,
     obtained: String,
     baked: Vec<Baked>,
+    claims: Vec<Claims>,
 }
 
 /// The image of the declared reference: pinned by a retained revision, declared by digest, or asked for.
 fn image(o: &Observed, declared: &Declared) -> Result<Found, Box<Decision>> {
-    let found = |digest: &Digest, platforms: &[String], obtained: String, baked: &[Baked]| Found {
+    let found = |digest: &Digest, platforms: &[String], obtained: String| Found {
         digest: digest.clone(),
         platforms: platforms.to_vec(),
         obtained,
-        baked: baked.to_vec(),
+        baked: Vec::new(),
+        claims: Vec::new(),
     };
     let pin = o.pin.as_ref();
     #[cfg(test)]
     let pin = pin.filter(|_| !mutant::is(Mutant::TagAskedAgain));
     if let Some((digest, revision, platforms)) = pin {
         // One version never gets a second digest while its revision is kept.
-        return Ok(found(digest, platforms, format!("revision {revision}"), &[]));
+        return Ok(found(digest, platforms, format!("revision {revision}")));
+    }
+    if let Some(decision) = build::under_way(o, declared) {
+        return Err(Box::new(decision));
     }
     let reference = declared.image.reference();
     match (&o.image, &declared.image.pick) {
+        (ImageSeen::Found { digest, .. }, _) if build::is_anothers(o, declared, digest) => {
+            match build::build(o, declared) {
+                Built::Going(decision) => Err(decision),
+                Built::NotHere | Built::Pushed => Err(Box::new(
+                    meanwhile(o, declared)
+                        .saying(
+                            Phase::Failed("ImageMismatch"),
+                            format!(
+                                "{reference} is to be what is built here, and is {}, which somebody else pushed over it",
+                                short(digest)
+                            ),
+                        )
+                        .after(POLL),
+                )),
+            }
+        }
         (
             ImageSeen::Found {
                 digest,
                 platforms,
                 obtained,
                 baked,
+                claims,
             },
             _,
-        ) => Ok(found(digest, platforms, obtained.clone(), baked)),
+        ) => Ok(Found {
+            baked: baked.clone(),
+            claims: claims.clone(),
+            ..found(
+                digest,
+                platforms,
+                build::of(o, declared, digest).unwrap_or_else(|| obtained.clone()),
+            )
+        }),
         // It needs no registry. Whoever looks at the world asks one all the same, since it may tell more.
-        (_, ImagePick::Digest(digest)) => Ok(found(digest, &[], DECLARED.to_owned(), &[])),
+        (_, ImagePick::Digest(digest)) => Ok(found(digest, &[], DECLARED.to_owned())),
         (ImageSeen::NotAsked, ImagePick::Tag(_)) => {
             let mut decision =
                 meanwhile(o, declared).saying(Phase::Resolving, format!("looking for {reference}"));
@@ -144,14 +204,16 @@ fn image(o: &Observed, declared: &Declared) -> Result<Found, Box<Decision>> {
             decision.wait = Wait::Again;
             Err(Box::new(decision))
         }
-        (ImageSeen::Missing, ImagePick::Tag(_)) => Err(Box::new(
-            meanwhile(o, declared)
-                .saying(
-                    Phase::Waiting("WaitingForImage".into()),
-                    format!("{reference} does not exist yet; it goes on by itself when the image is pushed"),
-                )
-                .after(POLL),
-        )),
+        (ImageSeen::Missing, ImagePick::Tag(_)) => {
+            let message = match build::build(o, declared) {
+                Built::Going(decision) => return Err(decision),
+                Built::NotHere => "does not exist yet; it goes on by itself when the image is pushed",
+                Built::Pushed => "was built and pushed, and its registry does not have it any more; raise `attempt` to have it built again",
+            };
+            let phase = Phase::Waiting("WaitingForImage".into());
+            let decision = meanwhile(o, declared).saying(phase, format!("{reference} {message}"));
+            Err(Box::new(decision.after(POLL)))
+        }
         (ImageSeen::Failed { reason, message }, ImagePick::Tag(_)) => Err(Box::new(
             meanwhile(o, declared)
                 .saying(

@@ -226,6 +226,7 @@ fn lost(o: &Observed, declared: &Declared) -> Option<AsFound> {
         } else {
             reference.to_owned()
         },
+        repin: if same { declared.repin } else { 0 },
         digest,
         platforms: platforms(pod),
         migration,
@@ -311,6 +312,7 @@ mod tests {
             attempt: lost.attempt.clone(),
             version: lost.version.clone(),
             reference: lost.reference.clone(),
+            repin: lost.repin,
             digest: lost.digest.clone(),
             migration: lost.migration.clone(),
             cause: lost.cause.clone(),

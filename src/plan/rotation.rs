@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     attempt, decide,
     decision::{AsFound, Decision, Draft, Phase, Step, Wait},
+    ladder::Origin,
     migration,
     observed::{Declaration, Fingerprints, Observed, Revision},
     restore, serve,
@@ -202,7 +203,10 @@ pub(super) fn outdated(o: &Observed, phase: &Phase) -> Option<(&'static str, Str
         let newer = current.number != live.number && current.attempt == live.attempt;
         newer && (current.outcome.is_none() || held(current, live).is_some())
     });
-    let on_its_way = matches!(phase, Phase::Resolving | Phase::Preparing | Phase::Migrating);
+    let on_its_way = matches!(
+        phase,
+        Phase::Resolving | Phase::Building | Phase::Preparing | Phase::Migrating
+    );
     (serves(o, live) && !followed && !coming && !on_its_way).then(|| {
         let sentence = format!(
             "{} since {} ({}) was made; its pods that were started before have the old ones, and one that starts anew gets \
@@ -294,6 +298,7 @@ pub(super) fn keep_up(o: &Observed, declared: &Declared, failed: &Revision) -> O
         cause: format!("{BESIDE}{why}").chars().take(500).collect(),
         commit: None,
         reference: live.reference.clone(),
+        repin: live.repin,
         digest: live.digest.clone(),
         platforms: pods.map(restore::platforms).unwrap_or_default(),
         migration: live.migration.clone(),
@@ -339,6 +344,7 @@ fn roll(o: &Observed, declared: &Declared, revision: &Revision, references: &BTr
         cause: Some(cause),
         digest: revision.digest.clone(),
         obtained: format!("revision {}", revision.number),
+        origin: Origin::default(),
         platforms: o
             .pin
             .as_ref()

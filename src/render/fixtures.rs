@@ -11,8 +11,8 @@ use crate::{
     },
     names::{Digest, ProcessName, ReleaseId, RevisionNumber},
     spec::declared::{
-        AttemptHash, Declared, EnvSource, Exposure, FileSource, Holder, Identity, ImagePick, ImageRequest,
-        MigrateSpec, Probe, ProcessSpec, RolloutSpec,
+        Agreement, AttemptHash, Declared, EnvSource, Exposure, FileSource, Holder, Identity, ImagePick,
+        ImageRequest, MigrateSpec, Probe, ProcessSpec, RolloutSpec,
     },
 };
 
@@ -40,6 +40,10 @@ impl Fixture {
                     repository: "ghcr.io/acme/billing".into(),
                     pick: ImagePick::Tag("1.8.2".into()),
                 },
+                origin: None,
+                agree: Agreement::default(),
+                build: None,
+                repin: 0,
                 pull_secret: Some("ghcr".parse().unwrap()),
                 processes: [(ProcessName::web(), process(2))].into(),
                 port: Some(4000),

@@ -21,6 +21,7 @@ use crate::{
     spec::declared::{Declared, ProcessSpec},
 };
 
+mod build;
 mod compare;
 mod deployment;
 mod env;
@@ -37,6 +38,9 @@ mod stored;
 mod surroundings;
 mod takeover;
 
+pub use build::{
+    BUILD, BuildInput, FETCH, GIT, LAYOUT, OPTIONS, PUSH, TESTS_FAILED, TREE, build_job, trial_job, want,
+};
 pub use compare::drift;
 pub use deployment::POLICY;
 pub use env::{env, env_from};

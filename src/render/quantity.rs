@@ -83,6 +83,14 @@ impl Quantity {
         }
     }
 
+    /// Twice as much.
+    pub fn doubled(self) -> Self {
+        Self {
+            nanos: self.nanos.saturating_mul(2),
+            ..self
+        }
+    }
+
     /// The form in which the API server stores it.
     pub fn canonical(self) -> String {
         // A binary quantity that is small or has a fraction would be unreadable in powers of two.

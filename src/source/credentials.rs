@@ -9,10 +9,8 @@ use std::{cell::RefCell, fmt, sync::Arc};
 use git2::{Cred, CredentialType, ErrorClass, ErrorCode};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{
-    known_hosts::{HostKeyError, KnownHosts},
-    url::GitUrl,
-};
+use super::known_hosts::{HostKeyError, KnownHosts};
+use crate::repository::GitUrl;
 
 /// Why a Secret cannot be used; names keys, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

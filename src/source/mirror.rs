@@ -19,12 +19,14 @@ use super::{
     credentials::{Credentials, Seen},
     error::{Context, FetchError, Stop, classify, presentable},
     memory,
-    reference::GitRef,
     store::{FetchLock, Store, StoreError},
     tree::{ReadError, Reader},
-    url::GitUrl,
 };
-use crate::{hex::hex, names::CommitId};
+use crate::{
+    hex::hex,
+    names::CommitId,
+    repository::{GitRef, GitUrl},
+};
 
 /// What a fetch may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct FetchLimits {
     pub wall_clock: Duration,
     /// Received in one fetch.
     pub bytes: u64,
+    /// Whether the past of a commit that is asked for by its id is left where it is.
+    pub shallow: bool,
 }
 
 impl Default for FetchLimits {
@@ -41,6 +45,7 @@ impl Default for FetchLimits {
         Self {
             wall_clock: Duration::from_secs(120),
             bytes: 256 << 20,
+            shallow: false,
         }
     }
 }
@@ -146,6 +151,7 @@ impl Mirror {
             credentials: credentials.clone(),
             attempt: attempt.clone(),
             bytes: limits.bytes,
+            shallow: limits.shallow,
             start,
             deadline,
         };
@@ -205,6 +211,7 @@ struct Job {
     credentials: Credentials,
     attempt: String,
     bytes: u64,
+    shallow: bool,
     start: Instant,
     deadline: Instant,
 }
@@ -237,6 +244,7 @@ impl Job {
         self.transfer(
             repository,
             &format!("+{}:{INCOMING}", self.reference.remote_name()),
+            false,
         )?;
         // libgit2 takes a name that the server does not have for nothing to do.
         let Ok(incoming) = repository.refname_to_id(INCOMING) else {
@@ -256,14 +264,18 @@ impl Job {
             return self.settle(repository, oid);
         }
         forget_incoming(repository).map_err(|error| self.corrupt(&error))?;
-        let by_id = self.transfer(repository, &format!("+{id}:{INCOMING}"));
+        let by_id = self.transfer(repository, &format!("+{id}:{INCOMING}"), self.shallow);
         match by_id {
             Ok(()) | Err(FetchError::RefNotFound { .. }) => {}
             Err(error) => return Err(error),
         }
         if repository.find_commit(oid).is_err() {
             for kind in ["heads", "tags"] {
-                self.transfer(repository, &format!("+refs/{kind}/*:refs/slipway/{kind}/*"))?;
+                self.transfer(
+                    repository,
+                    &format!("+refs/{kind}/*:refs/slipway/{kind}/*"),
+                    false,
+                )?;
             }
         }
         if repository.find_commit(oid).is_err() {
@@ -311,7 +323,7 @@ impl Job {
             })
     }
 
-    fn transfer(&self, repository: &Repository, refspec: &str) -> Result<(), FetchError> {
+    fn transfer(&self, repository: &Repository, refspec: &str, shallow: bool) -> Result<(), FetchError> {
         let seen = Seen::default();
         let stop: Cell<Option<Stop>> = Cell::new(None);
         let side: Cell<u64> = Cell::new(0);
@@ -324,12 +336,7 @@ impl Job {
             stop.get().is_none()
         };
         let url = self.remote.url.as_ref();
-        let mut callbacks = RemoteCallbacks::new();
-        callbacks.credentials(|asking, _, allowed| seen.credentials(&self.credentials, url, asking, allowed));
-        if url.is_some_and(GitUrl::is_ssh) {
-            // With a callback libgit2 blurs the errors of TLS certificates, and it checks those itself.
-            callbacks.certificate_check(|cert, _| seen.certificate(&self.credentials, url, cert));
-        }
+        let mut callbacks = callbacks(&seen, &self.credentials, url);
         callbacks.transfer_progress(|progress| go_on(progress.received_bytes() as u64));
         callbacks.sideband_progress(|text| {
             side.set(side.get().saturating_add(text.len() as u64));
@@ -341,10 +348,10 @@ impl Job {
             .download_tags(AutotagOption::None)
             .follow_redirects(RemoteRedirect::None)
             .update_fetchhead(false);
-        if url.is_some_and(|url| !url.is_ssh()) {
-            // From the environment of the process; the mirror's configuration names none.
-            let mut proxy = ProxyOptions::new();
-            proxy.auto();
+        if shallow {
+            options.depth(1);
+        }
+        if let Some(proxy) = proxy(url) {
             options.proxy_options(proxy);
         }
         let result = repository
@@ -365,11 +372,7 @@ impl Job {
     }
 
     fn what(&self) -> &'static str {
-        match self.reference {
-            GitRef::Branch(_) => "branch",
-            GitRef::Tag(_) => "tag",
-            GitRef::Commit(_) => "commit",
-        }
+        self.reference.kind()
     }
 
     fn corrupt(&self, error: &git2::Error) -> FetchError {
@@ -393,6 +396,28 @@ impl Job {
             detail,
         }
     }
+}
+
+/// How a server is spoken to, and what it is shown.
+pub(super) fn callbacks<'a>(
+    seen: &'a Seen,
+    credentials: &'a Credentials,
+    url: Option<&'a GitUrl>,
+) -> RemoteCallbacks<'a> {
+    let mut callbacks = RemoteCallbacks::new();
+    callbacks.credentials(move |asking, _, allowed| seen.credentials(credentials, url, asking, allowed));
+    if url.is_some_and(GitUrl::is_ssh) {
+        // With a callback libgit2 blurs the errors of TLS certificates, and it checks those itself.
+        callbacks.certificate_check(move |cert, _| seen.certificate(credentials, url, cert));
+    }
+    callbacks
+}
+
+/// That of the environment of the process, over http; a mirror's configuration names none.
+pub(super) fn proxy<'a>(url: Option<&GitUrl>) -> Option<ProxyOptions<'a>> {
+    let mut proxy = ProxyOptions::new();
+    proxy.auto();
+    url.is_some_and(|url| !url.is_ssh()).then_some(proxy)
 }
 
 fn forget_incoming(repository: &Repository) -> Result<(), git2::Error> {

@@ -25,6 +25,7 @@ fn limits(seconds: u64) -> FetchLimits {
     FetchLimits {
         wall_clock: Duration::from_secs(seconds),
         bytes: 64 << 20,
+        shallow: false,
     }
 }
 
@@ -496,6 +497,84 @@ fn a_small_pack_that_unpacks_to_more_than_there_is_room_for_is_refused_and_the_n
 }
 
 #[test]
+fn a_commit_is_fetched_by_its_id_without_its_past_where_that_is_enough() {
+    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+    let first = upstream.commit(&[("a.txt", "1")]);
+    let second = upstream.commit(&[("a.txt", "2")]);
+    let mut config = Repository::open(upstream.path()).unwrap().config().unwrap();
+    config.set_bool("uploadpack.allowTipSHA1InWant", true).unwrap();
+    let mirror = open_http(&root, serve_git(&upstream, None), &name(&upstream));
+    let shallow = FetchLimits {
+        shallow: true,
+        ..limits(120)
+    };
+    let of = |id: &CommitId| GitRef::Commit(id.clone());
+    assert_eq!(
+        mirror.fetch(&of(&second), &nobody(), shallow).unwrap().commit,
+        second
+    );
+    let reader = mirror.reader().unwrap();
+    assert_eq!(reader.file(&second, "a.txt").unwrap().unwrap(), b"2");
+    assert!(
+        reader.file(&first, "a.txt").is_err(),
+        "its past is left where it is"
+    );
+    // A server that gives what something names, and nothing else by its id: then all of that is fetched.
+    let other = open_http(
+        &tempfile::tempdir().unwrap(),
+        serve_git(&upstream, None),
+        &name(&upstream),
+    );
+    assert_eq!(
+        other.fetch(&of(&first), &nobody(), shallow).unwrap().commit,
+        first
+    );
+}
+
+fn ask(
+    root: &tempfile::TempDir,
+    url: &str,
+    tag: &str,
+    credentials: &Credentials,
+) -> Result<CommitId, FetchError> {
+    super::super::init::init_for_tests();
+    let (url, reference) = (GitUrl::parse(url, true).unwrap(), GitRef::tag(tag).unwrap());
+    super::super::tip(
+        root.path(),
+        &url,
+        &reference,
+        credentials,
+        Duration::from_secs(60),
+    )
+}
+
+#[test]
+fn the_commit_of_a_tag_is_told_without_a_fetch_also_of_one_that_is_annotated() {
+    let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
+    let first = upstream.commit(&[("a.yaml", "1")]);
+    let second = upstream.commit(&[("a.yaml", "2")]);
+    let object = |commit| upstream.repository.find_object(oid(commit), None).unwrap();
+    upstream
+        .repository
+        .tag_lightweight("v1", &object(&first), false)
+        .unwrap();
+    let who = git2::Signature::now("a", "a@example.com").unwrap();
+    upstream
+        .repository
+        .tag("v2", &object(&second), &who, "two", false)
+        .unwrap();
+    let port = serve_git(&upstream, Some("hunter2"));
+    let url = format!("http://127.0.0.1:{port}/{}", name(&upstream));
+    let ask = |tag: &str, credentials: Credentials| ask(&root, &url, tag, &credentials);
+    assert_eq!(ask("v1", token("hunter2")).unwrap(), first);
+    assert_eq!(ask("v2", token("hunter2")).unwrap(), second);
+    assert_eq!(ask("v3", token("hunter2")).unwrap_err().reason(), "RefNotFound");
+    assert_eq!(ask("v1", token("wrong")).unwrap_err().reason(), "AuthFailed");
+    let error = ask("v1", nobody()).unwrap_err();
+    assert_eq!(error.reason(), "AuthFailed", "{error}");
+}
+
+#[test]
 fn a_repository_that_is_not_there_is_named_as_such() {
     let (upstream, root) = (Upstream::new(), tempfile::tempdir().unwrap());
     let mirror = open_http(&root, serve_git(&upstream, None), "none.git");
@@ -553,6 +632,13 @@ fn a_redirect_to_another_host_or_port_gets_no_credentials() {
             ("Redirected", Intent::Stall),
             "{error}"
         );
+        let asked = ask(
+            &root,
+            &format!("http://127.0.0.1:{port}/r.git"),
+            "v1",
+            &token("hunter2"),
+        );
+        assert_eq!(asked.unwrap_err().reason(), "Redirected");
     }
     assert!(seen.lock().unwrap().is_empty());
 }

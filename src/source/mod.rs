@@ -3,8 +3,10 @@
 //! ```text
 //! init(ca_bundle)                                        once, before threads
 //! GitUrl::parse · GitRef::from_fields · Credentials::from_secret         border: text → types
-//! Mirror::open(root, url) ─fetch(ref, credentials, limits)→ Fetched{commit}       the only network
+//! Mirror::open(root, url) ─fetch(ref, credentials, limits)→ Fetched{commit}       the network, alone
+//! tip(root, url, ref, credentials, time) → CommitId                            … and a question
 //! Mirror::reader() → Reader ─is_ancestor · tree_ids · read_layers · last_changes→ values
+//! Reader ─check_out(commit, path, to)→ files of a directory, for a build
 //! Reader::open_clone(path) ─resolve · trunk · file→ the same of a repository that others keep
 //! ```
 //!
@@ -12,6 +14,7 @@
 //! what a file means, which objects exist in a cluster and when to ask again is known elsewhere. No client of
 //! a cluster and no async runtime may enter, and outside this room nothing names libgit2.
 
+pub mod checkout;
 pub mod clone;
 pub mod credentials;
 pub mod error;
@@ -21,15 +24,16 @@ pub mod known_hosts;
 mod memory;
 pub mod mirror;
 pub mod paths;
-pub mod reference;
 mod sha1;
 mod store;
 #[cfg(test)]
 pub(crate) mod test_support;
+pub mod tip;
 pub mod tree;
-pub mod url;
 pub mod walk;
 
+pub use crate::repository::{GitRef, GitUrl, RefError, RefName, Scheme, UrlError};
+pub use checkout::{CheckoutError, CheckoutLimits, Written};
 pub use clone::{CloneError, Saying, Step};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{FetchError, Intent};
@@ -37,7 +41,6 @@ pub use history::{MAX_COMMITS, Provenance};
 pub use init::init;
 pub use mirror::{FetchLimits, Fetched, Mirror};
 pub use paths::{check_paths, is_below};
-pub use reference::{GitRef, RefError, RefName};
+pub use tip::tip;
 pub use tree::{ObjectId, ReadError, Reader};
-pub use url::{GitUrl, Scheme, UrlError};
 pub use walk::{File, Layer, Layers, PathProblem, ReadLimits};

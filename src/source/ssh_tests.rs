@@ -107,6 +107,7 @@ fn ssh_needs_the_right_host_key_and_the_right_client_key() {
         let limits = FetchLimits {
             wall_clock: Duration::from_secs(20),
             bytes: 1 << 20,
+            shallow: false,
         };
         mirror.fetch(
             &GitRef::branch("main").unwrap(),
@@ -206,6 +207,7 @@ fn a_certificate_of_nobody_we_know_is_refused() {
     let limits = FetchLimits {
         wall_clock: Duration::from_secs(10),
         bytes: 1 << 20,
+        shallow: false,
     };
     let result = Mirror::open(root.path(), &url).unwrap().fetch(
         &GitRef::branch("main").unwrap(),
@@ -232,6 +234,7 @@ fn a_silent_peer_is_a_timeout_over_tls_and_ssh_too() {
     let limits = FetchLimits {
         wall_clock: Duration::from_secs(10),
         bytes: 1 << 20,
+        shallow: false,
     };
     let branch = GitRef::branch("main").unwrap();
     let https = GitUrl::parse(&format!("https://127.0.0.1:{port}/r.git"), false).unwrap();

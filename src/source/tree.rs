@@ -120,6 +120,9 @@ pub(super) fn damaged(path: &str, error: &git2::Error) -> ReadError {
     ReadError::Corrupt { path, detail }
 }
 
+/// How git marks a symbolic link.
+const LINK: i32 = 0o120_000;
+
 impl Reader {
     pub(super) fn open(store: &Arc<Store>) -> Result<Self, ReadError> {
         let (repository, lock) = store.read().map_err(|error| damaged("the mirror", &error))?;
@@ -156,6 +159,11 @@ impl Reader {
 
     /// The content of a file of a commit; `None` where there is no such file, or none of a size to be read.
     pub fn file(&self, commit: &CommitId, path: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        self.file_up_to(commit, path, ReadLimits::default().file_bytes)
+    }
+
+    /// The same of a file of at most so many bytes. A link is no file.
+    pub fn file_up_to(&self, commit: &CommitId, path: &str, most: u64) -> Result<Option<Vec<u8>>, ReadError> {
         let fail = |error: git2::Error| damaged(path, &error);
         let root = self.root(commit)?;
         let entry = match root.get_path(Path::new(path)) {
@@ -168,7 +176,7 @@ impl Reader {
             .odb()
             .and_then(|odb| odb.read_header(entry.id()))
             .map_err(fail)?;
-        if kind != ObjectType::Blob || size as u64 > ReadLimits::default().file_bytes {
+        if kind != ObjectType::Blob || size as u64 > most || entry.filemode() == LINK {
             return Ok(None);
         }
         self.blob(ObjectId(entry.id())).map(Some)

@@ -6,9 +6,8 @@ use git2::FileMode;
 
 use super::*;
 use crate::source::{
-    Credentials, Mirror,
+    Credentials, GitRef, Mirror,
     mirror::FetchLimits,
-    reference::GitRef,
     test_support::{Upstream, id, oid},
 };
 

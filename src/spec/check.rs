@@ -290,6 +290,19 @@ fn below_any(roots: &[&str], text: &str) -> bool {
         .any(|root| text == *root || text.strip_prefix(root).is_some_and(|rest| rest.starts_with('/')))
 }
 
+/// A path from the root of a repository on, that stays in it.
+pub fn path_within(text: &str) -> Result<(), String> {
+    let plain =
+        |part: &str| !part.is_empty() && part != ".." && !part.starts_with('-') && !part.starts_with(' ');
+    let odd = text.contains(|c: char| c.is_control() || "\\\"'$`".contains(c));
+    if odd || !text.split('/').all(plain) || text == ".git" || text.starts_with(".git/") {
+        return Err(
+            "must be a path from the root of the repository on, without '..', such as apps/shop".into(),
+        );
+    }
+    Ok(())
+}
+
 /// An absolute path inside a container that a file may have: one of `/etc` too, but none that decides what code runs or that
 /// the kubelet writes itself.
 pub fn file_path(text: &str) -> Result<(), String> {

@@ -21,7 +21,9 @@ use crate::{
     names::{EnvName, ObjectName, ProcessName, ReleaseName, Version},
 };
 
+mod build;
 mod hash;
+mod origin;
 mod outside;
 mod processes;
 mod times;
@@ -90,10 +92,14 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
     let named = (full_name.as_str(), &preset);
     let requires = outside::requires(name, spec, named, &env, migrate.as_ref(), &mut problems);
     let writable = writable(spec, &preset, &mut problems);
+    let origin = origin::origin(spec, &version, &mut problems);
+    let pick = image.as_ref().map(|image| &image.pick);
     let declared = Declared {
         preset: full_name,
-        version,
+        build: build::build(spec, origin.as_ref(), pick, &mut problems),
         pull_secret: outside::pull_secret(spec, &mut problems),
+        origin,
+        agree: origin::agreement(spec),
         processes,
         port,
         exposure: exposure(spec, port, &mut problems),
@@ -136,8 +142,10 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
         ),
         attempt: u64::from(problems.number("/attempt", spec.attempt, 0, 0, 1_000_000)),
         adopt: u64::from(problems.number("/adopt", spec.adopt, 0, 0, 1_000_000)),
+        repin: u64::from(problems.number("/repin", spec.repin, 0, 0, 1_000_000)),
         rotate: u64::from(problems.number("/rotate", spec.rotate, 0, 0, 1_000_000)),
         attempt_hash: attempt_hash(spec, &preset),
+        version,
         image: match image {
             Some(image) => image,
             None => return problems.end(None),
@@ -486,11 +494,17 @@ env:
     }
 
     /// Each field of the schema with a value that must show in what is declared.
-    const FIELDS: [(&str, &str); 28] = [
+    const FIELDS: [(&str, &str); 32] = [
         ("preset", "preset: nextjs@1"),
         ("version", "version: 2.0.0"),
         ("image", "image: ghcr.io/acme/other"),
         ("pullSecret", "pullSecret: registry"),
+        ("source", "source: {git: 'https://git.example.com/acme/app.git'}"),
+        ("match", "match: {version: enforce}"),
+        (
+            "build",
+            "source: {git: 'https://git.example.com/acme/app.git'}\nbuild: {target: other}",
+        ),
         ("command", "command: [/serve]"),
         ("args", "args: [--now]"),
         ("port", "port: 9000"),
@@ -515,6 +529,7 @@ env:
         ("suspend", "suspend: {reason: a freeze}"),
         ("retain", "retain: {revisions: 9}"),
         ("adopt", "adopt: 1"),
+        ("repin", "repin: 1"),
     ];
 
     #[test]

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{
         Duration,
-        release::{EnvValue, KeyRef, OnFailure, OnSecretChange, Resources, Strategy},
+        release::{Agree, EnvValue, KeyRef, OnFailure, OnSecretChange, Resources, Strategy},
     },
-    names::{Digest, EnvName, ObjectName, ProcessName, Version},
+    names::{CommitId, Digest, EnvName, ObjectName, ProcessName, Version},
+    repository::{GitRef, GitUrl, RefName},
 };
 
 /// A release as it is declared, complete: every default filled in.
@@ -28,6 +29,12 @@ pub struct Declared {
     pub image: ImageRequest,
     /// The Secret with which nodes and Slipway pull it.
     pub pull_secret: Option<ObjectName>,
+    /// Where its own source is.
+    pub origin: Option<Origin>,
+    /// What an image must say of itself.
+    pub agree: Agreement,
+    /// How an image is built where there is none; `None` where it is waited for.
+    pub build: Option<BuildSpec>,
     /// Every process, `web` among them unless the preset is `worker` (then the top-level fields describe `worker`).
     pub processes: BTreeMap<ProcessName, ProcessSpec>,
     /// The container port of `web`; `None` for a release that serves nothing (preset `worker`).
@@ -66,6 +73,8 @@ pub struct Declared {
     pub retain_failed_jobs: u32,
     /// The attempt counter.
     pub attempt: u64,
+    /// The counter under which a tag that was resolved is resolved anew.
+    pub repin: u64,
     /// The counter that objects of others are taken over under.
     pub adopt: u64,
     /// The counter of deliberate renewals of generated values.
@@ -116,6 +125,78 @@ impl ImageRequest {
             ImagePick::Digest(_) => format!("{}@{digest}", self.repository),
         }
     }
+}
+
+/// Where the source of an application is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The repository.
+    pub git: GitUrl,
+    /// What of it.
+    pub reference: OriginRef,
+    /// The directory that is built, as it is written; `.` is the whole.
+    pub path: String,
+    /// The Secret of the namespace for builds that it is read with.
+    pub secret: Option<ObjectName>,
+}
+
+/// What of a repository an image is made from. Never a branch: a version is one commit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OriginRef {
+    /// A tag; an annotated one means the commit that it names.
+    Tag(RefName),
+    /// One commit, for ever.
+    Commit(CommitId),
+}
+
+impl OriginRef {
+    /// As it is asked for.
+    #[must_use]
+    pub fn git_ref(&self) -> GitRef {
+        match self {
+            Self::Tag(name) => GitRef::Tag(name.clone()),
+            Self::Commit(id) => GitRef::Commit(id.clone()),
+        }
+    }
+}
+
+impl fmt::Display for OriginRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(name) => write!(f, "tag {}", name.as_str()),
+            Self::Commit(id) => write!(f, "commit {}", id.short()),
+        }
+    }
+}
+
+/// What follows where an image says something else than what is declared; `None` is what is usual for such an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Agreement {
+    /// Of its version.
+    pub version: Option<Agree>,
+    /// Of its commit.
+    pub revision: Option<Agree>,
+}
+
+/// How an image is built.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BuildSpec {
+    /// Whether an image that somebody else pushed is not used.
+    pub always: bool,
+    /// The Dockerfile, from `source.path` on.
+    pub dockerfile: String,
+    /// The stage that is the image; `None` is the last one.
+    pub target: Option<String>,
+    /// A stage that is built before it, for its failure alone.
+    pub test_target: Option<String>,
+    /// What the Dockerfile declares by ARG.
+    pub args: BTreeMap<String, String>,
+    /// Secret mounts: id → a key of a Secret in the namespace for builds.
+    pub secrets: BTreeMap<String, KeyRef>,
+    /// What it is built for, `linux/amd64`; empty is what the builder runs on.
+    pub platforms: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// One process.

@@ -17,6 +17,7 @@ mod tokens;
 mod urls;
 mod values;
 
+pub use commands::in_script;
 pub use lines::{Found, in_line};
 pub use names::{named, secret_word};
 pub use tokens::token;

@@ -283,7 +283,7 @@ mod tests {
         let Form::Fields(known) = &*FORM else {
             panic!("{:?}", *FORM)
         };
-        assert_eq!(known.len(), 29, "{:?}", known.keys());
+        assert_eq!(known.len(), 33, "{:?}", known.keys());
         assert_eq!(known["version"], Form::Text);
         assert_eq!(known["port"], Form::Whole);
         assert_eq!(known["onFailure"], Form::Text);

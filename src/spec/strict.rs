@@ -18,10 +18,7 @@ use crate::api::{
 };
 
 /// Fields that the design names and that no code reads yet.
-const PLANNED: [&str; 16] = [
-    "source",
-    "build",
-    "match",
+const PLANNED: [&str; 12] = [
     "hosts",
     "tls",
     "gateway",
@@ -34,7 +31,6 @@ const PLANNED: [&str; 16] = [
     "dependsOn",
     "windows",
     "approval",
-    "repin",
 ];
 
 /// Everything in a document that no field of a release can hold.
@@ -496,7 +492,10 @@ mod tests {
             "  processes: {w: {arg: [a]}}\n",
             "`processes.w.arg`: did you mean `args`?",
         );
-        says("  qqqqqqqq: 2\n", "known here: adopt, args, attempt, command");
+        says(
+            "  qqqqqqqq: 2\n",
+            "known here: adopt, args, attempt, build, command",
+        );
     }
 
     #[test]

@@ -355,7 +355,7 @@ const REFUSED: &[(&str, &str, &[&str])] = &[
     ("dependency", "  dependsOn: [{name: billing}]", &["5:3: `dependsOn` is not built yet: remove it"]),
     ("two versions", "apiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 1.0.0}\n---\napiVersion: slipway.dev/v1alpha1\nkind: Release\nmetadata: {name: billing, namespace: shop}\nspec: {version: 2.0.0}", &["8:12: shop/billing is already declared at a.yaml:3:12 in the same layer: keep one of the two"]),
     ("migration", "  migrate: no", &["5:3: `migrate` must be a command list, {command, args, env, timeout, retries, resources, lock, serviceAccount, database, proof, compatible, rerun, accept}, or false; `no` is a text in YAML 1.2: write false"]),
-    ("build", "  build: {args: {TOKEN: AKIAIOSFODNN7EXAMPLE}}", &["5:3: `build` is not built yet: remove it", "5:18: looks like a secret (an AWS access key, 20 characters)"]),
+    ("build", "  build: {args: {TOKEN: AKIAIOSFODNN7EXAMPLE}}", &["5:18: looks like a secret (an AWS access key, 20 characters)"]),
 ];
 
 /// The files of all rows that are refused.

@@ -128,6 +128,7 @@ fn revision(value: &Value) -> RevisionBody {
     RevisionBody {
         number: number(value, "/spec/number"),
         reference: text(value, "/spec/image/reference").unwrap_or_else(|| "".into()),
+        repin: number(value, "/spec/repin"),
         digest: text(value, "/spec/image/digest").unwrap_or_else(|| "".into()),
         commit: text(value, "/spec/commit"),
         beside: text(value, "/spec/cause").is_some_and(|cause| rotation::made_beside(&cause)),

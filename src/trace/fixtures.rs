@@ -447,6 +447,7 @@ impl Story {
         self.revision_with(RevisionBody {
             number,
             reference: reference.into(),
+            repin: 0,
             digest: digest.into(),
             commit: Some("c1".into()),
             beside: false,
@@ -459,6 +460,7 @@ impl Story {
         self.revision_with(RevisionBody {
             number,
             reference: "img:1".into(),
+            repin: 0,
             digest: digest(1),
             commit: Some(commit.into()),
             beside: false,

@@ -211,7 +211,8 @@ fn is_ancestor(git: &BTreeMap<Text, Vec<Text>>, old: &Text, new: &Text) -> bool 
 /// of them is that of the revision.
 #[derive(Clone, Default)]
 pub struct ImmutablePin {
-    pins: BTreeMap<(Release, Text), Pin>,
+    /// By reference, and by the counter `repin`: who raises it wants another image.
+    pins: BTreeMap<(Release, Text, u64), Pin>,
 }
 
 #[derive(Clone)]
@@ -249,7 +250,7 @@ impl Predicate for ImmutablePin {
                 let was = moment.world.revision(&release, revision.number);
                 let pin = self
                     .pins
-                    .entry((release.clone(), revision.reference.clone()))
+                    .entry((release.clone(), revision.reference.clone(), revision.repin))
                     .or_insert_with(|| Pin {
                         digest: revision.digest.clone(),
                         since: moment.index,

@@ -181,6 +181,8 @@ pub struct ReleaseBody {
 pub struct RevisionBody {
     pub number: u64,
     pub reference: Text,
+    /// The counter under which a person had it looked up anew.
+    pub repin: u64,
     pub digest: Text,
     pub commit: Option<Text>,
     /// It was made of what serves, and of the commit that had declared that.

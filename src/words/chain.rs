@@ -13,6 +13,7 @@ use crate::{
     api::meta,
     names::RevisionNumber,
     plan::{
+        ladder,
         observed::PodSeen,
         rollout::{self, Progress},
     },
@@ -180,7 +181,7 @@ fn image(facts: &Facts) -> Link {
                 current.spec.number,
                 current.spec.cause
             );
-            let mark = if image.suspicious.is_empty() {
+            let mark = if image.suspicious.is_empty() && image.doubts.is_empty() {
                 Mark::Well
             } else {
                 Mark::Wrong
@@ -190,6 +191,11 @@ fn image(facts: &Facts) -> Link {
             link.below.extend(
                 suspicious.map(|words| format!("{words}: change it where it is used, if it is a secret")),
             );
+            // Most images say nothing, and nothing is declared that they could be compared with.
+            let told = |words: &&String| words.as_str() != ladder::NOTHING;
+            let origin = image.origin.iter().filter(told);
+            link.below
+                .extend(origin.map(|words| format!("where it comes from: {words}")));
             let harmless = image.harmless.iter();
             link.below.extend(
                 harmless.map(|words| format!("{words}: it is expected there, or pods are given another")),

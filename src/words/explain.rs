@@ -13,11 +13,29 @@ use super::{
 };
 use crate::{
     api::{ConditionStatus, Release, ReleaseSource, revision::Outcome},
-    plan::{ledger::EntryState, rollout, rotation},
+    plan::{decision::BUILD_LOG, ledger::EntryState, rollout, rotation},
 };
 
 /// How sentences about a migration begin that earlier code cannot live with.
 const INCOMPATIBLE: &str = "migrate.compatible: false";
+
+/// The end of the log of a build that failed, which is told to nobody else.
+fn build_log(facts: &Facts) -> Vec<String> {
+    let status = facts.release.as_ref().and_then(|release| release.status.as_ref());
+    let log = status
+        .and_then(|status| status::condition(&status.conditions, BUILD_LOG))
+        .filter(|condition| condition.status == ConditionStatus::True);
+    let lines = log.map(|log| {
+        log.message
+            .lines()
+            .map(|line| format!("  | {}", clean(line, 300)))
+    });
+    let mut lines: Vec<String> = lines.into_iter().flatten().collect();
+    if !lines.is_empty() {
+        lines.insert(0, "build: the end of its log:".to_owned());
+    }
+    lines
+}
 
 /// What is to be known first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +66,7 @@ pub fn lines(facts: &Facts) -> Vec<String> {
     )];
     lines.push(String::new());
     lines.extend(chain::lines(facts));
+    lines.extend(build_log(facts));
     for sentence in &facts.unread {
         lines.push(format!("not shown: {}", clean(sentence, 500)));
     }

@@ -10,11 +10,13 @@
 //! - [`explain`] everything about one release → the chain from git to pods
 //! - [`history`] revisions → rows
 //! - [`audit`] what was declared when, joined with what ran
+//! - [`hints`] a log → what is known of the failure that it shows
 
 pub mod audit;
 mod chain;
 pub mod explain;
 pub mod facts;
+pub mod hints;
 pub mod history;
 pub mod remedy;
 pub mod status;

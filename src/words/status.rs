@@ -151,13 +151,14 @@ pub fn since(release: &Release) -> Option<Timestamp> {
 }
 
 /// Conditions that may hold beside the phase, worst first.
-pub const DETAILS: [&str; 8] = [
+pub const DETAILS: [&str; 9] = [
     "Degraded",
     "SecretsMissing",
     "ValuesOutdated",
     "SourceGone",
     "Drifted",
     "SecretInImage",
+    "ImageMismatch",
     "SchemaAhead",
     "TagMoved",
 ];

@@ -12,11 +12,13 @@
 )]
 
 mod audits;
+mod builds;
 mod canaries;
 mod crashes;
 mod drift;
 mod evidence;
 mod failures;
+mod images;
 mod lifecycle;
 mod records;
 mod removal;

@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 mod before;
+mod builds;
 pub mod canary;
 mod case;
 mod images;
@@ -27,8 +28,9 @@ pub use self::{
     api::{create, delete, get, list},
     audit::{Mark, audit, received, writes},
     before::Before,
+    builds::{BUILDS, annotate, credentials},
     case::{Case, Repo, Way, migrating, probe, shop},
-    images::with_variable,
+    images::{saying, with_variable},
     metrics::{Metrics, until_asked_again},
     node::{AnotherBoot, LostSoon, keep_logs, kept_logs, node_files, processes, signal},
     outside::{Outside, Part, Process, Rights},

@@ -292,6 +292,7 @@ impl Story {
             clock: clock::now,
             leader,
             options: Arc::new(Options {
+                builder: None,
                 namespace: OWN.parse().unwrap(),
                 http_address: ([127, 0, 0, 1], 0).into(),
                 leader_elect: false,
@@ -301,6 +302,7 @@ impl Story {
                 plain_http_registries: Vec::new(),
                 cache_dir: std::env::temp_dir(),
                 tag_interval: Duration::from_secs(300),
+                build_namespace: "slipway-builds".parse().unwrap(),
             }),
         }
     }

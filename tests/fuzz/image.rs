@@ -24,7 +24,9 @@ fn check(input: &[u8]) -> u64 {
     }
     answers.push(match manifest::parse_manifest(input) {
         Ok(Manifest::Image { .. }) => "an image".to_owned(),
-        Ok(Manifest::Index { platforms, images }) => {
+        Ok(Manifest::Index {
+            platforms, images, ..
+        }) => {
             assert!(!platforms.is_empty() && platforms.len() <= 64);
             format!(
                 "an index with {} image",

@@ -29,3 +29,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 {{- end -}}
+
+{{/* What builds images, as `--builder` reads it. */}}
+{{- define "slipway.builder" -}}
+{{- $name := include "slipway.name" . -}}
+{{- $builder := dict
+  "namespace" .Values.builds.namespace
+  "image" .Values.builds.image
+  "ownImage" (include "slipway.image" .)
+  "isolation" .Values.builds.isolation
+  "repositories" .Values.builds.repositories
+  "config" (printf "%s-buildkitd" $name)
+  "plainHttp" .Values.registry.plainHttp
+  "serviceAccount" (printf "%s-build" $name)
+  "resources" .Values.builds.resources
+  "disk" .Values.builds.disk
+  "nodeSelector" .Values.builds.nodeSelector
+  "tolerations" .Values.builds.tolerations
+  "provenance" .Values.builds.provenance -}}
+{{- if .Values.builds.pushSecret }}{{ $_ := set $builder "pushSecret" .Values.builds.pushSecret }}{{ end -}}
+{{- if .Values.builds.secret }}{{ $_ := set $builder "secret" .Values.builds.secret }}{{ end -}}
+{{- if .Values.builds.cache.enabled }}{{ $_ := set $builder "cache" (ternary (dict "repository" .Values.builds.cache.repository) (dict) (ne .Values.builds.cache.repository "")) }}{{ end -}}
+{{- if trim .Values.caBundle }}{{ $_ := set $builder "caBundle" (printf "%s-build-ca" $name) }}{{ end -}}
+{{- $builder | toJson -}}
+{{- end -}}

@@ -15,18 +15,23 @@ use super::{
 };
 use crate::{
     api::meta,
-    names::{ReleaseId, Uid},
-    plan::observed::{JobPodSeen, JobSeen, PodSeen},
+    names::{Namespace, ReleaseId, Uid},
+    plan::observed::{JobPodSeen, PodSeen},
     render,
 };
 
 /// Why there is no pod of a Job that should have one; `None` while nothing is known against it.
-pub async fn blocked(client: &Client, id: &ReleaseId, job: &JobSeen) -> Result<Option<String>, ClusterError> {
-    let api: Api<Event> = Api::namespaced(client.clone(), id.namespace.as_str());
-    let selector = format!("involvedObject.uid={},reason=FailedCreate", job.uid);
+pub async fn blocked(
+    client: &Client,
+    namespace: &Namespace,
+    job: &str,
+    uid: &Uid,
+) -> Result<Option<String>, ClusterError> {
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace.as_str());
+    let selector = format!("involvedObject.uid={uid},reason=FailedCreate");
     let params = ListParams::default().fields(&selector);
     let list = within(
-        || format!("list the events of Job {} of {id}", job.name),
+        || format!("list the events of Job {job} in {namespace}"),
         api.list(&params),
     )
     .await?;

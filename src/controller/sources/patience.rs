@@ -15,6 +15,7 @@ use crate::source::FetchLimits;
 pub const FETCH: FetchLimits = FetchLimits {
     wall_clock: Duration::from_secs(25),
     bytes: 256 << 20,
+    shallow: false,
 };
 
 /// A fetch that may bring a whole history; a server that falls silent ends it earlier.

@@ -400,6 +400,7 @@ fn an_image_that_fits_no_node_is_waited_for() {
         platforms: vec![platform.into()],
         obtained: "registry".into(),
         baked: Vec::new(),
+        claims: Vec::new(),
     };
     o.image = found("linux/arm64");
     waits(&o, "PlatformMismatch");

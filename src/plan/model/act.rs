@@ -30,8 +30,8 @@ pub fn act(world: &mut World, request: &Request) -> Result<(), Refused> {
         step,
     } = request;
     match step {
-        // Asked by the controller itself. Nothing is exposed here.
-        Step::AskRegistry | Step::Expose { .. } => Ok(()),
+        // Asked by the controller itself. Nothing is exposed and nothing is built here.
+        Step::AskRegistry | Step::AskCommit | Step::Expose { .. } | Step::Build(_) => Ok(()),
         Step::CreateRevision(draft) => {
             let revision = drawn(declared, draft, observed);
             world.create_revision(revision, observed.adopted)
@@ -162,6 +162,7 @@ fn drawn(declared: &Declared, draft: &Draft, observed: &Observed) -> Revision {
         attempt: declared.attempt_hash.clone(),
         version: declared.version.to_string(),
         reference: declared.image.reference(),
+        repin: declared.repin,
         digest: draft.digest.clone(),
         migration: draft.migration.clone(),
         objects: rendered.into_iter().map(noted).collect(),
@@ -181,6 +182,7 @@ fn as_found(lost: &AsFound) -> Revision {
         attempt: lost.attempt.clone(),
         version: lost.version.clone(),
         reference: lost.reference.clone(),
+        repin: lost.repin,
         digest: lost.digest.clone(),
         migration: lost.migration.clone(),
         objects: lost.objects.clone(),
@@ -213,6 +215,7 @@ pub fn word(step: &Step) -> String {
         }
         Step::Migrate(MigrationStep::CreateJob { key, run, .. }) => format!("create Job {run} of {key}"),
         Step::Migrate(step) => format!("{step:?}"),
+        Step::Build(step) => format!("{step:?}"),
         Step::Apply { gate, objects } => format!("apply {} of {}", keys(objects), gate.revision()),
         Step::Prepare { objects } => format!("prepare {}", keys(objects)),
         Step::Conclude {
@@ -222,6 +225,7 @@ pub fn word(step: &Step) -> String {
         Step::Delete { key, uid } => format!("delete {key} {uid}"),
         Step::Forget { number, .. } => format!("forget {number}"),
         Step::AskRegistry => "ask the registry".into(),
+        Step::AskCommit => "ask a git server".into(),
         Step::Generate => "generate".into(),
         Step::Record { revision, .. } => format!("record {revision}"),
         Step::Expose { revision, .. } => format!("expose {revision}"),

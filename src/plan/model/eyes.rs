@@ -9,7 +9,10 @@ use super::{
     super::{
         decision::Stage,
         fixtures::id,
-        observed::{Declaration, ImageSeen, JobPodSeen, JobSeen, LockSeen, NamespaceSeen, Observed, PodSeen},
+        observed::{
+            BuilderSeen, CommitSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LockSeen, NamespaceSeen,
+            Observed, PodSeen,
+        },
         renew::lock_name,
         restore, rotation,
     },
@@ -195,7 +198,11 @@ impl<'a> Eyes<'a> {
             },
             pin,
             tag_moved: None,
+            commit: CommitSeen::NotAsked,
+            builder: BuilderSeen::Off,
+            builds: Vec::new(),
             suspicious: Vec::new(),
+            doubted: Vec::new(),
             owner: None,
             rolling: remembered.rolling,
             restarts_before: remembered.restarts_before,

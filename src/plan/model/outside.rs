@@ -57,6 +57,7 @@ impl Outside {
                     platforms: Vec::new(),
                     obtained: "registry".into(),
                     baked: Vec::new(),
+                    claims: Vec::new(),
                 }),
         }
     }

@@ -394,6 +394,7 @@ fn revision_body(kept: &Kept) -> Body {
     Body::Revision(Arc::new(RevisionBody {
         number: revision.number.0,
         reference: revision.reference.as_str().into(),
+        repin: revision.repin,
         digest: revision.digest.as_str().into(),
         commit: None,
         beside: rotation::made_beside(&revision.cause),

@@ -140,6 +140,7 @@ fn the_image_counts_and_not_how_the_commit_names_it() {
         platforms: Vec::new(),
         obtained: "registry".into(),
         baked: Vec::new(),
+        claims: Vec::new(),
     };
     is_refused(&o, &["is refused"]);
     o.image = ImageSeen::NotAsked;

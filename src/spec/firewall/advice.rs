@@ -52,7 +52,7 @@ fn instead(pointer: &str) -> &'static str {
     } else if within("host") {
         "a secret cannot stand in the name of a host: remove it"
     } else if within("args") {
-        "a secret cannot be given to a build, whose image keeps it: remove it"
+        "an image keeps the arguments of its build: put it into a Secret of the namespace for builds, and mount it by build.secrets: {id: name/key}"
     } else {
         "a secret cannot stand there: remove it, and give it to the program by env: {NAME: {secret: name/key}}"
     }

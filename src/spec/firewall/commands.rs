@@ -70,6 +70,12 @@ pub(super) fn scan(program: &str, words: &[&str]) -> Vec<(usize, String)> {
     found
 }
 
+/// Whether a script of a shell has a password in one of its commands: by a flag, a variable or a header.
+#[must_use]
+pub fn in_script(text: &str) -> bool {
+    script(text, 0)
+}
+
 /// Whether a text, read as a shell does, has a password in one of its commands.
 fn script(text: &str, depth: usize) -> bool {
     depth < DEEPEST

@@ -142,6 +142,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "nothing yet",
     ),
     (
+        "Building",
+        "1.9.0 is being built from commit 3f9c2a71d0c4",
+        "build.timeout",
+    ),
+    (
         "Preparing",
         "1.9.0 (v5) is being prepared",
         "kubectl -n shop describe release billing",
@@ -210,6 +215,29 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     ("Waiting(RegistryTimeout)", "no answer", "it is asked again"),
     ("Waiting(ImageInvalid)", "not usable", "push the image anew"),
+    (
+        "Waiting(BuilderNotReady)",
+        "the builder cannot run here",
+        "on the nodes",
+    ),
+    ("Waiting(BuildRefused)", "is not built", "builds.repositories"),
+    (
+        "Waiting(BuildSecret)",
+        "does not exist in namespace slipway-builds",
+        "slipway.dev/for",
+    ),
+    ("Waiting(RefNotFound)", "no such tag", "push the tag"),
+    ("Waiting(GitAuth)", "the server refused", "give source.secret"),
+    (
+        "Waiting(GitUnreachable)",
+        "git.example.com did not answer",
+        "it is asked again",
+    ),
+    (
+        "Waiting(GitRefused)",
+        "Secret acme-git is not for https://git.example.com",
+        "slipway.dev/for",
+    ),
     (
         "Waiting(PlatformMismatch)",
         "linux/arm64, but nodes are linux/amd64",
@@ -312,6 +340,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "Failed(Applying)",
         "the API server would refuse Deployment billing",
         "admission policy",
+    ),
+    (
+        "Failed(BuildFailed)",
+        "1.9.0 could not be built from commit 3f9c2a71d0c4: the step failed",
+        "mend what the message names",
+    ),
+    (
+        "Failed(ImageMismatch)",
+        "ghcr.io/acme/billing:1.9.0 is not the image that is meant",
+        "push the right image under another version",
     ),
     (
         "Failed(SecretInImage)",
@@ -715,6 +753,7 @@ fn what_is_to_be_known_of_a_live_release_has_a_remedy_each() {
         ("SchemaAhead", "roll forward"),
         ("TagMoved", "use a new version"),
         ("SecretInImage", "change what is a secret where it is used"),
+        ("ImageMismatch", "see what image was pushed"),
     ] {
         let mut facts = facts("Live", "1.9.0 is live (v5)");
         facts.release = Some(with_detail(facts.release.unwrap(), type_, "what there is to say"));
@@ -867,4 +906,24 @@ fn nothing_that_others_wrote_begins_a_line_or_moves_the_cursor() {
         "{lines:?}"
     );
     assert!(lines[0].starts_with("Waiting(NameTaken)"));
+}
+
+#[test]
+fn a_build_that_failed_is_told_with_the_end_of_its_log() {
+    let mut facts = facts(
+        "Failed(BuildFailed)",
+        "building ghcr.io/acme/billing:1.9.0 failed",
+    );
+    let release = facts.release.take().unwrap();
+    let log = "==> Compiling\n** (CompileError) lib/a.ex:3";
+    facts.release = Some(with_detail(release, BUILD_LOG, log));
+    let said = lines(&facts);
+    let from = said
+        .iter()
+        .position(|line| line == "build: the end of its log:")
+        .unwrap();
+    assert_eq!(
+        said[from + 1..],
+        ["  | ==> Compiling", "  | ** (CompileError) lib/a.ex:3"]
+    );
 }

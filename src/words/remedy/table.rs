@@ -17,6 +17,11 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
     ),
     (
         Phase,
+        "Building",
+        "nothing yet; past build.timeout it is ended. What it does: kubectl -n slipway-builds get jobs, and its log",
+    ),
+    (
+        Phase,
         "Preparing",
         "nothing yet; if it stays: kubectl -n {ns} describe release {name}",
     ),
@@ -97,6 +102,41 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
         Waiting,
         "ImageInvalid",
         "push the image anew, or declare another one",
+    ),
+    (
+        Waiting,
+        "BuilderNotReady",
+        "mend what the message names on the nodes, or choose another builds.isolation in the chart; or push the image yourself",
+    ),
+    (
+        Waiting,
+        "BuildRefused",
+        "have the chart's builds.repositories list the repository for this namespace, or correct image in git",
+    ),
+    (
+        Waiting,
+        "BuildSecret",
+        "make the Secret in the namespace for builds, with the annotation slipway.dev/for, or correct build.secrets in git",
+    ),
+    (
+        Waiting,
+        "RefNotFound",
+        "push the tag to the repository that source.git names, or correct source.ref in git",
+    ),
+    (
+        Waiting,
+        "GitAuth",
+        "give source.secret a Secret that may read the repository, or renew the one that is given",
+    ),
+    (
+        Waiting,
+        "GitUnreachable",
+        "nothing if it passes, it is asked again; if it lasts, see the git server, DNS, networkPolicy.egressPorts and caBundle of the chart",
+    ),
+    (
+        Waiting,
+        "GitRefused",
+        "correct source.git or source.secret as the message says; an annotation slipway.dev/for of the Secret names what it is shown to",
     ),
     (
         Waiting,
@@ -227,11 +267,26 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
         "SecretInImage",
         "change the value where it is used, since whoever can pull the image has it; build the image without it, and commit its version",
     ),
+    (
+        Failed,
+        "BuildFailed",
+        "mend what the message names and declare the version that has it; to build the same again, raise attempt",
+    ),
+    (
+        Failed,
+        "ImageMismatch",
+        "push the right image under another version and declare that, or correct source and match in git",
+    ),
     // === details ===
     (
         Detail,
         "TagMoved",
-        "nothing runs differently; use a new version for a new image",
+        "nothing runs differently; use a new version for a new image, or raise repin to run what the tag names now",
+    ),
+    (
+        Detail,
+        "ImageMismatch",
+        "see what image was pushed; with match set to enforce such an image is not run",
     ),
     (
         Detail,

@@ -45,6 +45,8 @@ const OTHERS: &[&str] = &[
     "Image",
     // conditions that every release has, with their two reasons
     "Ready",
+    // the condition that carries the end of a build's log
+    "BuildLog",
     "Reconciling",
     "Stalled",
     "Resolved",

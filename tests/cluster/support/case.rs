@@ -1,6 +1,6 @@
 //! One application under test: a namespace, a database, a repository, and a source that follows it.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::symlink, process::Command};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use serde_json::Value;
 use slipway::trace::{
@@ -59,6 +59,21 @@ impl Repo {
         fs::write(path, content).unwrap();
     }
 
+    /// Writes what a script of an example writes for a version, in place of what is there.
+    pub fn check_out(&self, script: &Path, version: &str) {
+        for entry in fs::read_dir(self.work.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with(".git") {
+                fs::remove_dir_all(path).unwrap();
+            } else if path.is_file() {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let mut command = Command::new(script);
+        command.arg(version).arg(self.work.path());
+        text(finish(command, None, "checkout"), "checkout");
+    }
+
     /// A symbolic link.
     pub fn link(&self, path: &str, to: &str) {
         symlink(to, self.work.path().join(path)).unwrap();
@@ -81,6 +96,18 @@ impl Repo {
         self.git(&["commit", "--quiet", "--allow-empty", "-m", message]);
         self.push("main");
         self.git(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// Tags what is checked out, here and on the server, in place of an earlier tag of that name.
+    pub fn tag(&self, name: &str) {
+        self.git(&["tag", "--force", "--annotate", "-m", name, name]);
+        let tag = format!("refs/tags/{name}");
+        self.git(&["push", "--quiet", "--force", &self.places["REPO_DIR"], &tag]);
+    }
+
+    /// How it is reached over https inside the bed.
+    pub fn https(&self) -> &str {
+        &self.places["REPO_HTTPS"]
     }
 
     /// A clone of what the server has, as an auditor makes it.

@@ -9,6 +9,29 @@ use super::{bed_dir, exec, script};
 
 /// Pushes the probe with one more variable in its config, as version 1.0.0 of a repository; its digest.
 pub fn with_variable(repository: &str, variable: &str) -> String {
+    changed("1.0.0", &format!("{repository}:1.0.0"), |_, config| {
+        config["config"]["Env"]
+            .as_array_mut()
+            .unwrap()
+            .push(variable.into());
+    })
+}
+
+/// Pushes a version of the probe that says something of itself, by annotations and by labels; its digest.
+pub fn saying(version: &str, to: &str, annotations: &[(&str, &str)], labels: &[(&str, &str)]) -> String {
+    changed(version, to, |manifest, config| {
+        let name = |name: &str| format!("org.opencontainers.image.{name}");
+        for (key, text) in annotations {
+            manifest["annotations"][name(key)] = json!(text);
+        }
+        for (key, text) in labels {
+            config["config"]["Labels"][name(key)] = json!(text);
+        }
+    })
+}
+
+/// Pushes a version of the probe with another manifest and config, as `repository:tag`; its digest.
+fn changed(version: &str, to: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let layout = format!("dir:{}", folder.path().display());
     let certificates = bed_dir().join("certs.d/registry.bed.test:5000");
@@ -18,21 +41,15 @@ pub fn with_variable(repository: &str, variable: &str) -> String {
         "--quiet",
         "--src-cert-dir",
         certificates.to_str().unwrap(),
-        "docker://registry.bed.test:5000/acme/probe:1.0.0",
+        &format!("docker://registry.bed.test:5000/acme/probe:{version}"),
         &layout,
     ]);
     let path = |name: &str| folder.path().join(name);
     let json = |name: &str| -> Value { serde_json::from_slice(&fs::read(path(name)).unwrap()).unwrap() };
     let mut manifest = json("manifest.json");
-    let name = |manifest: &Value| {
-        let digest = manifest["config"]["digest"].as_str().unwrap();
-        digest.strip_prefix("sha256:").unwrap().to_owned()
-    };
-    let mut config = json(&name(&manifest));
-    config["config"]["Env"]
-        .as_array_mut()
-        .unwrap()
-        .push(variable.into());
+    let digest = manifest["config"]["digest"].as_str().unwrap().to_owned();
+    let mut config = json(digest.strip_prefix("sha256:").unwrap());
+    change(&mut manifest, &mut config);
     let config = config.to_string();
     let mut hex = String::new();
     for byte in Sha256::digest(config.as_bytes()) {
@@ -42,6 +59,6 @@ pub fn with_variable(repository: &str, variable: &str) -> String {
     manifest["config"]["size"] = json!(config.len());
     fs::write(path(&hex), config).unwrap();
     fs::write(path("manifest.json"), manifest.to_string()).unwrap();
-    let to = format!("registry.bed.test:5000/{repository}:1.0.0");
+    let to = format!("registry.bed.test:5000/{to}");
     script("image-push", &[&layout, &to]).trim().to_owned()
 }

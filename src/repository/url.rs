@@ -1,11 +1,13 @@
-//! Addresses of git repositories, by an allow-list. Pure: no git, no network, no clock.
+//! Addresses of git repositories, by an allow-list. Pure: no git, no network, no clock. Specs and sources name repositories
+//! in the same words.
 //!
 //! libgit2 would accept far more than is safe here (`file://`, bare paths, `git://`, passwords in the URL),
 //! and every parser between a spec and a socket reads odd characters differently. So a URL is taken apart
 //! once, by rules narrower than any of theirs, and is put together anew from its parts: what is shown, what
 //! is hashed and what libgit2 gets cannot differ.
 
-use std::{fmt, net::Ipv4Addr, net::Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
+use std::fmt;
 
 use crate::hosts;
 
@@ -82,6 +84,13 @@ impl GitUrl {
         hosts::names_own(&self.host) || self.host.trim_end_matches('.').parse().is_ok_and(hosts::is_own)
     }
 
+    /// Whether it is the address of what answers for a machine, its cloud or a network: no repository is there.
+    #[must_use]
+    pub fn is_no_service(&self) -> bool {
+        let host = self.host.trim_end_matches('.');
+        hosts::names_no_service(host) || host.parse().is_ok_and(hosts::is_no_service)
+    }
+
     /// Whether the connection is an ssh session.
     #[must_use]
     pub fn is_ssh(&self) -> bool {
@@ -100,6 +109,16 @@ impl GitUrl {
         let port = self.port.filter(|port| *port != default);
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         Some(format!("{scheme}://{}{port}/", bracketed(&self.host)))
+    }
+}
+
+impl GitUrl {
+    /// Host and path alone: `git.example.com/acme/shop`, however the repository is reached. For telling whether two addresses
+    /// are of one repository.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let path = self.path.trim_matches('/');
+        format!("{}/{}", self.host, path.strip_suffix(".git").unwrap_or(path))
     }
 }
 

@@ -20,6 +20,15 @@ pub struct RefError {
 pub struct RefName(String);
 
 impl RefName {
+    /// The name of a tag.
+    ///
+    /// # Errors
+    /// Half a sentence that follows "the tag".
+    pub fn tag(name: &str) -> Result<Self, RefError> {
+        check_name(name).map_err(|why| RefError { kind: "tag", why })?;
+        Ok(Self(name.to_owned()))
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -47,8 +56,7 @@ impl GitRef {
 
     /// The tag of this name.
     pub fn tag(name: &str) -> Result<Self, RefError> {
-        check_name(name).map_err(|why| RefError { kind: "tag", why })?;
-        Ok(Self::Tag(RefName(name.to_owned())))
+        RefName::tag(name).map(Self::Tag)
     }
 
     /// The commit of this full id.
@@ -74,6 +82,16 @@ impl GitRef {
                 kind: "reference",
                 why: "is not clear: give at most one of branch, tag and commit".into(),
             }),
+        }
+    }
+
+    /// `branch`, `tag` or `commit`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Branch(_) => "branch",
+            Self::Tag(_) => "tag",
+            Self::Commit(_) => "commit",
         }
     }
 

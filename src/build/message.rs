@@ -1,0 +1,77 @@
+//! What Slipway's own containers of a build leave behind when they end: a line of JSON in their termination message, which has
+//! room for 4096 bytes (<https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>).
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::Digest;
+
+/// Room for a sentence: with what stands around it, and each character escaped, it fits.
+const LONGEST: usize = 600;
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Message {
+    /// The registry has the image.
+    Pushed {
+        /// The digest that its tag has there.
+        digest: Digest,
+    },
+    /// It did not do what it was to do.
+    Failed {
+        /// One sentence: what, and what to do.
+        sentence: String,
+        /// Whether it was none of the source's fault.
+        #[serde(default)]
+        later: bool,
+    },
+}
+
+impl Message {
+    /// A failure whose sentence fits.
+    #[must_use]
+    pub fn failed(sentence: &str, later: bool) -> Self {
+        let mut short: String = sentence.chars().take(LONGEST).collect();
+        if short.len() < sentence.len() {
+            short.push('…');
+        }
+        Self::Failed {
+            sentence: short,
+            later,
+        }
+    }
+
+    /// As a container leaves it.
+    #[must_use]
+    pub fn print(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What a container left; `None` where it left something else, or nothing.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text.trim()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_read_and_the_longest_sentence_fits() {
+        let digest: Digest = format!("sha256:{:064x}", 7).parse().unwrap();
+        for message in [
+            Message::Pushed { digest },
+            Message::failed("there is no Dockerfile: commit one", false),
+            Message::failed(&"\u{1}".repeat(10_000), true),
+        ] {
+            let text = message.print();
+            assert!(text.len() <= 4096, "{}", text.len());
+            assert_eq!(Message::read(&text), Some(message));
+        }
+        for text in ["", "killed", "{}", "[1]"] {
+            assert_eq!(Message::read(text), None);
+        }
+    }
+}

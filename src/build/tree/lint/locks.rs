@@ -1,0 +1,191 @@
+//! Lock files: without one the same commit builds something else tomorrow.
+
+use super::{needs, pinned};
+use crate::build::tree::{
+    Source,
+    dockerfile::{Dockerfile, Kind},
+    finding::{Findings, Weight, listed, shown},
+};
+
+/// A file that says what a program needs.
+struct Project {
+    file: &'static str,
+    /// Any of them will do.
+    locks: &'static [&'static str],
+    /// How the first is made.
+    made: &'static str,
+    /// Whether a text of it needs anything.
+    needs: fn(&str) -> bool,
+}
+
+const PROJECTS: [Project; 6] = [
+    Project {
+        file: "mix.exs",
+        locks: &["mix.lock"],
+        made: "mix deps.get",
+        needs: needs::mix,
+    },
+    Project {
+        file: "package.json",
+        locks: &[
+            "package-lock.json",
+            "npm-shrinkwrap.json",
+            "yarn.lock",
+            "pnpm-lock.yaml",
+            "bun.lock",
+            "bun.lockb",
+        ],
+        made: "npm install --package-lock-only",
+        needs: needs::node,
+    },
+    Project {
+        file: "Cargo.toml",
+        locks: &["Cargo.lock"],
+        made: "cargo generate-lockfile",
+        needs: |_| true,
+    },
+    Project {
+        file: "Gemfile",
+        locks: &["Gemfile.lock"],
+        made: "bundle lock",
+        needs: needs::ruby,
+    },
+    Project {
+        file: "go.mod",
+        locks: &["go.sum"],
+        made: "go mod tidy",
+        needs: needs::go,
+    },
+    Project {
+        file: "composer.json",
+        locks: &["composer.lock"],
+        made: "composer update --no-install",
+        needs: needs::php,
+    },
+];
+/// Beside a `requirements.txt` that says each version.
+const OF_PYTHON: [&str; 5] = [
+    "uv.lock",
+    "poetry.lock",
+    "pdm.lock",
+    "Pipfile.lock",
+    "pylock.toml",
+];
+const PROJECTS_OF_PYTHON: [Project; 2] = [
+    Project {
+        file: "pyproject.toml",
+        locks: &OF_PYTHON,
+        made: "uv lock",
+        needs: needs::python,
+    },
+    Project {
+        file: "Pipfile",
+        locks: &OF_PYTHON,
+        made: "pipenv lock",
+        needs: needs::pipfile,
+    },
+];
+const REQUIREMENTS: &str = "requirements.txt";
+
+/// The lock files that there are; what is missing is among the findings.
+pub(in crate::build::tree) fn run(
+    input: &Source<'_>,
+    file: &Dockerfile,
+    findings: &mut Findings,
+) -> Vec<&'static str> {
+    let runs = file
+        .instructions
+        .iter()
+        .any(|one| matches!(one.kind, Kind::Run(_)));
+    let mut locks = Locks {
+        input,
+        runs,
+        findings,
+    };
+    let mut found: Vec<&str> = PROJECTS.iter().flat_map(|project| locks.of(project)).collect();
+    found.extend(locks.of_python());
+    found
+}
+
+struct Locks<'a, 'f> {
+    input: &'a Source<'a>,
+    /// Whether anything runs that could install something.
+    runs: bool,
+    findings: &'f mut Findings,
+}
+
+impl Locks<'_, '_> {
+    fn there(&self, locks: &[&'static str]) -> Vec<&'static str> {
+        locks
+            .iter()
+            .copied()
+            .filter(|lock| self.input.has(lock))
+            .collect()
+    }
+
+    fn of(&mut self, project: &Project) -> Vec<&'static str> {
+        let there = self.there(project.locks);
+        if there.is_empty() && self.input.has(project.file) {
+            let needs = self.input.text(project.file).is_none_or(project.needs);
+            if needs {
+                let words = format!(
+                    "{} has dependencies, and no lock file says their versions: commit {}, which `{}` makes",
+                    project.file,
+                    any_of(project.locks),
+                    project.made
+                );
+                self.say(project.file, None, words);
+            }
+        }
+        there
+    }
+
+    fn of_python(&mut self) -> Vec<&'static str> {
+        let input = self.input;
+        let mut there = self.there(&OF_PYTHON);
+        let text = input.text(REQUIREMENTS);
+        let loose = text.and_then(pinned::first_loose);
+        let complete = text.is_some_and(|text| loose.is_none() && pinned::names_any(text));
+        if complete {
+            there.push(REQUIREMENTS);
+        }
+        if !there.is_empty() {
+            return there;
+        }
+        if let Some((line, name)) = loose {
+            let words = format!(
+                "{} has no exact version here, and no lock file says one: pin each line, name==1.2.3, as pip-compile does, or commit {}",
+                shown(&name),
+                any_of(&OF_PYTHON)
+            );
+            self.say(REQUIREMENTS, Some(line), words);
+            return there;
+        }
+        let unlocked = |project: &&Project| {
+            input.has(project.file) && input.text(project.file).is_none_or(project.needs)
+        };
+        if let Some(Project { file, made, .. }) = PROJECTS_OF_PYTHON.iter().find(unlocked) {
+            let words = format!(
+                "{file} has dependencies, and no lock file says their versions: commit {} or a requirements.txt with exact \
+                 versions; `{made}` makes one",
+                any_of(&OF_PYTHON)
+            );
+            self.say(file, None, words);
+        }
+        there
+    }
+
+    fn say(&mut self, file: &str, line: Option<u32>, words: String) {
+        // Where nothing runs, nothing is installed: a page that somebody else has built.
+        let weight = if self.runs { Weight::Refused } else { Weight::Told };
+        let place = self.input.place(file);
+        self.findings.add(weight, "no-lock", (&place, line), words);
+    }
+}
+
+fn any_of(names: &[&str]) -> String {
+    match names {
+        [] | [_] => listed(names),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
+}

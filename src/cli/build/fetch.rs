@@ -1,0 +1,237 @@
+//! `slipway build fetch`: a commit → the files of one directory, and what follows from them for the builder.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{Ended, mounted};
+use crate::{
+    build::tree::{self, Finding, Judgement, Source, Weight},
+    names::CommitId,
+    repository::{GitRef, GitUrl},
+    source::{
+        self, CheckoutLimits, Credentials, FetchError, FetchLimits, Intent, Mirror, ReadError, Reader,
+        Written,
+    },
+};
+
+/// What a fetch may cost: sources of applications are larger than those of specs, and come without their past.
+const LIMITS: FetchLimits = FetchLimits {
+    wall_clock: Duration::from_secs(600),
+    bytes: 1 << 30,
+    shallow: true,
+};
+
+/// Arguments of `slipway build fetch`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The repository.
+    #[arg(long, value_name = "URL")]
+    git: String,
+    /// The commit, by its full id.
+    #[arg(long)]
+    commit: CommitId,
+    /// The directory that is built.
+    #[arg(long, default_value = ".")]
+    path: String,
+    /// The Dockerfile, from that directory on.
+    #[arg(long, default_value = "Dockerfile")]
+    dockerfile: String,
+    /// The stage that is the image.
+    #[arg(long)]
+    target: Option<String>,
+    /// A stage that is built before it.
+    #[arg(long)]
+    test_target: Option<String>,
+    /// A build argument that the spec gives; may be repeated.
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
+    given: Vec<(String, String)>,
+    /// The id of a secret mount that the spec gives; may be repeated.
+    #[arg(long = "secret", value_name = "ID")]
+    secrets: Vec<String>,
+    /// Where the credentials are, one file for each key.
+    #[arg(long, value_name = "DIR")]
+    credentials: Option<PathBuf>,
+    /// CAs in PEM that are trusted beside the system's.
+    #[arg(long, value_name = "FILE")]
+    ca_bundle: Option<PathBuf>,
+    /// Where the files are written to; made here.
+    #[arg(long, value_name = "DIR")]
+    tree: PathBuf,
+    /// Where further arguments for the builder are written to, one a line.
+    #[arg(long, value_name = "FILE")]
+    options: PathBuf,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Ended> {
+    source::init(args.ca_bundle.as_deref()).map_err(|error| Ended::for_now(error.to_string()))?;
+    // Whether plain http is allowed was asked when the commit was asked for.
+    let url = GitUrl::parse(&args.git, true).map_err(|error| Ended::for_good(error.to_string()))?;
+    let credentials = match &args.credentials {
+        Some(directory) => Credentials::from_secret(&mounted(directory)?)
+            .map_err(|error| Ended::for_good(format!("the Secret of source.secret: {error}")))?,
+        None => Credentials::anonymous(),
+    };
+    let store = args.tree.with_extension("git");
+    let mirror = Mirror::open(&store, &url).map_err(|error| fetching(&error))?;
+    let reference = GitRef::Commit(args.commit.clone());
+    let fetched = mirror.fetch(&reference, &credentials, LIMITS);
+    fetched.map_err(|error| fetching(&error))?;
+    let reader = mirror.reader().map_err(|error| reading(&error))?;
+    let to = place(&args.tree, &args.path).map_err(|error| storing("the source", &error))?;
+    let written = reader
+        .check_out(&args.commit, &args.path, &to, CheckoutLimits::default())
+        .map_err(|error| Ended::for_good(error.to_string()))?;
+    tell(&written);
+    let judgement = judge(args, &reader, &written)?;
+    let options = options(&written, &judgement);
+    fs::write(&args.options, options).map_err(|error| storing("the options of the builder", &error))?;
+    drop(reader);
+    // The builder needs none of it, and it counts as what a build may write.
+    fs::remove_dir_all(&store).map_err(|error| storing("away the mirror", &error))
+}
+
+/// Where a directory of the repository is written to; what is above it is made.
+fn place(tree: &Path, path: &str) -> io::Result<PathBuf> {
+    if path == "." {
+        return Ok(tree.to_owned());
+    }
+    let to = tree.join(path);
+    if let Some(above) = to.parent() {
+        fs::create_dir_all(above)?;
+    }
+    Ok(to)
+}
+
+fn storing(what: &str, error: &io::Error) -> Ended {
+    Ended::for_now(format!("cannot write {what}: {error}"))
+}
+
+fn fetching(error: &FetchError) -> Ended {
+    match error.intent() {
+        Intent::Retry => Ended::for_now(error.to_string()),
+        Intent::Stall => Ended::for_good(error.to_string()),
+    }
+}
+
+fn reading(error: &ReadError) -> Ended {
+    Ended::for_good(error.to_string())
+}
+
+/// What of the source is not what it seems to be, for the log.
+fn tell(written: &Written) {
+    println!("{} files, {} KiB", written.files.len(), written.bytes >> 10);
+    for path in &written.submodules {
+        println!("warning: {path} is a submodule, which is not fetched: its directory is empty");
+    }
+    for path in &written.pointers {
+        println!(
+            "warning: {path} is kept by Git LFS, whose content is not fetched: it is a pointer of three lines"
+        );
+    }
+}
+
+fn judge(args: &Args, reader: &Reader, written: &Written) -> Result<Judgement, Ended> {
+    let place = |name: &str| {
+        if args.path == "." {
+            name.to_owned()
+        } else {
+            format!("{}/{name}", args.path)
+        }
+    };
+    let read = |name: &str| -> Result<Option<String>, Ended> {
+        // One byte more, so that what is too large is seen to be.
+        let most = u64::try_from(tree::LARGEST).unwrap_or(u64::MAX).saturating_add(1);
+        let bytes = reader.file_up_to(&args.commit, &place(name), most);
+        let bytes = bytes.map_err(|error| reading(&error))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    let path = place(&args.dockerfile);
+    let Some(dockerfile) = read(&args.dockerfile)? else {
+        return Err(Ended::for_good(format!(
+            "there is no {path} in commit {}: commit one, or say by build.dockerfile and source.path where it is",
+            args.commit.short()
+        )));
+    };
+    let tops = written.files.iter().filter_map(|file| file.split('/').next());
+    let mut names: Vec<String> = tops.map(str::to_owned).collect();
+    names.dedup();
+    let mut texts = BTreeMap::new();
+    for name in tree::WANTED {
+        if let Some(text) = read(name)? {
+            texts.insert(name.to_owned(), text);
+        }
+    }
+    let judgement = tree::judge(&Source {
+        path: &path,
+        dockerfile: &dockerfile,
+        context: &args.path,
+        names: &names,
+        texts: &texts,
+        args: &args.given.iter().cloned().collect(),
+        target: args.target.as_deref(),
+        secrets: &args.secrets,
+    });
+    for finding in &judgement.findings {
+        println!("{}", line(finding));
+    }
+    let refused = |finding: &&Finding| finding.weight == Weight::Refused;
+    let refused: Vec<&Finding> = judgement.findings.iter().filter(refused).collect();
+    let sentence = match refused.as_slice() {
+        [] => return Ok(judgement),
+        [only] => format!("{} {}", position(only), only.words),
+        [first, rest @ ..] => format!("{} {} (and {} more)", position(first), first.words, rest.len()),
+    };
+    Err(Ended::for_good(sentence))
+}
+
+/// `apps/shop/Dockerfile:12:`
+fn position(finding: &Finding) -> String {
+    let line = finding.line.map(|line| format!("{line}:")).unwrap_or_default();
+    format!("{}:{line}", finding.file)
+}
+
+fn line(finding: &Finding) -> String {
+    let weight = match finding.weight {
+        Weight::Refused => "error",
+        Weight::Warned => "warning",
+        Weight::Told => "note",
+    };
+    format!(
+        "{weight}: {} {} [{}]",
+        position(finding),
+        finding.words,
+        finding.rule
+    )
+}
+
+/// What follows from the source for the builder: `SOURCE_DATE_EPOCH`, so that the image of a commit bears its time
+/// (<https://reproducible-builds.org/docs/source-date-epoch/>), and the versions that `.tool-versions` names.
+fn options(written: &Written, judgement: &Judgement) -> String {
+    let mut options = format!("--opt=build-arg:SOURCE_DATE_EPOCH={}\n", written.committed_at);
+    if let Ok(time) = Timestamp::from_second(written.committed_at) {
+        let _ = writeln!(options, "--opt=label:org.opencontainers.image.created={time}");
+    }
+    for extra in &judgement.extra_args {
+        // One line each: what does not fit into one is no version.
+        if !extra.value.contains(['\n', '\r', '\0']) {
+            println!(
+                "note: {}={} by .tool-versions:{}",
+                extra.arg, extra.value, extra.line
+            );
+            let _ = writeln!(options, "--opt=build-arg:{}={}", extra.arg, extra.value);
+        }
+    }
+    options
+}

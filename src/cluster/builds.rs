@@ -1,0 +1,435 @@
+//! The Jobs that build images: which there are, as a watch keeps them, and how far each is.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use futures::{Stream, StreamExt as _};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ListParams, LogParams},
+    runtime::{
+        WatchStreamExt as _,
+        reflector::{self, Store},
+        watcher::{self, Event, watcher},
+    },
+};
+
+use super::{
+    error::ClusterError,
+    objects::{DEADLINE, found, within},
+    observe,
+};
+use crate::{
+    api::meta,
+    build::{
+        failure::{self, failure},
+        message::Message,
+        progress,
+    },
+    names::{Namespace, ReleaseId, Uid},
+    plan::observed::{Again, BuildSeen, BuildState},
+    render::{BUILD, FETCH, PUSH, TESTS_FAILED, want},
+    spec::redact,
+    words::hints::{At, hints},
+};
+
+/// As much of the end of a build's log as is read: what it does now, or what failed.
+const TAIL: i64 = 64 << 10;
+const LINES: i64 = 400;
+
+/// The Jobs of the namespace for builds.
+pub struct Builds {
+    client: Client,
+    namespace: Namespace,
+    jobs: Store<Job>,
+}
+
+/// The Jobs, and the releases that wait for what changed of them. The stream is what keeps them: it must be polled.
+pub fn builds(
+    client: Client,
+    call: Client,
+    namespace: &Namespace,
+) -> (Builds, impl Stream<Item = ReleaseId> + Send + use<>) {
+    let (store, writer) = reflector::store();
+    let api: Api<Job> = Api::namespaced(client, namespace.as_str());
+    let config = watcher::Config::default().labels(meta::BUILD);
+    let events = reflector::reflector(writer, watcher(api, config).default_backoff());
+    let waiting = events.flat_map(|event| {
+        let of = match event {
+            Ok(Event::Apply(job) | Event::InitApply(job) | Event::Delete(job)) => waiting(&job).collect(),
+            Ok(Event::Init | Event::InitDone) => Vec::new(),
+            Err(error) => {
+                tracing::warn!(error = %error, "the watch of builds failed; it starts again");
+                Vec::new()
+            }
+        };
+        futures::stream::iter(of)
+    });
+    let builds = Builds {
+        client: call,
+        namespace: namespace.clone(),
+        jobs: store,
+    };
+    (builds, waiting)
+}
+
+/// The releases that wait for a Job.
+pub fn waiting(job: &Job) -> impl Iterator<Item = ReleaseId> + '_ {
+    let wants = job
+        .annotations()
+        .iter()
+        .filter(|(name, _)| name.starts_with(meta::WANT));
+    wants.filter_map(|(_, id)| {
+        let (namespace, name) = id.split_once('/')?;
+        Some(ReleaseId {
+            namespace: namespace.parse().ok()?,
+            name: name.parse().ok()?,
+        })
+    })
+}
+
+impl Builds {
+    /// The namespace of the Jobs.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// All of them, as the watch has them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Job>> {
+        self.jobs.state()
+    }
+
+    /// The builds that a release waits for, and all of one key.
+    ///
+    /// # Errors
+    /// The first list has not come, or a question about the pod of one of them was not answered.
+    pub async fn of(
+        &self,
+        id: &ReleaseId,
+        key: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<BuildSeen>, ClusterError> {
+        match tokio::time::timeout(DEADLINE, self.jobs.wait_until_ready()).await {
+            Ok(Ok(())) => {}
+            _ => {
+                return Err(ClusterError::TimedOut {
+                    attempted: format!("list the Jobs of {}", self.namespace),
+                });
+            }
+        }
+        let want = want(id);
+        let mut seen = Vec::new();
+        for job in self.jobs.state() {
+            let labels = job.labels();
+            let of_key = key.is_some() && labels.get(meta::BUILD).map(String::as_str) == key;
+            if job.metadata.deletion_timestamp.is_some() || !(of_key || labels.contains_key(&want)) {
+                continue;
+            }
+            if let Some(mut build) = facts(&job, &want) {
+                build.state = self.state_of(&job, now).await?;
+                seen.push(build);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// How far a Job is.
+    ///
+    /// # Errors
+    /// A question about its pod was not answered.
+    pub async fn state_of(&self, job: &Job, now: Timestamp) -> Result<BuildState, ClusterError> {
+        let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
+        let uid: Uid = uid
+            .parse()
+            .map_err(|error| ClusterError::Unreadable(format!("the UID of Job {name}: {error}")))?;
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace.as_str());
+        let params = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
+        let attempted = || format!("list the pods of Job {name} in {}", self.namespace);
+        let mut pods = within(attempted, api.list(&params)).await?.items;
+        pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        let pod = pods.pop();
+        let end = ended(job);
+        Ok(match (end, pod) {
+            (Some((true, _)), pod) => {
+                BuildState::Pushed(pod.as_ref().and_then(|pod| match left(pod, PUSH)? {
+                    Message::Pushed { digest } => Some(digest),
+                    Message::Failed { .. } => None,
+                }))
+            }
+            (Some((false, since)), pod) => {
+                let failing = match &pod {
+                    Some(pod) => self.failing(pod).await?,
+                    None => Failing::later("its pod is gone, and nobody saw how it ended".to_owned()),
+                };
+                BuildState::Failed {
+                    sentence: failing.sentence,
+                    tail: failing.tail,
+                    again: failing.again,
+                    over_for: since.map(|since| elapsed(since, now)).unwrap_or_default(),
+                }
+            }
+            (None, Some(pod)) => self.running(&pod, now).await?,
+            (None, None) => {
+                BuildState::Waiting(observe::blocked(&self.client, &self.namespace, &name, &uid).await?)
+            }
+        })
+    }
+
+    /// What it does now.
+    async fn running(&self, pod: &Pod, now: Timestamp) -> Result<BuildState, ClusterError> {
+        let status = |name: &str| container(pod, name).and_then(|status| status.state.as_ref());
+        let runs = |name: &str| status(name).is_some_and(|state| state.running.is_some());
+        let doing = if runs(FETCH) {
+            "fetching its source".to_owned()
+        } else if runs(BUILD) {
+            let log = self.log(pod, BUILD).await?;
+            progress::current(&log).map_or_else(
+                || "the builder begins".to_owned(),
+                |step| redact::redact(&step.to_string(), &[]),
+            )
+        } else if runs(PUSH) {
+            "pushing it".to_owned()
+        } else {
+            return Ok(BuildState::Waiting(stuck(pod)));
+        };
+        let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+        Ok(BuildState::Running {
+            doing,
+            running_for: started.map(|time| elapsed(time.0, now)).unwrap_or_default(),
+        })
+    }
+
+    /// What failed.
+    async fn failing(&self, pod: &Pod) -> Result<Failing, ClusterError> {
+        if let Some(failing) = by_pod(pod) {
+            return Ok(failing);
+        }
+        let ended = |name: &str| {
+            let ended = container(pod, name)?.state.as_ref()?.terminated.as_ref()?;
+            (ended.exit_code != 0).then_some(ended)
+        };
+        if let Some(Message::Failed { sentence, later }) =
+            [FETCH, PUSH].into_iter().find_map(|name| left(pod, name))
+        {
+            return Ok(if later {
+                Failing::later(sentence)
+            } else {
+                Failing::for_good(sentence)
+            });
+        }
+        if let Some(ended) = ended(BUILD) {
+            let log = redact::redact(&self.log(pod, BUILD).await?, &[]);
+            return Ok(of_builder(&log, ended));
+        }
+        let ended = [FETCH, PUSH]
+            .into_iter()
+            .find_map(|name| Some((name, ended(name)?)));
+        Ok(Failing::later(if let Some((name, ended)) = ended {
+            let words = ended.reason.clone().unwrap_or_default();
+            format!(
+                "its container {name} ended with exit code {} ({words})",
+                ended.exit_code
+            )
+        } else {
+            let status = pod.status.clone().unwrap_or_default();
+            let words = [status.reason, status.message]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" ");
+            let why = stuck(pod).unwrap_or_else(|| one_line(&words));
+            format!("its pod failed: {why}")
+        }))
+    }
+
+    /// The end of a container's log; empty where it cannot be read any more.
+    async fn log(&self, pod: &Pod, container: &str) -> Result<String, ClusterError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace.as_str());
+        let name = pod.name_any();
+        let params = LogParams {
+            container: Some(container.to_owned()),
+            tail_lines: Some(LINES),
+            ..LogParams::default()
+        };
+        let attempted = || format!("read the log of pod {name} in {}", self.namespace);
+        let log = match within(attempted, api.logs(&name, &params)).await {
+            Err(error) if error.is_refused() => None,
+            read => found(read)?,
+        };
+        let mut log = log.unwrap_or_default();
+        let most = usize::try_from(TAIL).unwrap_or(usize::MAX);
+        if let Some(mut from) = log.len().checked_sub(most) {
+            while !log.is_char_boundary(from) {
+                from += 1;
+            }
+            log.drain(..from);
+        }
+        Ok(log)
+    }
+}
+
+/// What failed, and what to do about it.
+struct Failing {
+    sentence: String,
+    tail: String,
+    again: Again,
+}
+
+impl Failing {
+    /// What it is not to blame for itself.
+    fn later(sentence: String) -> Self {
+        Self {
+            sentence,
+            tail: String::new(),
+            again: Again::AfterPause,
+        }
+    }
+
+    fn for_good(sentence: String) -> Self {
+        Self {
+            again: Again::No,
+            ..Self::later(sentence)
+        }
+    }
+}
+
+/// What ended a pod from outside of its containers.
+fn by_pod(pod: &Pod) -> Option<Failing> {
+    let status = pod.status.clone().unwrap_or_default();
+    let words = one_line(&status.message.unwrap_or_default());
+    match status.reason.as_deref() {
+        Some("DeadlineExceeded") => {
+            let sentence = "it took longer than build.timeout allows: raise it, or find what hangs";
+            return Some(Failing::for_good(sentence.to_owned()));
+        }
+        Some("Evicted") if words.contains("emptyDir") || words.contains("ephemeral") => {
+            return Some(Failing::for_good(format!(
+                "it wrote more than a build may here ({words}): make it write less, or have the chart's builds.disk raised"
+            )));
+        }
+        Some("Evicted") => return Some(Failing::later(format!("its node evicted it: {words}"))),
+        _ => {}
+    }
+    let conditions = status.conditions.unwrap_or_default();
+    let disrupted = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")?;
+    let words = one_line(&disrupted.message.unwrap_or_default());
+    Some(Failing::later(format!("it was disrupted: {words}")))
+}
+
+/// What a builder's log says of its end, with a hint where the failure is a known one.
+fn of_builder(log: &str, ended: &ContainerStateTerminated) -> Failing {
+    let failure = failure(log, Some(ended.exit_code), ended.reason.as_deref());
+    let stage = if ended.exit_code == TESTS_FAILED {
+        "its tests failed: "
+    } else {
+        ""
+    };
+    let hint = hints(At::Build, log).into_iter().next();
+    let hint = hint
+        .map(|hint| format!(". Hint: {}", hint.hint))
+        .unwrap_or_default();
+    Failing {
+        sentence: format!("{stage}{}{hint}", failure.sentence()),
+        tail: failure.tail().join("\n"),
+        again: again(failure.again()),
+    }
+}
+
+fn again(again: failure::Again) -> Again {
+    match again {
+        failure::Again::No => Again::No,
+        failure::Again::AfterPause => Again::AfterPause,
+        failure::Again::WithMoreMemory => Again::WithMoreMemory,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(300).collect()
+}
+
+fn elapsed(since: Timestamp, now: Timestamp) -> std::time::Duration {
+    // A clock that is behind has seen nothing of it yet.
+    now.duration_since(since).try_into().unwrap_or_default()
+}
+
+/// What its labels and annotations tell; `None` of what is no build of ours.
+fn facts(job: &Job, want: &str) -> Option<BuildSeen> {
+    let (labels, annotations) = (job.labels(), job.annotations());
+    let name = job.name_any();
+    let all: BTreeSet<&String> = labels
+        .keys()
+        .filter(|label| label.starts_with(meta::WANT))
+        .collect();
+    let wanted = labels.get(want).map(|attempt| attempt.parse().unwrap_or(0));
+    Some(BuildSeen {
+        run: name.rsplit('-').next()?.parse().ok()?,
+        uid: job.metadata.uid.as_deref()?.parse::<Uid>().ok()?,
+        resource_version: job.metadata.resource_version.clone()?,
+        key: labels.get(meta::BUILD)?.clone(),
+        inputs: labels.get(meta::BUILD_INPUTS)?.clone(),
+        commit: annotations.get(meta::SOURCE_COMMIT)?.parse().ok()?,
+        larger: annotations.contains_key(meta::LARGER),
+        wanted,
+        others: all.len() - usize::from(wanted.is_some()),
+        state: BuildState::Waiting(None),
+        job: name,
+    })
+}
+
+/// Whether a Job has succeeded or failed, and since when.
+fn ended(job: &Job) -> Option<(bool, Option<Timestamp>)> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    conditions
+        .iter()
+        .filter(|condition| condition.status == "True")
+        .find_map(|condition| {
+            let since = condition.last_transition_time.as_ref().map(|time| time.0);
+            match condition.type_.as_str() {
+                "Complete" => Some((true, since)),
+                "Failed" => Some((false, since)),
+                _ => None,
+            }
+        })
+}
+
+fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let init = status.init_container_statuses.iter().flatten();
+    init.chain(status.container_statuses.iter().flatten())
+        .find(|container| container.name == name)
+}
+
+/// What one of Slipway's own containers left when it ended.
+fn left(pod: &Pod, name: &str) -> Option<Message> {
+    let ended = container(pod, name)?.state.as_ref()?.terminated.as_ref()?;
+    Message::read(ended.message.as_deref()?)
+}
+
+/// Why a pod has not started.
+fn stuck(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let conditions = status.conditions.iter().flatten();
+    let unscheduled = conditions
+        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+        .find_map(|condition| condition.message.as_deref())
+        .map(|message| format!("Unschedulable: {}", one_line(message)));
+    let init = status.init_container_statuses.iter().flatten();
+    let mut all = init.chain(status.container_statuses.iter().flatten());
+    let waits = all.find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref()?;
+        let usual = ["PodInitializing", "ContainerCreating"].contains(&reason);
+        let message = waiting.message.as_deref().unwrap_or_default();
+        (!usual).then(|| format!("{reason}: {}", one_line(message)))
+    });
+    unscheduled.or(waits)
+}

@@ -1,0 +1,292 @@
+//! Builds: the moves of a build as a decision names them, and the end of those whose release is gone.
+
+use std::time::Duration;
+
+use k8s_openapi::api::{batch::v1::Job, core::v1::Secret};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+    runtime::reflector::{ObjectRef, Store},
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    act::ActError,
+    ask_commit::{is_for, refused},
+    context::Context,
+    fitness::Fitness,
+    releases::Meta,
+    subject::Subject,
+};
+use crate::{
+    api::{FIELD_MANAGER, meta},
+    build::{
+        builder::Builder,
+        key::{BuildKey, Inputs, Wanted},
+    },
+    cluster::{
+        builds::{Builds, waiting},
+        error::ClusterError,
+        objects::{found, within},
+    },
+    names::{ReleaseId, Uid},
+    plan::{
+        Observed,
+        decision::BuildStep,
+        observed::{BuildSeen, BuilderSeen, CommitSeen},
+    },
+    render::{BuildInput, build_job, want},
+    spec::Declared,
+};
+
+/// How often it is looked for builds whose release is gone.
+const TIDY: Duration = Duration::from_secs(20);
+
+/// What builds images here.
+pub struct Building {
+    /// How.
+    pub builder: Builder,
+    /// The Jobs.
+    pub jobs: Builds,
+    /// Whether it can run on the nodes.
+    pub fitness: watch::Receiver<Fitness>,
+}
+
+impl Building {
+    /// What a pass sees of the builder and of its builds.
+    ///
+    /// # Errors
+    /// The API server was not reached.
+    pub async fn seen(
+        &self,
+        id: &ReleaseId,
+        declared: Option<&Declared>,
+        commit: &CommitSeen,
+        now: jiff::Timestamp,
+    ) -> Result<(BuilderSeen, Vec<BuildSeen>), ClusterError> {
+        let reference = declared.map(|declared| declared.image.reference());
+        let wanted = declared
+            .zip(reference.as_ref())
+            .and_then(|(declared, reference)| Wanted::of(declared, reference));
+        let version = self.builder.version();
+        let key = match (wanted, commit) {
+            (Some(wanted), CommitSeen::Known(commit)) => Some(Inputs::of(wanted, &version).at(commit)),
+            _ => None,
+        };
+        let builds = self.jobs.of(id, key.as_ref().map(BuildKey::short), now).await?;
+        let repository = declared
+            .map(|declared| declared.image.repository.as_str())
+            .unwrap_or_default();
+        let seen = if wanted.is_some() && !self.builder.may_push(&id.namespace, repository) {
+            BuilderSeen::Refused(format!(
+                "releases of namespace {} may not have images pushed to {repository}; whoever installed Slipway lets them by \
+                 the chart's builds.repositories",
+                id.namespace
+            ))
+        } else {
+            match &*self.fitness.borrow() {
+                Fitness::Checking => BuilderSeen::Checking,
+                Fitness::Unfit(why) => BuilderSeen::Unfit(why.clone()),
+                Fitness::Fit => BuilderSeen::Ready(version),
+            }
+        };
+        Ok((seen, builds))
+    }
+}
+
+/// One move of a build.
+pub async fn build(
+    context: &Context,
+    subject: &Subject,
+    observed: &Observed,
+    step: &BuildStep,
+) -> Result<(), ActError> {
+    let (Some(building), Some(declared)) = (&context.building, subject.declared()) else {
+        return match (&context.building, step) {
+            (Some(building), BuildStep::Leave { job, uid, over }) => {
+                Ok(leave(context, building, &observed.id, (job, uid, over)).await?)
+            }
+            (Some(building), BuildStep::Delete { job, uid, over }) => {
+                Ok(delete(context, building, (job, uid, over)).await?)
+            }
+            _ => Ok(()),
+        };
+    };
+    let id = &observed.id;
+    match step {
+        BuildStep::Create { commit, run, larger } => {
+            let reference = declared.image.reference();
+            let Some(wanted) = Wanted::of(declared, &reference) else {
+                return Ok(());
+            };
+            secrets(context, building, wanted).await?;
+            let job = build_job(&BuildInput {
+                builder: &building.builder,
+                wanted,
+                commit,
+                run: *run,
+                larger: *larger,
+                by: (id, declared.attempt),
+            });
+            create(context, building, job).await
+        }
+        BuildStep::Join { job, uid, over } => {
+            let want = want(id);
+            let (labels, annotations) = (
+                json!({ (want.as_str()): declared.attempt.to_string() }),
+                json!({ (want.as_str()): id.to_string() }),
+            );
+            Ok(mark(context, building, (job, uid, over), labels, annotations).await?)
+        }
+        BuildStep::Leave { job, uid, over } => Ok(leave(context, building, id, (job, uid, over)).await?),
+        BuildStep::Delete { job, uid, over } => Ok(delete(context, building, (job, uid, over)).await?),
+    }
+}
+
+async fn create(context: &Context, building: &Building, job: Value) -> Result<(), ActError> {
+    let job: Job = serde_json::from_value(job)
+        .map_err(|error| ClusterError::Unreadable(format!("the rendered Job: {error}")))?;
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    let name = job.name_any();
+    let attempted = || format!("create Job {name} in {}", building.jobs.namespace());
+    within(attempted, jobs(context, building).create(&params, &job)).await?;
+    tracing::info!(job = name, "a build begins");
+    Ok(())
+}
+
+fn jobs(context: &Context, building: &Building) -> Api<Job> {
+    Api::namespaced(context.client.clone(), building.jobs.namespace().as_str())
+}
+
+/// A Job as it was seen: its name, its UID, its resourceVersion.
+type Seen<'a> = (&'a str, &'a Uid, &'a str);
+
+async fn mark(
+    context: &Context,
+    building: &Building,
+    (job, uid, over): Seen<'_>,
+    labels: Value,
+    annotations: Value,
+) -> Result<(), ClusterError> {
+    let patch = json!({ "metadata": {
+        "uid": uid,
+        "resourceVersion": over,
+        "labels": labels,
+        "annotations": annotations,
+    } });
+    let attempted = || format!("mark Job {job} in {}", building.jobs.namespace());
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    within(
+        attempted,
+        jobs(context, building).patch_metadata(job, &params, &Patch::Merge(&patch)),
+    )
+    .await?;
+    Ok(())
+}
+
+async fn leave(
+    context: &Context,
+    building: &Building,
+    id: &ReleaseId,
+    job: Seen<'_>,
+) -> Result<(), ClusterError> {
+    let none = json!({ (want(id)): null });
+    found(mark(context, building, job, none.clone(), none).await)?;
+    Ok(())
+}
+
+/// Ends a build, or clears it away. Only while nobody else has come to wait for it.
+async fn delete(
+    context: &Context,
+    building: &Building,
+    (job, uid, over): Seen<'_>,
+) -> Result<(), ClusterError> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_string()),
+            resource_version: Some(over.to_owned()),
+        }),
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    };
+    let attempted = || format!("delete Job {job} in {}", building.jobs.namespace());
+    found(within(attempted, jobs(context, building).delete(job, &params)).await)?;
+    tracing::info!(job, "nobody waits for this build any more");
+    Ok(())
+}
+
+/// That the Secrets of the spec are there and are for its repository. What one holds stays where it is: the kubelet alone
+/// gives it to the pod.
+async fn secrets(context: &Context, building: &Building, wanted: Wanted<'_>) -> Result<(), ActError> {
+    let namespace = building.jobs.namespace();
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace.as_str());
+    for (id, key) in &wanted.build.secrets {
+        let attempted = || format!("get Secret {} in {namespace}", key.name);
+        let lacks = |what: &str| ActError::BuildSecret(format!("build.secrets.{id}: {what}"));
+        let Some(secret) = found(within(attempted, api.get(key.name.as_str())).await)? else {
+            return Err(lacks(&format!(
+                "Secret {} does not exist in namespace {namespace}",
+                key.name
+            )));
+        };
+        let allowed = secret.annotations().get(meta::FOR).cloned().unwrap_or_default();
+        if !is_for(&allowed, &wanted.origin.git) {
+            return Err(lacks(&refused(&key.name, namespace, &wanted.origin.git)));
+        }
+        if !secret.data.unwrap_or_default().contains_key(&key.key) {
+            return Err(lacks(&format!(
+                "Secret {} in namespace {namespace} has no key {}",
+                key.name, key.key
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Leaves the builds of releases that are gone, until `token` is cancelled.
+pub async fn tidy(context: &Context, releases: &Store<Meta>, token: CancellationToken) {
+    let Some(building) = &context.building else {
+        return token.cancelled().await;
+    };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TIDY) => {}
+            () = token.cancelled() => return,
+        }
+        for job in building.jobs.all() {
+            let all: Vec<ReleaseId> = waiting(&job).collect();
+            let is_gone = |id: &&ReleaseId| {
+                let object = ObjectRef::new(id.name.as_str()).within(id.namespace.as_str());
+                releases.get(&object).is_none()
+            };
+            let Some(gone) = all.iter().find(is_gone) else {
+                continue;
+            };
+            let (Some(uid), Some(over)) = (job.uid(), job.resource_version()) else {
+                continue;
+            };
+            let Ok(uid) = uid.parse::<Uid>() else { continue };
+            if !context.leader.leads() {
+                continue;
+            }
+            let seen = (job.name_any(), uid, over);
+            let seen = (seen.0.as_str(), &seen.1, seen.2.as_str());
+            let left = if all.len() > 1 {
+                leave(context, building, gone, seen).await
+            } else {
+                delete(context, building, seen).await
+            };
+            if let Err(error) = left {
+                tracing::warn!(error = %error.sentence(), "a build of a release that is gone could not be left; it is tried again");
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether the builder can run on the nodes: a trial when this process begins to lead, and from time to time where it failed.
+//! A release that waits for a build says what it lacks, instead of a build that fails in the middle.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, PostParams, PropagationPolicy},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use crate::{
+    api::FIELD_MANAGER,
+    build::builder::Builder,
+    cluster::{
+        error::ClusterError,
+        objects::{found, within},
+    },
+    plan::observed::BuildState,
+    render::trial_job,
+};
+
+/// How often it is looked how far a trial is.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long until what cannot run is tried again: a node may have been mended or added.
+const AGAIN: Duration = Duration::from_secs(120);
+
+/// What is known of the builder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fitness {
+    /// It is being tried.
+    Checking,
+    /// It runs.
+    Fit,
+    /// It cannot run; why, and what to do.
+    Unfit(String),
+}
+
+/// Tries the builder until it runs, or `token` is cancelled.
+pub async fn try_out(context: &Context, known: watch::Sender<Fitness>, token: CancellationToken) {
+    let Some(building) = &context.building else { return };
+    loop {
+        let pause = match Box::pin(trial(context)).await {
+            Ok(BuildState::Pushed(_)) => {
+                tracing::info!(namespace = %building.jobs.namespace(), "the builder can run");
+                known.send_replace(Fitness::Fit);
+                return;
+            }
+            Ok(BuildState::Failed { sentence, .. }) => {
+                tracing::warn!(namespace = %building.jobs.namespace(), why = sentence, "the builder cannot run here");
+                known.send_replace(Fitness::Unfit(sentence));
+                AGAIN
+            }
+            Ok(BuildState::Waiting(why)) => {
+                let why = why.unwrap_or_else(|| "its pod is starting".to_owned());
+                let sentence = format!("the pod that tries it has not started: {why}");
+                known.send_if_modified(|known| {
+                    let other = *known != Fitness::Checking && *known != Fitness::Unfit(sentence.clone());
+                    if other {
+                        *known = Fitness::Unfit(sentence.clone());
+                    }
+                    other
+                });
+                LOOK
+            }
+            Ok(BuildState::Running { .. }) => LOOK,
+            Err(error) => {
+                tracing::warn!(error = %error.sentence(), "the builder could not be tried; it is tried again");
+                known.send_replace(Fitness::Unfit(format!(
+                    "it could not be tried: {}",
+                    error.sentence()
+                )));
+                AGAIN
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = token.cancelled() => return,
+        }
+        if pause == AGAIN
+            && context.leader.leads()
+            && let Err(error) = clear(context).await
+        {
+            tracing::warn!(error = %error.sentence(), "the last trial of the builder could not be cleared away");
+        }
+    }
+}
+
+/// The state of the trial, which is begun where there is none. That of the same builder is the same Job: what another process
+/// found out is found here.
+async fn trial(context: &Context) -> Result<BuildState, ClusterError> {
+    let Some(building) = &context.building else {
+        return Ok(BuildState::Waiting(None));
+    };
+    let job = rendered(&building.builder)?;
+    let name = job.name_any();
+    let namespace = building.jobs.namespace();
+    let api: Api<Job> = Api::namespaced(context.client.clone(), namespace.as_str());
+    let attempted = || format!("get Job {name} in {namespace}");
+    if let Some(job) = found(within(attempted, api.get(&name)).await)? {
+        return building.jobs.state_of(&job, (context.clock)()).await;
+    }
+    if context.leader.leads() {
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let attempted = || format!("create Job {name} in {namespace}");
+        within(attempted, api.create(&params, &job)).await?;
+    }
+    Ok(BuildState::Running {
+        doing: "it is being tried".to_owned(),
+        running_for: Duration::ZERO,
+    })
+}
+
+async fn clear(context: &Context) -> Result<(), ClusterError> {
+    let Some(building) = &context.building else {
+        return Ok(());
+    };
+    let name = rendered(&building.builder)?.name_any();
+    let namespace = building.jobs.namespace();
+    let api: Api<Job> = Api::namespaced(context.client.clone(), namespace.as_str());
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Foreground),
+        ..DeleteParams::default()
+    };
+    let attempted = || format!("delete Job {name} in {namespace}");
+    found(within(attempted, api.delete(&name, &params)).await)?;
+    Ok(())
+}
+
+fn rendered(builder: &Builder) -> Result<Job, ClusterError> {
+    serde_json::from_value(trial_job(builder))
+        .map_err(|error| ClusterError::Unreadable(format!("the rendered Job: {error}")))
+}

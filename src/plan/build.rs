@@ -1,0 +1,322 @@
+//! Whether an image is built, when it is built again, and when its build is nobody's any more.
+//!
+//! A build is known by its key: what goes into the image. Who wants an image joins the build of its key, or begins it; who
+//! wants another one leaves, and the last one to leave ends it. The commit is resolved once: as long as a release waits for
+//! a build, that build's commit is what it means.
+
+use std::time::Duration;
+
+use super::{
+    decide::POLL,
+    decision::{BUILD_LOG, BuildStep, Decision, Phase, Step, Wait},
+    keep::meanwhile,
+    ladder,
+    observed::{Again, BuildSeen, BuildState, BuilderSeen, CommitSeen, Declaration, Observed},
+};
+use crate::{
+    build::key::{Inputs, Wanted},
+    names::{CommitId, Digest},
+    spec::Declared,
+};
+
+/// How long until it is looked again how far a build is: one status at most is written in that time.
+const PROGRESS: Duration = Duration::from_secs(10);
+/// Jobs of one key at most, where what failed may succeed.
+const MOST_RUNS: u32 = 3;
+/// How long until what failed through no fault of its own is begun again; as much longer as often.
+const PAUSE: Duration = Duration::from_secs(20);
+
+/// What of a build is the one that is wanted now.
+pub(super) enum Built {
+    /// Nothing is built for this release: its image is waited for.
+    NotHere,
+    /// The registry has taken what was built, as its Job says: it is asked.
+    Pushed,
+    /// This goes on meanwhile.
+    Going(Box<Decision>),
+}
+
+/// The build that goes on for this release, while the registry need not be asked.
+pub(super) fn under_way(o: &Observed, declared: &Declared) -> Option<Decision> {
+    let own = own(o, declared)?;
+    matches!(own.state, BuildState::Waiting(_) | BuildState::Running { .. })
+        .then(|| progress(o, declared, own))
+}
+
+/// What is built where the registry has no image.
+pub(super) fn build(o: &Observed, declared: &Declared) -> Built {
+    let reference = declared.image.reference();
+    let Some(wanted) = Wanted::of(declared, &reference) else {
+        return Built::NotHere;
+    };
+    let builder = match &o.builder {
+        BuilderSeen::Off => return Built::NotHere,
+        BuilderSeen::Ready(builder) => builder,
+        BuilderSeen::Checking => {
+            let message =
+                format!("{reference} is to be built; whether the builder can run here is being tried");
+            return going(
+                o,
+                declared,
+                Phase::Waiting("BuilderNotReady".into()),
+                message,
+                POLL,
+            );
+        }
+        BuilderSeen::Unfit(why) => {
+            let message = format!("{reference} is to be built, and the builder cannot run here: {why}");
+            return going(
+                o,
+                declared,
+                Phase::Waiting("BuilderNotReady".into()),
+                message,
+                POLL,
+            );
+        }
+        BuilderSeen::Refused(why) => {
+            let message = format!("{reference} is not built: {why}");
+            return going(o, declared, Phase::Waiting("BuildRefused".into()), message, POLL);
+        }
+    };
+    let commit = match own(o, declared) {
+        // Whoever asks for another attempt means the commit of now.
+        Some(own) if !is_asked_again(own, declared) => own.commit.clone(),
+        _ => match ladder::commit(o, declared) {
+            Ok(commit) => commit,
+            Err(decision) => return Built::Going(decision),
+        },
+    };
+    let key = Inputs::of(wanted, builder).at(&commit);
+    let mut of_key: Vec<&BuildSeen> = o.builds.iter().filter(|build| build.key == key.short()).collect();
+    of_key.sort_by_key(|build| build.run);
+    let Some(last) = of_key.last() else {
+        return begin(o, declared, &commit, 1, false);
+    };
+    if last.wanted.is_none() {
+        return join(o, declared, last);
+    }
+    match &last.state {
+        BuildState::Waiting(_) | BuildState::Running { .. } => {
+            Built::Going(Box::new(progress(o, declared, last)))
+        }
+        _ if is_asked_again(last, declared) => {
+            begin(o, declared, &commit, last.run.saturating_add(1), last.larger)
+        }
+        BuildState::Pushed(_) => Built::Pushed,
+        BuildState::Failed { .. } => failed(o, declared, last),
+    }
+}
+
+fn failed(o: &Observed, declared: &Declared, last: &BuildSeen) -> Built {
+    let BuildState::Failed {
+        sentence,
+        tail,
+        again,
+        over_for,
+    } = &last.state
+    else {
+        return Built::NotHere;
+    };
+    let what = format!(
+        "{} could not be built from commit {}",
+        declared.version,
+        last.commit.short()
+    );
+    let may = match again {
+        Again::No => false,
+        Again::AfterPause => last.run < MOST_RUNS,
+        // Twice as much is given once.
+        Again::WithMoreMemory => !last.larger && last.run < MOST_RUNS,
+    };
+    if !may {
+        let tried = if last.run > 1 {
+            format!(" ({} times)", last.run)
+        } else {
+            String::new()
+        };
+        let message = format!("{what}{tried}: {sentence}");
+        let mut decision = meanwhile(o, declared).saying(Phase::Failed("BuildFailed"), message);
+        if !tail.is_empty() {
+            decision.report.details.push((BUILD_LOG, tail.clone()));
+        }
+        return Built::Going(Box::new(decision.after(POLL)));
+    }
+    let pause = PAUSE * last.run;
+    if *over_for < pause {
+        let message = format!("{what}: {sentence}; it is begun again soon");
+        return going(
+            o,
+            declared,
+            Phase::Building,
+            message,
+            pause.saturating_sub(*over_for),
+        );
+    }
+    let larger = last.larger || *again == Again::WithMoreMemory;
+    begin(o, declared, &last.commit, last.run.saturating_add(1), larger)
+}
+
+/// The newest of the builds that this release waits for which is of what it declares, whatever its commit.
+fn own<'a>(o: &'a Observed, declared: &Declared) -> Option<&'a BuildSeen> {
+    let BuilderSeen::Ready(builder) = &o.builder else {
+        return None;
+    };
+    let reference = declared.image.reference();
+    let inputs = Inputs::of(Wanted::of(declared, &reference)?, builder);
+    let of_inputs = o
+        .builds
+        .iter()
+        .filter(|build| build.wanted.is_some() && build.inputs == inputs.short());
+    of_inputs.max_by_key(|build| build.run)
+}
+
+/// What this release waited for that the registry has taken, with its digest.
+fn pushed<'a>(o: &'a Observed, declared: &Declared) -> Option<(&'a BuildSeen, Option<&'a Digest>)> {
+    match own(o, declared)? {
+        build @ BuildSeen {
+            state: BuildState::Pushed(digest),
+            ..
+        } => Some((build, digest.as_ref())),
+        _ => None,
+    }
+}
+
+/// How an image was obtained that was built for this release.
+pub(super) fn of(o: &Observed, declared: &Declared, digest: &Digest) -> Option<String> {
+    let (build, pushed) = pushed(o, declared)?;
+    pushed
+        .is_none_or(|pushed| pushed == digest)
+        .then(|| format!("{} of commit {}", build.job, build.commit.short()))
+}
+
+/// Whether an image is not used because only what is built here is to run.
+pub(super) fn is_anothers(o: &Observed, declared: &Declared, digest: &Digest) -> bool {
+    let always = declared.build.as_ref().is_some_and(|build| build.always);
+    always && of(o, declared, digest).is_none()
+}
+
+/// Whether a commit has raised `attempt` since this release came to wait for what failed.
+fn is_asked_again(build: &BuildSeen, declared: &Declared) -> bool {
+    let over = matches!(build.state, BuildState::Failed { .. } | BuildState::Pushed(_));
+    over && build.wanted.is_some_and(|attempt| attempt < declared.attempt)
+}
+
+fn begin(o: &Observed, declared: &Declared, commit: &CommitId, run: u32, larger: bool) -> Built {
+    let message = format!(
+        "{} is going to be built from commit {}",
+        declared.version,
+        commit.short()
+    );
+    step(
+        o,
+        declared,
+        BuildStep::Create {
+            commit: commit.clone(),
+            run,
+            larger,
+        },
+        message,
+    )
+}
+
+fn join(o: &Observed, declared: &Declared, build: &BuildSeen) -> Built {
+    let message = format!("{} is being built for others already", declared.version);
+    let (job, uid) = (build.job.clone(), build.uid.clone());
+    let over = build.resource_version.clone();
+    step(o, declared, BuildStep::Join { job, uid, over }, message)
+}
+
+fn step(o: &Observed, declared: &Declared, step: BuildStep, message: String) -> Built {
+    let mut decision = meanwhile(o, declared).saying(Phase::Building, message);
+    decision.steps.push(Step::Build(step));
+    decision.wait = Wait::Again;
+    Built::Going(Box::new(decision))
+}
+
+fn progress(o: &Observed, declared: &Declared, build: &BuildSeen) -> Decision {
+    let what = format!(
+        "{} is being built from commit {}",
+        declared.version,
+        build.commit.short()
+    );
+    let message = match &build.state {
+        BuildState::Running { doing, running_for } => {
+            format!("{what}: {doing} ({})", rounded(*running_for))
+        }
+        BuildState::Waiting(Some(why)) => format!("{what}; its pod has not started: {why}"),
+        _ => format!("{what}; its pod is starting"),
+    };
+    meanwhile(o, declared)
+        .saying(Phase::Building, message)
+        .after(PROGRESS)
+}
+
+/// `1m 20s`, by tens of seconds: a status says something new only as often.
+fn rounded(time: Duration) -> String {
+    let seconds = time.as_secs() / 10 * 10;
+    match (seconds / 60, seconds % 60) {
+        (0, 0) => "just begun".to_owned(),
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, 0) => format!("{minutes}m"),
+        (minutes, seconds) => format!("{minutes}m {seconds}s"),
+    }
+}
+
+fn going(o: &Observed, declared: &Declared, phase: Phase, message: String, after: Duration) -> Built {
+    Built::Going(Box::new(
+        meanwhile(o, declared).saying(phase, message).after(after),
+    ))
+}
+
+/// What ends the builds that this release does not wait for any more.
+pub(super) fn left(o: &Observed) -> Vec<Step> {
+    let declared = match &o.declaration {
+        Declaration::Valid(declared) => Some(declared),
+        Declaration::Removing | Declaration::NoVersion => None,
+        // What is meant is not known.
+        Declaration::Invalid(_) | Declaration::Edited | Declaration::SourceGone(_) => return Vec::new(),
+    };
+    let reference = declared.map(|declared| declared.image.reference());
+    let inputs = match (declared, &reference, &o.builder) {
+        // One version has one image: that of its revision.
+        (Some(declared), Some(reference), BuilderSeen::Ready(builder)) if o.pin.is_none() => {
+            Wanted::of(declared, reference).map(|wanted| Inputs::of(wanted, builder))
+        }
+        (Some(_), _, BuilderSeen::Checking | BuilderSeen::Unfit(_) | BuilderSeen::Refused(_))
+            if o.pin.is_none() =>
+        {
+            return Vec::new();
+        }
+        _ => None,
+    };
+    let newest = declared
+        .and_then(|declared| own(o, declared))
+        .map(|build| build.key.clone());
+    let is_wanted = |build: &BuildSeen| {
+        let of_inputs = inputs
+            .as_ref()
+            .is_some_and(|inputs| build.inputs == inputs.short());
+        let of_commit = match &o.commit {
+            CommitSeen::Known(commit) => build.commit == *commit,
+            _ => newest.as_ref().is_none_or(|newest| build.key == *newest),
+        };
+        of_inputs && of_commit
+    };
+    let gone = o
+        .builds
+        .iter()
+        .filter(|build| build.wanted.is_some() && !is_wanted(build));
+    gone.map(|build| {
+        let (job, uid) = (build.job.clone(), build.uid.clone());
+        let over = build.resource_version.clone();
+        Step::Build(if build.others > 0 {
+            BuildStep::Leave { job, uid, over }
+        } else {
+            BuildStep::Delete { job, uid, over }
+        })
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,569 @@
+//! The Job that builds an image: fetch → build → push, one container after the other.
+//!
+//! Only the second one runs what a committer wrote, and it has the least: neither the credential of the repository, which is
+//! the first one's, nor that of the image, which is the last one's. A rootless `BuildKit` has no process sandbox, so a `RUN`
+//! can read whatever its container has; see
+//! <https://github.com/moby/buildkit/blob/master/docs/rootless.md>.
+//!
+//! Nobody owns the Job: many releases may wait for it, and the last one to leave deletes it. It ends by itself when it takes
+//! too long. The deadline is the pod's, which counts from when a node has it: a Job's own would count the time in a quota, too.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::quantity::Quantity;
+use crate::{
+    api::meta,
+    build::{
+        builder::{Builder, Isolation, Provenance},
+        key::{BuildKey, Inputs, Wanted},
+    },
+    hex::hex,
+    names::{CommitId, ReleaseId},
+};
+
+/// The containers, in their order.
+pub const FETCH: &str = "fetch";
+/// The one that runs the Dockerfile.
+pub const BUILD: &str = "build";
+/// The last one, whose message is the digest.
+pub const PUSH: &str = "push";
+/// How the builder says that the stage of tests failed, and not the image.
+pub const TESTS_FAILED: i32 = 64;
+
+/// What a build is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildInput<'a> {
+    /// What builds.
+    pub builder: &'a Builder,
+    /// What is built.
+    pub wanted: Wanted<'a>,
+    /// Of which commit.
+    pub commit: &'a CommitId,
+    /// Which Job of this key, from 1.
+    pub run: u32,
+    /// Whether it has more memory than usual.
+    pub larger: bool,
+    /// The release that it is begun for, and its counter `attempt`.
+    pub by: (&'a ReleaseId, u64),
+}
+
+/// The label by which a release finds the builds that it waits for; its value is the counter `attempt` of that time.
+#[must_use]
+pub fn want(id: &ReleaseId) -> String {
+    use sha2::{Digest as _, Sha256};
+    let hash = hex(&Sha256::digest(id.to_string().as_bytes()));
+    format!("{}{}", meta::WANT, hash.get(..20).unwrap_or(&hash))
+}
+
+/// The Job.
+#[must_use]
+pub fn build_job(input: &BuildInput<'_>) -> Value {
+    let BuildInput { builder, wanted, .. } = *input;
+    let inputs = Inputs::of(wanted, &builder.version());
+    let key = inputs.at(input.commit);
+    let (id, attempt) = input.by;
+    let mut labels = BTreeMap::from([
+        (meta::BUILD.to_owned(), key.short().to_owned()),
+        (meta::BUILD_INPUTS.to_owned(), inputs.short().to_owned()),
+        ("app.kubernetes.io/managed-by".to_owned(), "slipway".to_owned()),
+    ]);
+    let of_pod = labels.clone();
+    labels.insert(want(id), attempt.to_string());
+    let mut annotations = BTreeMap::from([
+        (meta::SOURCE_COMMIT.to_owned(), input.commit.to_string()),
+        (meta::IMAGE.to_owned(), wanted.reference.to_owned()),
+        (want(id), id.to_string()),
+    ]);
+    if input.larger {
+        annotations.insert(meta::LARGER.to_owned(), "true".to_owned());
+    }
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": key.job(input.run),
+            "namespace": builder.namespace,
+            "labels": labels,
+            "annotations": annotations,
+        },
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            // What may be tried again is decided by what failed.
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "template": {
+                "metadata": {
+                    "labels": of_pod,
+                    "annotations": {
+                        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+                        "karpenter.sh/do-not-disrupt": "true",
+                    },
+                },
+                "spec": pod(input, &key),
+            },
+        },
+    })
+}
+
+fn pod(input: &BuildInput<'_>, key: &BuildKey) -> Value {
+    let BuildInput { builder, wanted, .. } = *input;
+    let mut selector = builder.node_selector.clone();
+    if let [platform] = wanted.build.platforms.as_slice()
+        && let Some(arch) = platform.split('/').nth(1)
+    {
+        selector.insert("kubernetes.io/arch".to_owned(), arch.to_owned());
+    }
+    let mut pod = json!({
+        "restartPolicy": "Never",
+        "serviceAccountName": builder.service_account,
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "activeDeadlineSeconds": wanted.build.timeout.as_secs().max(1),
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": { "fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch" },
+        "initContainers": [fetch(input), build(input, key)],
+        "containers": [push(input)],
+        "volumes": volumes(input),
+        "nodeSelector": selector,
+        "tolerations": builder.tolerations,
+    });
+    confine_users(builder.isolation, &mut pod);
+    pod
+}
+
+/// What the builder has to be able to do: unpack, and run a program. It needs no registry.
+const TRIAL: &str = r#"mkdir /workspace/trial
+cp "$(command -v buildctl)" /workspace/trial/program
+printf 'FROM scratch\nCOPY program /program\nRUN ["/program", "--version"]\n' >/workspace/trial/Dockerfile
+exec buildctl-daemonless.sh build --progress=plain --frontend=dockerfile.v0 --no-cache \
+  --local=context=/workspace/trial --local=dockerfile=/workspace/trial
+"#;
+
+/// How long the trial may take, the pull of the builder's image included.
+const TRIAL_TIME: u32 = 300;
+
+/// A Job that shows whether the builder can run here: as a build has it, but with nothing that is given to builds.
+#[must_use]
+pub fn trial_job(builder: &Builder) -> Value {
+    use sha2::{Digest as _, Sha256};
+    let all = serde_json::to_string(builder).unwrap_or_default();
+    let hash = hex(&Sha256::digest(all.as_bytes()));
+    let labels = json!({ (meta::TRIAL): "true", "app.kubernetes.io/managed-by": "slipway" });
+    let disk = |name: &str| json!({ "name": name, "emptyDir": { "sizeLimit": "1Gi" } });
+    let mut mounts = own_directories(builder.isolation);
+    mounts.push(work());
+    let mut pod = json!({
+        "restartPolicy": "Never",
+        "serviceAccountName": builder.service_account,
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "activeDeadlineSeconds": TRIAL_TIME,
+        "terminationGracePeriodSeconds": 5,
+        "securityContext": { "fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch" },
+        "containers": [{
+            "name": BUILD,
+            "image": builder.image,
+            "command": ["/bin/sh", "-euc", TRIAL],
+            "env": [{ "name": "BUILDKITD_FLAGS", "value": flags(builder.isolation) }],
+            "resources": { "requests": { "cpu": "50m", "memory": "128Mi" }, "limits": { "memory": "512Mi" } },
+            "securityContext": of_builder(builder.isolation),
+            "volumeMounts": mounts,
+        }],
+        "volumes": [disk("work"), disk("state"), disk("tmp")],
+        "nodeSelector": builder.node_selector,
+        "tolerations": builder.tolerations,
+    });
+    confine_users(builder.isolation, &mut pod);
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": format!("builder-trial-{}", hash.get(..10).unwrap_or(&hash)),
+            "namespace": builder.namespace,
+            "labels": labels,
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "template": { "metadata": { "labels": labels }, "spec": pod },
+        },
+    })
+}
+
+fn confine_users(isolation: Isolation, pod: &mut Value) {
+    if isolation == Isolation::Userns
+        && let Some(fields) = pod.as_object_mut()
+    {
+        fields.insert("hostUsers".to_owned(), json!(false));
+    }
+}
+
+fn flags(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Rootless => "--oci-worker-no-process-sandbox --oci-worker-net=host",
+        Isolation::Userns | Isolation::Privileged => "--oci-worker-net=host",
+    }
+}
+
+/// What the builder keeps while it runs.
+fn own_directories(isolation: Isolation) -> Vec<Value> {
+    let state = match isolation {
+        Isolation::Rootless => "/home/user/.local/share/buildkit",
+        Isolation::Userns | Isolation::Privileged => "/var/lib/buildkit",
+    };
+    vec![
+        json!({ "name": "state", "mountPath": state }),
+        json!({ "name": "tmp", "mountPath": "/tmp" }),
+    ]
+}
+
+/// The user of all containers but a privileged builder: that of the rootless image of `BuildKit`.
+const USER: u32 = 1000;
+/// The source, the options that follow from it, and the image.
+const WORK: &str = "/workspace";
+/// Where the image is laid out.
+pub const LAYOUT: &str = "/workspace/image";
+/// Where the source is, without its `.git`.
+pub const TREE: &str = "/workspace/tree";
+/// Further arguments for the builder, one a line, which follow from the source.
+pub const OPTIONS: &str = "/workspace/options";
+/// A credential for git.
+pub const GIT: &str = "/run/slipway/git";
+const SECRETS: &str = "/run/slipway/secrets";
+const REGISTRY: &str = "/run/slipway/registry";
+const CAS: &str = "/run/slipway/ca";
+
+/// Of Slipway's own containers: nothing that a container can do without.
+fn confined() -> Value {
+    json!({
+        "runAsNonRoot": true,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "readOnlyRootFilesystem": true,
+        "allowPrivilegeEscalation": false,
+        "capabilities": { "drop": ["ALL"] },
+        "seccompProfile": { "type": "RuntimeDefault" },
+    })
+}
+
+fn mount(name: &str, path: &str) -> Value {
+    json!({ "name": name, "mountPath": path, "readOnly": true })
+}
+
+fn work() -> Value {
+    json!({ "name": "work", "mountPath": WORK })
+}
+
+fn own(input: &BuildInput<'_>, name: &str, args: &[String], mounts: Vec<Value>) -> Value {
+    let mut args = args.to_vec();
+    let mut mounts = mounts;
+    if input.builder.ca_bundle.is_some() {
+        args.extend(["--ca-bundle".to_owned(), format!("{CAS}/ca.crt")]);
+        mounts.push(mount("ca", CAS));
+    }
+    mounts.push(work());
+    json!({
+        "name": name,
+        "image": input.builder.own_image,
+        "args": args,
+        "resources": { "requests": { "cpu": "50m", "memory": "64Mi" }, "limits": { "memory": "512Mi" } },
+        "securityContext": confined(),
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "File",
+    })
+}
+
+fn fetch(input: &BuildInput<'_>) -> Value {
+    let Wanted { origin, build, .. } = input.wanted;
+    let mut args: Vec<String> = ["build", "fetch"].map(str::to_owned).into();
+    let mut give = |name: &str, value: &str| args.push(format!("--{name}={value}"));
+    give("git", &origin.git.to_string());
+    give("commit", input.commit.as_str());
+    give("path", &origin.path);
+    give("dockerfile", &build.dockerfile);
+    for (name, stage) in [("target", &build.target), ("test-target", &build.test_target)] {
+        if let Some(stage) = stage {
+            give(name, stage);
+        }
+    }
+    for (name, value) in &build.args {
+        give("arg", &format!("{name}={value}"));
+    }
+    for id in build.secrets.keys() {
+        give("secret", id);
+    }
+    give("tree", TREE);
+    give("options", OPTIONS);
+    let mut mounts = Vec::new();
+    if origin.secret.is_some() {
+        give("credentials", GIT);
+        mounts.push(mount("git", GIT));
+    }
+    own(input, FETCH, &args, mounts)
+}
+
+fn push(input: &BuildInput<'_>) -> Value {
+    let mut args: Vec<String> = ["build", "push"].map(str::to_owned).into();
+    args.push(format!("--layout={LAYOUT}"));
+    args.push(format!("--to={}", input.wanted.reference));
+    args.extend(
+        input
+            .builder
+            .plain_http
+            .iter()
+            .map(|host| format!("--plain-http={host}")),
+    );
+    let mut mounts = Vec::new();
+    if input.builder.push_secret.is_some() {
+        args.push(format!("--credentials={REGISTRY}"));
+        mounts.push(mount("push", REGISTRY));
+    }
+    own(input, PUSH, &args, mounts)
+}
+
+/// Starts the builder beside its client, which ends it. What only one of the two builds has is given by variables.
+const SCRIPT: &str = r#"while IFS= read -r option; do set -- "$@" "$option"; done <"$OPTIONS"
+if [ -n "$TESTS" ]; then
+  buildctl-daemonless.sh build "$@" --opt "target=$TESTS" || exit 64
+fi
+[ -z "$TARGET" ] || set -- "$@" --opt "target=$TARGET"
+exec buildctl-daemonless.sh build "$@" --output "$OUTPUT"
+"#;
+
+fn build(input: &BuildInput<'_>, key: &BuildKey) -> Value {
+    let BuildInput { builder, wanted, .. } = *input;
+    let mut mounts = own_directories(builder.isolation);
+    mounts.push(work());
+    let stage = |stage: &Option<String>| stage.clone().unwrap_or_default();
+    let mut variables = vec![
+        ("BUILDKITD_FLAGS", flags(builder.isolation).to_owned()),
+        ("OPTIONS", OPTIONS.to_owned()),
+        ("TESTS", stage(&wanted.build.test_target)),
+        ("TARGET", stage(&wanted.build.target)),
+        ("OUTPUT", output(input, key)),
+    ];
+    if builder.secret.is_some() {
+        variables.push(("DOCKER_CONFIG", REGISTRY.to_owned()));
+        mounts.push(mount("registry", REGISTRY));
+    }
+    if builder.ca_bundle.is_some() {
+        variables.push(("SSL_CERT_DIR", format!("/etc/ssl/certs:{CAS}")));
+        mounts.push(mount("ca", CAS));
+    }
+    if builder.config.is_some() {
+        let at = match builder.isolation {
+            Isolation::Rootless => "/home/user/.config/buildkit",
+            Isolation::Userns | Isolation::Privileged => "/etc/buildkit",
+        };
+        mounts.push(mount("config", at));
+    }
+    if !wanted.build.secrets.is_empty() {
+        mounts.push(mount("secrets", SECRETS));
+    }
+    let env: Vec<Value> = variables
+        .into_iter()
+        .map(|(name, value)| json!({ "name": name, "value": value }))
+        .collect();
+    json!({
+        "name": BUILD,
+        "image": builder.image,
+        "command": ["/bin/sh", "-euc", SCRIPT, BUILD],
+        "args": arguments(input),
+        "env": env,
+        "resources": resources(builder, input.larger),
+        "securityContext": of_builder(builder.isolation),
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "File",
+    })
+}
+
+/// What both builds have in common.
+fn arguments(input: &BuildInput<'_>) -> Vec<String> {
+    let BuildInput {
+        builder,
+        wanted,
+        commit,
+        ..
+    } = *input;
+    let build = wanted.build;
+    let mut args: Vec<String> = ["--progress=plain", "--frontend=dockerfile.v0"]
+        .map(str::to_owned)
+        .into();
+    let context = within(TREE, &wanted.origin.path);
+    let (directory, file) = build
+        .dockerfile
+        .rsplit_once('/')
+        .unwrap_or((".", &build.dockerfile));
+    args.push(format!("--local=context={context}"));
+    args.push(format!("--local=dockerfile={}", within(&context, directory)));
+    let mut option = |name: &str, value: &str| args.extend(["--opt".to_owned(), format!("{name}={value}")]);
+    option("filename", file);
+    for (name, value) in &build.args {
+        option(&format!("build-arg:{name}"), value);
+    }
+    if !build.platforms.is_empty() {
+        option("platform", &build.platforms.join(","));
+    }
+    for (name, value) in claims(wanted, commit) {
+        option(&format!("label:{name}"), &value);
+    }
+    match builder.provenance {
+        Provenance::Min => option("attest:provenance", "mode=min"),
+        Provenance::Max => option("attest:provenance", "mode=max"),
+        Provenance::Off => {}
+    }
+    for id in build.secrets.keys() {
+        args.extend(["--secret".to_owned(), format!("id={id},src={SECRETS}/{id}")]);
+    }
+    if let Some(kept) = cache(input) {
+        args.extend(["--import-cache".to_owned(), format!("type=registry,ref={kept}")]);
+        args.extend([
+            "--export-cache".to_owned(),
+            // What cannot be kept fails no build.
+            format!(
+                "type=registry,ref={kept},mode=max,image-manifest=true,oci-mediatypes=true,compression=zstd,compression-level=1,\
+                 ignore-error=true"
+            ),
+        ]);
+    }
+    args
+}
+
+fn within(above: &str, path: &str) -> String {
+    if path == "." {
+        above.to_owned()
+    } else {
+        format!("{above}/{path}")
+    }
+}
+
+/// Where the layers of a source are kept: in a tag of its own, so that no other source's builds give it theirs.
+fn cache(input: &BuildInput<'_>) -> Option<String> {
+    use sha2::{Digest as _, Sha256};
+    let cache = input.builder.cache.as_ref()?;
+    let Wanted {
+        origin, reference, ..
+    } = input.wanted;
+    let repository = match &cache.repository {
+        Some(repository) => repository.as_str(),
+        None => reference
+            .rsplit_once(':')
+            .map_or(reference, |(repository, _)| repository),
+    };
+    let source = format!("{} {}", origin.git, origin.path);
+    let hash = hex(&Sha256::digest(source.as_bytes()));
+    Some(format!(
+        "{repository}:buildcache-{}",
+        hash.get(..12).unwrap_or(&hash)
+    ))
+}
+
+/// What the image says of itself, by the names of the
+/// [OCI image specification](https://github.com/opencontainers/image-spec/blob/main/annotations.md).
+fn claims(wanted: Wanted<'_>, commit: &CommitId) -> [(&'static str, String); 3] {
+    [
+        ("org.opencontainers.image.version", wanted.version.to_owned()),
+        ("org.opencontainers.image.revision", commit.to_string()),
+        ("org.opencontainers.image.source", wanted.origin.git.to_string()),
+    ]
+}
+
+/// An image layout in a directory: the container that pushes it takes it from there.
+fn output(input: &BuildInput<'_>, key: &BuildKey) -> String {
+    let mut fields = vec![
+        "type=oci".to_owned(),
+        "tar=false".to_owned(),
+        format!("dest={LAYOUT}"),
+        "oci-mediatypes=true".to_owned(),
+        "rewrite-timestamp=true".to_owned(),
+    ];
+    let own = (meta::BUILT, key.short().to_owned());
+    for (name, value) in claims(input.wanted, input.commit).into_iter().chain([own]) {
+        for of in ["annotation", "annotation-index"] {
+            fields.push(format!("{of}.{name}={value}"));
+        }
+    }
+    csv(&fields)
+}
+
+/// One record of CSV, which is how the builder reads an output: <https://www.rfc-editor.org/rfc/rfc4180>.
+fn csv(fields: &[String]) -> String {
+    let quoted = fields.iter().map(|field| {
+        if field.contains(['"', ',', '\n']) {
+            format!("\"{}\"", field.replace('"', "\"\""))
+        } else {
+            field.clone()
+        }
+    });
+    quoted.collect::<Vec<_>>().join(",")
+}
+
+fn of_builder(isolation: Isolation) -> Value {
+    match isolation {
+        Isolation::Rootless => json!({
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            // `newuidmap` has its right from its file.
+            "allowPrivilegeEscalation": true,
+            "capabilities": { "drop": ["ALL"], "add": ["SETGID", "SETUID"] },
+            "seccompProfile": { "type": "Unconfined" },
+            "appArmorProfile": { "type": "Unconfined" },
+        }),
+        Isolation::Userns | Isolation::Privileged => {
+            json!({ "privileged": true, "runAsUser": 0, "runAsGroup": 0 })
+        }
+    }
+}
+
+fn resources(builder: &Builder, larger: bool) -> Value {
+    let twice = |amounts: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+        let amount = |(name, text): (&String, &String)| {
+            let doubled = Quantity::parse(text)
+                .filter(|_| larger && name == "memory")
+                .map(|quantity| quantity.doubled().canonical());
+            (name.clone(), doubled.unwrap_or_else(|| text.clone()))
+        };
+        amounts.iter().map(amount).collect()
+    };
+    json!({ "requests": twice(&builder.resources.requests), "limits": twice(&builder.resources.limits) })
+}
+
+fn volumes(input: &BuildInput<'_>) -> Vec<Value> {
+    let BuildInput { builder, wanted, .. } = *input;
+    let disk = |name: &str| json!({ "name": name, "emptyDir": { "sizeLimit": builder.disk } });
+    let mut volumes = vec![disk("work"), disk("state"), disk("tmp")];
+    let config = [(".dockerconfigjson", "config.json")];
+    let docker = |name: &str, secret: &crate::names::ObjectName| {
+        let items = config.map(|(key, path)| json!({ "key": key, "path": path }));
+        json!({ "name": name, "secret": { "secretName": secret, "items": items, "defaultMode": 0o440 } })
+    };
+    if let Some(secret) = &wanted.origin.secret {
+        volumes.push(json!({ "name": "git", "secret": { "secretName": secret, "defaultMode": 0o440 } }));
+    }
+    if let Some(secret) = &builder.push_secret {
+        volumes.push(docker("push", secret));
+    }
+    if let Some(secret) = &builder.secret {
+        volumes.push(docker("registry", secret));
+    }
+    if let Some(bundle) = &builder.ca_bundle {
+        volumes.push(json!({ "name": "ca", "configMap": { "name": bundle } }));
+    }
+    if let Some(config) = &builder.config {
+        volumes.push(json!({ "name": "config", "configMap": { "name": config } }));
+    }
+    if !wanted.build.secrets.is_empty() {
+        let sources = wanted.build.secrets.iter().map(
+            |(id, key)| json!({ "secret": { "name": key.name, "items": [{ "key": key.key, "path": id }] } }),
+        );
+        let sources: Vec<Value> = sources.collect();
+        volumes.push(json!({ "name": "secrets", "projected": { "sources": sources, "defaultMode": 0o440 } }));
+    }
+    volumes
+}
+
+#[cfg(test)]
+mod tests;
