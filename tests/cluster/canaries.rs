@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::support::{
     Mark, Metrics, apply, bed_dir, canary,
     canary::{CHANNELS, Channel, Searcher, Text},
-    exec, kept_logs, kubectl, list, node_files, values,
+    exec, kept_logs, kubectl, list, node_files, values, wait,
 };
 
 const SYSTEM: &str = "slipway-system";
@@ -38,7 +38,7 @@ fn folders() -> Vec<(PathBuf, PathBuf)> {
                 )),
             )
         })
-        .filter(|(logs, files)| logs.is_dir() && files.is_dir())
+        .filter(|(logs, files)| logs.join("controller").is_dir() && files.is_dir())
         .collect()
 }
 
@@ -110,13 +110,13 @@ impl Planted {
             "type": "Normal", "reason": "Planted", "message": format!("it begins with {}", &value[..8]),
         })
         .to_string());
-        let pods = folders();
-        let (logs, cache) = pods.first().expect("a pod of the controller");
+        // The last test may have had the controller stand aside until a moment ago.
+        let (logs, cache) = wait("a pod of the controller runs", || folders().into_iter().next());
         let folder = tempfile::tempdir().unwrap();
         // Made here, since git follows no path through another process's files.
         let repository = made(&folder.path().join("planted.git"));
         keep(&repository, &value);
-        let copied = Command::new("cp").arg("-r").arg(&repository).arg(cache).status();
+        let copied = Command::new("cp").arg("-r").arg(&repository).arg(&cache).status();
         assert!(copied.unwrap().success());
         let files = vec![
             logs.join("controller/planted.log"),
