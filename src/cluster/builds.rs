@@ -105,7 +105,8 @@ impl Builds {
         self.jobs.state()
     }
 
-    /// The builds that a release waits for, and all of one key.
+    /// The builds that a release waits for, all others of their keys, which other releases may have begun since, and all of
+    /// one key.
     ///
     /// # Errors
     /// The first list has not come, or a question about the pod of one of them was not answered.
@@ -125,14 +126,9 @@ impl Builds {
         }
         let want = want(id);
         let mut seen = Vec::new();
-        for job in self.jobs.state() {
-            let labels = job.labels();
-            let of_key = key.is_some() && labels.get(meta::BUILD).map(String::as_str) == key;
-            if job.metadata.deletion_timestamp.is_some() || !(of_key || labels.contains_key(&want)) {
-                continue;
-            }
-            if let Some(mut build) = facts(&job, &want) {
-                build.state = self.state_of(&job, now).await?;
+        for job in concerning(&self.jobs.state(), &want, key) {
+            if let Some(mut build) = facts(job, &want) {
+                build.state = self.state_of(job, now).await?;
                 seen.push(build);
             }
         }
@@ -361,6 +357,24 @@ fn elapsed(since: Timestamp, now: Timestamp) -> std::time::Duration {
     now.duration_since(since).try_into().unwrap_or_default()
 }
 
+/// The Jobs whose key is this one, or that of a Job with this label.
+fn concerning<'a>(jobs: &'a [Arc<Job>], want: &str, key: Option<&'a str>) -> Vec<&'a Arc<Job>> {
+    let of = |job: &'a Arc<Job>| job.labels().get(meta::BUILD).map(String::as_str);
+    let there = || {
+        jobs.iter()
+            .filter(|job| job.metadata.deletion_timestamp.is_none())
+    };
+    let mut keys: BTreeSet<&str> = key.into_iter().collect();
+    keys.extend(
+        there()
+            .filter(|job| job.labels().contains_key(want))
+            .filter_map(of),
+    );
+    there()
+        .filter(|job| of(job).is_some_and(|key| keys.contains(key)))
+        .collect()
+}
+
 /// What its labels and annotations tell; `None` of what is no build of ours.
 fn facts(job: &Job, want: &str) -> Option<BuildSeen> {
     let (labels, annotations) = (job.labels(), job.annotations());
@@ -432,4 +446,31 @@ fn stuck(pod: &Pod) -> Option<String> {
         (!usual).then(|| format!("{reason}: {}", one_line(message)))
     });
     unscheduled.or(waits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_began_of_a_key_that_a_release_waits_for_concerns_it() {
+        let job = |name: &str, key: &str, want: &str| {
+            let labels = serde_json::json!({ (meta::BUILD): key, (want): "0" });
+            let job = serde_json::json!({ "metadata": { "name": name, "labels": labels } });
+            Arc::new(serde_json::from_value::<Job>(job).unwrap())
+        };
+        let jobs = [
+            job("own", "a", "mine"),
+            job("begun-again-by-others", "a", "theirs"),
+            job("of-another-key", "b", "theirs"),
+        ];
+        let names = |key: Option<&'static str>| -> Vec<String> {
+            concerning(&jobs, "mine", key)
+                .into_iter()
+                .map(|job| job.name_any())
+                .collect()
+        };
+        assert_eq!(names(None), ["own", "begun-again-by-others"]);
+        assert_eq!(names(Some("b")).len(), 3);
+    }
 }

@@ -18,6 +18,7 @@ use crate::{
     names::{Digest, ReleaseId},
     plan::{
         Decision, Observed, Step,
+        decision::BuildStep,
         observed::{ImageSeen, Revision},
         renew::DECLARED,
     },
@@ -150,6 +151,33 @@ pub async fn ask_digest(
     let found = matches!(asked.seen, ImageSeen::Found { .. });
     *image = asked;
     Ok(found)
+}
+
+/// Whether a registry has an image by now that is about to be built. What was seen of Jobs may be older than what the registry
+/// said before: the one that built it may have pushed it and be gone since, and a key that succeeded is not built again.
+///
+/// # Errors
+/// The API server did not give the pull Secret.
+pub async fn came_meanwhile(
+    context: &Context,
+    subject: &Subject,
+    decision: &Decision,
+) -> Result<bool, ClusterError> {
+    let begins = |step: &Step| matches!(step, Step::Build(BuildStep::Create { .. }));
+    let is_used = |declared: &&Declared| declared.build.as_ref().is_some_and(|build| !build.always);
+    let Some(declared) = subject.declared().filter(is_used) else {
+        return Ok(false);
+    };
+    if !decision.steps.iter().any(begins) {
+        return Ok(false);
+    }
+    let Ok(config) = pull_config(context, &subject.id, declared).await? else {
+        return Ok(true);
+    };
+    let asking = context.registry.digest(&declared.image, config.as_ref());
+    let answer = answered(context, &declared.image, asking).await;
+    // Where it says nothing now the next pass asks it, and tells why.
+    Ok(!matches!(answer, Err(ResolveError::NotFound { .. })))
 }
 
 /// The credentials of the pull Secret that is declared, or what is wrong with it.

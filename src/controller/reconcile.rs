@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     act::{self, ActError},
-    ask::{Asked, ask, ask_digest, ask_tag},
+    ask::{Asked, ask, ask_digest, ask_tag, came_meanwhile},
     ask_commit::ask_commit,
     context::{Attended, Context},
     fight::{self, Written},
@@ -203,6 +203,9 @@ async fn pass(context: &Context, subject: &mut Subject) -> Result<Action, Reconc
         }
         if !decision.steps.is_empty() {
             unchanged(context, subject).await?; // client
+        }
+        if came_meanwhile(context, subject, &decision).await? {
+            return Err(ReconcileError::Changed);
         }
         for step in &decision.steps {
             lead(context)?;

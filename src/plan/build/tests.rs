@@ -297,6 +297,22 @@ fn two_releases_of_one_key_share_a_build_and_the_last_one_to_leave_ends_it() {
 }
 
 #[test]
+fn what_others_began_again_of_the_same_key_is_joined_and_not_begun_beside_it() {
+    let mut o = missing();
+    let own = job(&o, COMMIT, 1, failed(Again::AfterPause, 60));
+    let mut others = job(&o, COMMIT, 2, running());
+    (others.wanted, others.others) = (None, 1);
+    o.builds = vec![own, others.clone()];
+    o.commit = CommitSeen::NotAsked;
+    let join = BuildStep::Join {
+        job: others.job,
+        uid: others.uid,
+        over: others.resource_version,
+    };
+    assert_eq!(steps(&o), [join]);
+}
+
+#[test]
 fn a_build_goes_when_its_image_is_on_record_or_its_release_is_removed_and_stays_while_nobody_knows_what_is_meant()
  {
     let mut o = missing();

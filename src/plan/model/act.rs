@@ -153,7 +153,7 @@ fn migrate(
 }
 
 /// The revision that a draft becomes.
-fn drawn(declared: &Declared, draft: &Draft, observed: &Observed) -> Revision {
+pub(super) fn drawn(declared: &Declared, draft: &Draft, observed: &Observed) -> Revision {
     let key = draft.migration.as_ref().map(|migration| migration.key.as_str());
     let rendered = objects(declared, &draft.digest, draft.number);
     let noted = |object: Object| with_record(object, &declared.attempt_hash, key);

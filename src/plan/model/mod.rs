@@ -9,12 +9,14 @@
 //!   audit log of a cluster
 //! - [`run`] all of it together; [`sequence`] runs, shrinks and lets the world come to rest, [`reach`] says how far it came
 //! - [`everywhere`] searches a small scope to its end
+//! - [`builds`] the same for images that are built
 //! - [`removal`] the same for what a source does: commits, rewrites, and releases that git removed
 //!
 //! `make model` runs them, compiled for speed and without the rooms that act; `make soak` runs a hundred times as many.
 //! `SLIPWAY_SEED=<n> make story` tells the story of one seed.
 
 mod act;
+mod builds;
 mod cluster;
 mod controller;
 mod everywhere;
