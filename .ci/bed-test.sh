@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: .ci/bed-test.sh [OPTION OF THE TESTS…]
 # The tests that need a real Kubernetes, on three beds of their own side by side: one for what must not happen in ten
-# minutes, one for the tests that break what the others need, one for all others. The beds are taken down afterwards,
+# minutes and then for what builds long, one for the tests that break what the others need, one for all others. The beds are taken down afterwards,
 # however the tests end, and nothing of them may be left. A choice of tests runs on one bed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -41,10 +41,24 @@ run() {
 }
 # judge BED: what the audit log says of all that the tests of a bed did, and whether a value of a Secret is left anywhere.
 judge() { run "$1" --ignored refused no_value_of_a_secret; }
-# The tests of a bed in the background, and then that.
+# beside BED OPTION… [-- OPTION…]: the tests of a bed in the background, one run after the other, and then that.
 beside() {
-  (run "$@" && judge "$1") >"$logs/$1" 2>&1 &
+  in_turn "$@" >"$logs/$1" 2>&1 &
   jobs+=($!)
+}
+in_turn() {
+  local bed=$1 option options=() failed=0
+  shift
+  for option in "$@" --; do
+    if [[ $option == -- ]]; then
+      run "$bed" "${options[@]}" || failed=1
+      options=()
+    else
+      options+=("$option")
+    fi
+  done
+  judge "$bed" || failed=1
+  return "$failed"
 }
 
 # end BED…: take the beds down, see that nothing of them is left, and end with what came of all.
@@ -72,11 +86,11 @@ if (($#)); then
   end "$quick"
 fi
 start "$quiet"
-beside "$quiet" settled
+beside "$quiet" settled -- applications:: builds::alone:: --test-threads=1
 start "$broken"
-beside "$broken" ::alone:: --test-threads=1
+beside "$broken" ::alone:: --skip builds:: --test-threads=1
 start "$quick"
-run "$quick" --skip settled --skip ::alone:: --test-threads=6 || failed=1
+run "$quick" --skip settled --skip applications:: --skip ::alone:: --test-threads=6 || failed=1
 judge "$quick" || failed=1
 run "$quick" --ignored every_right || failed=1
 BED_NAME=$quick tests/bed/selftest || failed=1

@@ -23,13 +23,14 @@ def main():
     parser.add_argument("--timeout", type=float, default=15)
     options = parser.parse_args()
     url = urlsplit(options.url)
+    target = (url.path or "/") + ("?" + url.query if url.query else "")
     lock = threading.Lock()
     seen = {"asked": 0, "ok": 0, "refused_retried": 0, "errors": {}, "versions": {}}
 
     def once():
         connection = http.client.HTTPConnection(url.hostname, url.port or 80, timeout=options.timeout)
         try:
-            connection.request("GET", url.path or "/", headers={"Connection": "close"})
+            connection.request("GET", target, headers={"Connection": "close"})
             answer = connection.getresponse()
             return answer.status, answer.read().decode("utf-8", "replace")
         finally:

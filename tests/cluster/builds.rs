@@ -1,25 +1,10 @@
 //! Images that Slipway builds in the cluster, from a commit.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use super::support::{BUILDS, Case, Mark, Repo, credentials, get, list, probe, shared, shop, wait_telling};
-
-/// Where images of this test go. Another run with the same bed has other commits, which are no images of these.
-fn repository(name: &str) -> String {
-    format!("built/{name}-{}", std::process::id())
-}
-
-/// The source of a version of the shop, with a text of this test alone in it, tagged.
-fn source(app: &Repo, version: &str, text: &str) -> String {
-    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/shop");
-    app.check_out(&shop.join("checkout"), version);
-    app.write("priv/token.txt", text);
-    let commit = app.commit(&format!("shop {version}"));
-    app.tag(&format!("v{version}"));
-    commit
-}
+use super::support::{
+    BUILDS, Case, Mark, Repo, credentials, get, list, probe, repository, shared, shop, source, wait_telling,
+};
 
 fn base(ns: &str, app: &Repo) -> String {
     credentials(ns, app.https());
@@ -40,7 +25,12 @@ fn a_version_without_an_image_is_built_from_its_commit_pushed_migrated_and_live(
     let _services = shared();
     let ns = "build-shop";
     let app = Repo::new("build-shop-app");
-    let commit = source(&app, "1.0.0", "a text that nobody else has");
+    let commit = source(
+        &app,
+        "shop",
+        "1.0.0",
+        ("priv/token.txt", "a text that nobody else has"),
+    );
     let case = Case::new(ns, &base(ns, &app));
     case.declare("built", "version: 1.0.0");
     wait_telling(

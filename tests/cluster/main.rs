@@ -11,6 +11,7 @@
     missing_docs
 )]
 
+mod applications;
 mod audits;
 mod builds;
 mod canaries;
@@ -19,6 +20,7 @@ mod drift;
 mod evidence;
 mod failures;
 mod images;
+mod leaks;
 mod lifecycle;
 mod records;
 mod removal;

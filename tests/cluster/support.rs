@@ -3,6 +3,7 @@
 mod api;
 mod audit;
 mod before;
+pub mod blobs;
 mod builds;
 pub mod canary;
 mod case;
@@ -28,7 +29,7 @@ pub use self::{
     api::{create, delete, get, list},
     audit::{Mark, audit, received, writes},
     before::Before,
-    builds::{BUILDS, annotate, credentials},
+    builds::{Asker, BUILDS, Figures, annotate, credentials, exec_in, repository, source, watch_build},
     case::{Case, Repo, Way, migrating, probe, shop},
     images::{saying, with_variable},
     metrics::{Metrics, until_asked_again},
@@ -225,8 +226,18 @@ pub fn wait<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Waits for something, and tells how things are when it does not come.
-pub fn wait_telling<T>(what: &str, state: impl Fn() -> String, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
+pub fn wait_telling<T>(what: &str, state: impl Fn() -> String, look: impl FnMut() -> Option<T>) -> T {
+    wait_within(DEADLINE, what, state, look)
+}
+
+/// As [`wait_telling`], for what takes longer than anything else.
+pub fn wait_within<T>(
+    deadline: Duration,
+    what: &str,
+    state: impl Fn() -> String,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let end = Instant::now() + deadline;
     loop {
         if let Some(found) = look() {
             return found;
@@ -234,7 +245,7 @@ pub fn wait_telling<T>(what: &str, state: impl Fn() -> String, mut look: impl Fn
         assert!(
             Instant::now() < end,
             "not within {} s: {what} {}",
-            DEADLINE.as_secs(),
+            deadline.as_secs(),
             state()
         );
         std::thread::sleep(Duration::from_millis(250));

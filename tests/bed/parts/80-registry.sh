@@ -1,6 +1,8 @@
 # shellcheck shell=bash
-# Two registries over TLS: registry.bed.test:5000 for all, :5001 for user "puller" with a password.
-#   $BED_DIR/secrets/registry-password   $BED_DIR/secrets/.dockerconfigjson (credentials for :5001)
+# Two registries over TLS: registry.bed.test:5000 for all, :5001 for users with a password of their own: "puller", "pusher" with
+# whom builds push, and "builder" for what a builder reads and keeps. Its passwords are all its rights: it knows no others.
+#   $BED_DIR/secrets/registry-password, pusher-password, builder-password
+#   $BED_DIR/secrets/.dockerconfigjson, pusher.dockerconfigjson, builder.dockerconfigjson (credentials for :5001)
 #   $BED_DIR/certs.d/HOST:PORT/          for containerd (hosts.toml) and for skopeo's --src/dest-cert-dir (ca.crt)
 
 # registry_config STORAGE ADDRESS: the settings of a registry without TLS and password.
@@ -19,15 +21,13 @@ EOF
 }
 
 part_registry_start() {
-  local secrets=$BED_DIR/secrets store password side port
+  local secrets=$BED_DIR/secrets store side port user
   mkdir -p "$BED_DIR/registry" "$secrets"
   chmod 700 "$secrets"
-  password=$(random_password)
-  printf '%s' "$password" >"$secrets/registry-password"
-  htpasswd -Bbn -C 5 puller "$password" >"$BED_DIR/registry/htpasswd"
-  cat >"$secrets/.dockerconfigjson" <<EOF
-{"auths":{"registry.bed.test:5001":{"username":"puller","password":"$password","auth":"$(printf 'puller:%s' "$password" | base64 -w0)"}}}
-EOF
+  : >"$BED_DIR/registry/htpasswd"
+  for user in puller pusher builder; do registry_user "$user"; done
+  mv "$secrets/puller-password" "$secrets/registry-password"
+  mv "$secrets/puller.dockerconfigjson" "$secrets/.dockerconfigjson"
   make_cert registry registry.bed.test "DNS:registry.bed.test,IP:$NODE_IP"
 
   store=$(images_store)
@@ -50,6 +50,17 @@ EOF
   done
   registry_run public
   registry_run auth
+}
+
+# registry_user NAME: a user of the registry with passwords, and what others need to be that user.
+registry_user() {
+  local password secrets=$BED_DIR/secrets
+  password=$(random_password)
+  printf '%s' "$password" >"$secrets/$1-password"
+  htpasswd -bBn -C 5 "$1" "$password" | grep . >>"$BED_DIR/registry/htpasswd"
+  cat >"$secrets/$1.dockerconfigjson" <<EOF
+{"auths":{"registry.bed.test:5001":{"username":"$1","password":"$password","auth":"$(printf '%s:%s' "$1" "$password" | base64 -w0)"}}}
+EOF
 }
 
 registry_port() { if [[ $1 == public ]]; then echo 5000; else echo 5001; fi; }

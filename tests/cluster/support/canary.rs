@@ -37,6 +37,8 @@ pub enum Channel {
     Git,
     /// Arguments and environments of its processes.
     Processes,
+    /// What a registry keeps, decompressed.
+    Blobs,
 }
 
 pub const CHANNELS: [Channel; 8] = [
