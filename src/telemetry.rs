@@ -175,6 +175,7 @@ pub struct Metrics {
     restore_seconds: Histogram,
     watch_errors: Family<Kind, Counter>,
     leader: Gauge,
+    builder_ready: Gauge,
 }
 
 impl Default for Metrics {
@@ -205,6 +206,7 @@ impl Metrics {
             restore_seconds: Histogram::new(LEAD_BUCKETS),
             watch_errors: Family::default(),
             leader: Gauge::default(),
+            builder_ready: Gauge::default(),
         };
         metrics.registered()
     }
@@ -223,6 +225,7 @@ impl Metrics {
             restore_seconds,
             watch_errors,
             leader,
+            builder_ready,
         } = &mut self;
         registry.register("reconciles", "Passes of a loop, by outcome", passes.clone());
         registry.register(
@@ -262,6 +265,11 @@ impl Metrics {
             watch_errors.clone(),
         );
         registry.register("leader", "1 while this process holds the lease", leader.clone());
+        registry.register(
+            "builder_ready",
+            "1 where this process has seen the builder run",
+            builder_ready.clone(),
+        );
         registry.register(
             "build",
             "What runs",
@@ -323,6 +331,11 @@ impl Metrics {
     /// Whether this process leads.
     pub fn leading(&self, leads: bool) {
         self.leader.set(leads.into());
+    }
+
+    /// Whether the builder can run on the nodes.
+    pub fn builder(&self, ready: bool) {
+        self.builder_ready.set(ready.into());
     }
 
     /// All numbers as OpenMetrics text.

@@ -17,6 +17,13 @@ pub enum Message {
         /// The digest that its tag has there.
         digest: Digest,
     },
+    /// So many processes ran at once.
+    Processes {
+        /// How many.
+        count: u32,
+        /// Whether one more was refused; else nobody tried for more.
+        bounded: bool,
+    },
     /// It did not do what it was to do.
     Failed {
         /// One sentence: what, and what to do.
@@ -63,6 +70,10 @@ mod tests {
         let digest: Digest = format!("sha256:{:064x}", 7).parse().unwrap();
         for message in [
             Message::Pushed { digest },
+            Message::Processes {
+                count: 2040,
+                bounded: true,
+            },
             Message::failed("there is no Dockerfile: commit one", false),
             Message::failed(&"\u{1}".repeat(10_000), true),
         ] {

@@ -7,6 +7,7 @@
 
 pub mod builder;
 pub mod failure;
+pub mod fitness;
 pub mod key;
 pub mod message;
 mod plain;

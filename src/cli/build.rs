@@ -1,5 +1,5 @@
-//! What Slipway's own containers of a build do: `fetch` before the builder, `push` after it. For the Jobs that Slipway
-//! makes, and not for people.
+//! What Slipway's own containers of a build do: `fetch` before the builder, `push` after it; and `processes` where a builder is
+//! tried. For the Jobs that Slipway makes, and not for people.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -9,18 +9,21 @@ use clap::Subcommand;
 use crate::build::message::Message;
 
 mod fetch;
+mod processes;
 mod push;
 
 /// Where a container leaves how it ended.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// The two of them.
+/// All of them.
 #[derive(Debug, Subcommand)]
 pub enum Args {
     /// Fetch the source of an image, and look whether it can be built.
     Fetch(fetch::Args),
     /// Push an image that lies in a directory.
     Push(push::Args),
+    /// Count how many processes may run here at once.
+    Processes,
 }
 
 /// How one of them ended, when it is not as it was to.
@@ -50,10 +53,11 @@ impl Ended {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let done = match args {
         Args::Fetch(args) => fetch::run(args).map(|()| None),
-        Args::Push(args) => push::run(args).map(Some),
+        Args::Push(args) => push::run(args).map(|digest| Some(Message::Pushed { digest })),
+        Args::Processes => Ok(Some(processes::run())),
     };
     match done {
-        Ok(Some(digest)) => leave(&Message::Pushed { digest }),
+        Ok(Some(message)) => leave(&message),
         Ok(None) => Ok(()),
         Err(Ended { sentence, later }) => {
             leave(&Message::failed(&sentence, later))?;

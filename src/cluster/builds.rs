@@ -20,6 +20,7 @@ use kube::{
 
 use super::{
     error::ClusterError,
+    hash_key::HashKey,
     objects::{DEADLINE, found, within},
     observe,
 };
@@ -32,7 +33,7 @@ use crate::{
     },
     names::{Namespace, ReleaseId, Uid},
     plan::observed::{Again, BuildSeen, BuildState},
-    render::{BUILD, FETCH, PUSH, TESTS_FAILED, want},
+    render::{BUILD, FETCH, PROCESSES, PUSH, TESTS_FAILED, want},
     spec::redact,
     words::hints::{At, hints},
 };
@@ -114,6 +115,7 @@ impl Builds {
         &self,
         id: &ReleaseId,
         key: Option<&str>,
+        hashes: &HashKey,
         now: Timestamp,
     ) -> Result<Vec<BuildSeen>, ClusterError> {
         match tokio::time::timeout(DEADLINE, self.jobs.wait_until_ready()).await {
@@ -128,7 +130,7 @@ impl Builds {
         let mut seen = Vec::new();
         for job in concerning(&self.jobs.state(), &want, key) {
             if let Some(mut build) = facts(job, &want) {
-                build.state = self.state_of(job, now).await?;
+                build.state = self.state_of(job, hashes, now).await?;
                 seen.push(build);
             }
         }
@@ -139,28 +141,28 @@ impl Builds {
     ///
     /// # Errors
     /// A question about its pod was not answered.
-    pub async fn state_of(&self, job: &Job, now: Timestamp) -> Result<BuildState, ClusterError> {
+    pub async fn state_of(
+        &self,
+        job: &Job,
+        hashes: &HashKey,
+        now: Timestamp,
+    ) -> Result<BuildState, ClusterError> {
         let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
         let uid: Uid = uid
             .parse()
             .map_err(|error| ClusterError::Unreadable(format!("the UID of Job {name}: {error}")))?;
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace.as_str());
-        let params = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
-        let attempted = || format!("list the pods of Job {name} in {}", self.namespace);
-        let mut pods = within(attempted, api.list(&params)).await?.items;
-        pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-        let pod = pods.pop();
+        let pod = self.pod(&name, uid.as_str()).await?;
         let end = ended(job);
         Ok(match (end, pod) {
             (Some((true, _)), pod) => {
                 BuildState::Pushed(pod.as_ref().and_then(|pod| match left(pod, PUSH)? {
                     Message::Pushed { digest } => Some(digest),
-                    Message::Failed { .. } => None,
+                    Message::Processes { .. } | Message::Failed { .. } => None,
                 }))
             }
             (Some((false, since)), pod) => {
                 let failing = match &pod {
-                    Some(pod) => self.failing(pod).await?,
+                    Some(pod) => self.failing(pod, hashes).await?,
                     None => Failing::later("its pod is gone, and nobody saw how it ended".to_owned()),
                 };
                 BuildState::Failed {
@@ -175,6 +177,30 @@ impl Builds {
                 BuildState::Waiting(observe::blocked(&self.client, &self.namespace, &name, &uid).await?)
             }
         })
+    }
+
+    /// How many processes a pod may have, as the Job that tries the builder counted them: how many ran, and whether one more was
+    /// refused. `None` while that is not known, and where its pod is gone.
+    ///
+    /// # Errors
+    /// A question about its pod was not answered.
+    pub async fn processes(&self, job: &Job) -> Result<Option<(u32, bool)>, ClusterError> {
+        let pod = self.pod(&job.name_any(), &job.uid().unwrap_or_default()).await?;
+        let counted = pod.and_then(|pod| left(&pod, PROCESSES));
+        Ok(match counted {
+            Some(Message::Processes { count, bounded }) => Some((count, bounded)),
+            _ => None,
+        })
+    }
+
+    /// The newest pod of a Job.
+    async fn pod(&self, name: &str, uid: &str) -> Result<Option<Pod>, ClusterError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace.as_str());
+        let params = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
+        let attempted = || format!("list the pods of Job {name} in {}", self.namespace);
+        let mut pods = within(attempted, api.list(&params)).await?.items;
+        pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        Ok(pods.pop())
     }
 
     /// What it does now.
@@ -202,7 +228,7 @@ impl Builds {
     }
 
     /// What failed.
-    async fn failing(&self, pod: &Pod) -> Result<Failing, ClusterError> {
+    async fn failing(&self, pod: &Pod, hashes: &HashKey) -> Result<Failing, ClusterError> {
         if let Some(failing) = by_pod(pod) {
             return Ok(failing);
         }
@@ -220,7 +246,8 @@ impl Builds {
             });
         }
         if let Some(ended) = ended(BUILD) {
-            let log = redact::redact(&self.log(pod, BUILD).await?, &[]);
+            let log = self.log(pod, BUILD).await?;
+            let log = observe::log_of_build(&self.client, &self.namespace, hashes, pod, &log).await;
             return Ok(of_builder(&log, ended));
         }
         let ended = [FETCH, PUSH]

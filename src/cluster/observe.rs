@@ -33,7 +33,7 @@ mod printed;
 mod references;
 
 pub use pods::{Asked, blocked, pods};
-pub use printed::hash_of_secrets;
+pub use printed::{hash_of_build, hash_of_secrets, log_of_build};
 pub use references::{database_of_job, references, rotated};
 
 /// The revisions of a release.

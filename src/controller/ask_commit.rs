@@ -84,17 +84,17 @@ pub async fn ask_commit(context: &Context, declared: &Declared) -> Result<Commit
     let (servers, url) = (&context.git, &origin.git);
     if !servers.allow_plain_http && url.scheme() == source::Scheme::Http {
         let message = "it is reached by plain http, which is not allowed in this installation: use https";
-        return Ok(failed("GitRefused", message.to_owned()));
+        return Ok(failed("GitRefused", about(origin, message)));
     }
     let credentials = match credentials(context, origin).await? {
         Ok(credentials) => credentials,
-        Err(message) => return Ok(failed("GitRefused", message)),
+        Err(message) => return Ok(failed("GitRefused", about(origin, &message))),
     };
     let host = url.host();
     if let Some(reason) = servers.silences.of(host) {
         return Ok(failed(
             "GitUnreachable",
-            format!("{host} did not answer lately ({reason})"),
+            about(origin, &format!("{host} did not answer lately ({reason})")),
         ));
     }
     let Some(turn) = servers.turn(host).await else {
@@ -117,10 +117,19 @@ pub async fn ask_commit(context: &Context, declared: &Declared) -> Result<Commit
             } else {
                 servers.silences.end(host);
             }
+            // It says what was attempted.
             failed(reason(&error), error.to_string())
         }
-        Err(join) => failed("GitUnreachable", format!("asking broke down: {join}")),
+        Err(join) => failed(
+            "GitUnreachable",
+            about(origin, &format!("asking broke down: {join}")),
+        ),
     })
+}
+
+/// What could not be asked, and why.
+fn about(origin: &Origin, why: &str) -> String {
+    format!("cannot ask for {} of {}: {why}", origin.reference, origin.git)
 }
 
 fn failed(reason: &str, message: String) -> CommitSeen {

@@ -16,7 +16,6 @@ use super::{
     act::ActError,
     ask_commit::{is_for, refused},
     context::Context,
-    fitness::Fitness,
     releases::Meta,
     subject::Subject,
 };
@@ -24,12 +23,15 @@ use crate::{
     api::{FIELD_MANAGER, meta},
     build::{
         builder::Builder,
+        fitness::Fitness,
         key::{BuildKey, Inputs, Wanted},
     },
     cluster::{
         builds::{Builds, waiting},
         error::ClusterError,
+        hash_key::HashKey,
         objects::{found, within},
+        observe,
     },
     names::{ReleaseId, Uid},
     plan::{
@@ -64,6 +66,7 @@ impl Building {
         id: &ReleaseId,
         declared: Option<&Declared>,
         commit: &CommitSeen,
+        hashes: &HashKey,
         now: jiff::Timestamp,
     ) -> Result<(BuilderSeen, Vec<BuildSeen>), ClusterError> {
         let reference = declared.map(|declared| declared.image.reference());
@@ -75,7 +78,8 @@ impl Building {
             (Some(wanted), CommitSeen::Known(commit)) => Some(Inputs::of(wanted, &version).at(commit)),
             _ => None,
         };
-        let builds = self.jobs.of(id, key.as_ref().map(BuildKey::short), now).await?;
+        let key = key.as_ref().map(BuildKey::short);
+        let builds = self.jobs.of(id, key, hashes, now).await?;
         let repository = declared
             .map(|declared| declared.image.repository.as_str())
             .unwrap_or_default();
@@ -89,7 +93,7 @@ impl Building {
             match &*self.fitness.borrow() {
                 Fitness::Checking => BuilderSeen::Checking,
                 Fitness::Unfit(why) => BuilderSeen::Unfit(why.clone()),
-                Fitness::Fit => BuilderSeen::Ready(version),
+                Fitness::Fit(_) => BuilderSeen::Ready(version),
             }
         };
         Ok((seen, builds))
@@ -146,8 +150,9 @@ pub async fn build(
 }
 
 async fn create(context: &Context, building: &Building, job: Value) -> Result<(), ActError> {
-    let job: Job = serde_json::from_value(job)
+    let mut job: Job = serde_json::from_value(job)
         .map_err(|error| ClusterError::Unreadable(format!("the rendered Job: {error}")))?;
+    note_values(context, building, &mut job).await?;
     let params = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
@@ -156,6 +161,23 @@ async fn create(context: &Context, building: &Building, job: Value) -> Result<()
     let attempted = || format!("create Job {name} in {}", building.jobs.namespace());
     within(attempted, jobs(context, building).create(&params, &job)).await?;
     tracing::info!(job = name, "a build begins");
+    Ok(())
+}
+
+/// What its Dockerfile is given of Secrets is noted on the pod, as a hash: only as long as they hold the same can it be taken out of
+/// what is printed.
+async fn note_values(context: &Context, building: &Building, job: &mut Job) -> Result<(), ClusterError> {
+    let Some(template) = job.spec.as_mut().map(|spec| &mut spec.template) else {
+        return Ok(());
+    };
+    let Some(pod) = &template.spec else { return Ok(()) };
+    let key = context.hash_key().await?;
+    let namespace = building.jobs.namespace();
+    if let Some(hash) = observe::hash_of_build(&context.client, namespace, pod, key).await? {
+        let metadata = template.metadata.get_or_insert_default();
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.insert(meta::VALUES.to_owned(), hash);
+    }
     Ok(())
 }
 
@@ -256,6 +278,11 @@ pub async fn tidy(context: &Context, releases: &Store<Meta>, token: Cancellation
     let Some(building) = &context.building else {
         return token.cancelled().await;
     };
+    // Before the first list has come every release would seem to be gone.
+    tokio::select! {
+        ready = releases.wait_until_ready() => if ready.is_err() { return },
+        () = token.cancelled() => return,
+    }
     loop {
         tokio::select! {
             () = tokio::time::sleep(TIDY) => {}

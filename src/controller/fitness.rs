@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use crate::{
     api::FIELD_MANAGER,
-    build::builder::Builder,
+    build::{
+        builder::Builder,
+        fitness::{Fitness, Processes},
+    },
     cluster::{
         error::ClusterError,
         objects::{found, within},
@@ -28,51 +31,34 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long until what cannot run is tried again: a node may have been mended or added.
 const AGAIN: Duration = Duration::from_secs(120);
 
-/// What is known of the builder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fitness {
-    /// It is being tried.
-    Checking,
-    /// It runs.
-    Fit,
-    /// It cannot run; why, and what to do.
-    Unfit(String),
-}
-
 /// Tries the builder until it runs, or `token` is cancelled.
 pub async fn try_out(context: &Context, known: watch::Sender<Fitness>, token: CancellationToken) {
     let Some(building) = &context.building else { return };
     loop {
         let pause = match Box::pin(trial(context)).await {
             Ok(BuildState::Pushed(_)) => {
-                tracing::info!(namespace = %building.jobs.namespace(), "the builder can run");
-                known.send_replace(Fitness::Fit);
+                let fit = Fitness::Fit(processes(context).await);
+                tracing::info!(namespace = %building.jobs.namespace(), found = fit.told().message, "the builder can run");
+                learned(&known, fit);
+                context.metrics.builder(true);
                 return;
             }
             Ok(BuildState::Failed { sentence, .. }) => {
                 tracing::warn!(namespace = %building.jobs.namespace(), why = sentence, "the builder cannot run here");
-                known.send_replace(Fitness::Unfit(sentence));
+                learned(&known, Fitness::Unfit(sentence));
+                context.metrics.builder(false);
                 AGAIN
             }
-            Ok(BuildState::Waiting(why)) => {
-                let why = why.unwrap_or_else(|| "its pod is starting".to_owned());
+            Ok(BuildState::Waiting(Some(why))) => {
                 let sentence = format!("the pod that tries it has not started: {why}");
-                known.send_if_modified(|known| {
-                    let other = *known != Fitness::Checking && *known != Fitness::Unfit(sentence.clone());
-                    if other {
-                        *known = Fitness::Unfit(sentence.clone());
-                    }
-                    other
-                });
+                learned(&known, Fitness::Unfit(sentence));
                 LOOK
             }
-            Ok(BuildState::Running { .. }) => LOOK,
+            Ok(BuildState::Waiting(None) | BuildState::Running { .. }) => LOOK,
             Err(error) => {
                 tracing::warn!(error = %error.sentence(), "the builder could not be tried; it is tried again");
-                known.send_replace(Fitness::Unfit(format!(
-                    "it could not be tried: {}",
-                    error.sentence()
-                )));
+                let why = format!("it could not be tried: {}", error.sentence());
+                learned(&known, Fitness::Unfit(why));
                 AGAIN
             }
         };
@@ -89,6 +75,15 @@ pub async fn try_out(context: &Context, known: watch::Sender<Fitness>, token: Ca
     }
 }
 
+/// Who waits for it is woken only where that is something else.
+fn learned(known: &watch::Sender<Fitness>, now: Fitness) {
+    known.send_if_modified(|known| {
+        let other = *known != now;
+        *known = now;
+        other
+    });
+}
+
 /// The state of the trial, which is begun where there is none. That of the same builder is the same Job: what another process
 /// found out is found here.
 async fn trial(context: &Context) -> Result<BuildState, ClusterError> {
@@ -101,7 +96,10 @@ async fn trial(context: &Context) -> Result<BuildState, ClusterError> {
     let api: Api<Job> = Api::namespaced(context.client.clone(), namespace.as_str());
     let attempted = || format!("get Job {name} in {namespace}");
     if let Some(job) = found(within(attempted, api.get(&name)).await)? {
-        return building.jobs.state_of(&job, (context.clock)()).await;
+        return building
+            .jobs
+            .state_of(&job, context.hash_key().await?, (context.clock)())
+            .await;
     }
     if context.leader.leads() {
         let params = PostParams {
@@ -115,6 +113,24 @@ async fn trial(context: &Context) -> Result<BuildState, ClusterError> {
         doing: "it is being tried".to_owned(),
         running_for: Duration::ZERO,
     })
+}
+
+/// How many processes a build may have, as the trial found out. What that was for is only to be told: no answer is none.
+async fn processes(context: &Context) -> Processes {
+    let counted = async {
+        let building = context.building.as_ref()?;
+        let name = rendered(&building.builder).ok()?.name_any();
+        let namespace = building.jobs.namespace();
+        let api: Api<Job> = Api::namespaced(context.client.clone(), namespace.as_str());
+        let attempted = || format!("get Job {name} in {namespace}");
+        let job = found(within(attempted, api.get(&name)).await).ok()??;
+        building.jobs.processes(&job).await.ok()?
+    };
+    match counted.await {
+        Some((count, true)) => Processes::Bounded(count),
+        Some((_, false)) => Processes::Unbounded,
+        None => Processes::Unknown,
+    }
 }
 
 async fn clear(context: &Context) -> Result<(), ClusterError> {

@@ -20,14 +20,30 @@ use crate::{
         Observed,
         ledger::EntryState,
         observed::{
-            BuilderSeen, CommitSeen, DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LockSeen, PodSeen,
-            Revision,
+            BuildSeen, BuilderSeen, CommitSeen, DatabaseSeen, JobPodSeen, JobSeen, LedgerSeen, LockSeen,
+            PodSeen, Revision,
         },
         renew::lock_name,
         restore,
     },
     render::{self, Kind},
 };
+
+/// What builds images here, and the builds that concern this release.
+async fn builds(
+    context: &Context,
+    subject: &Subject,
+    commit: &CommitSeen,
+    now: jiff::Timestamp,
+) -> Result<(BuilderSeen, Vec<BuildSeen>), ClusterError> {
+    let Some(building) = &context.building else {
+        return Ok((BuilderSeen::Off, Vec::new()));
+    };
+    let hashes = context.hash_key().await?;
+    building
+        .seen(&subject.id, subject.declared(), commit, hashes, now)
+        .await
+}
 
 /// Observes one release.
 pub async fn look(
@@ -70,10 +86,7 @@ pub async fn look(
     let objects = observe::objects(client, &id, &wanted).await?;
     let memory = context.memory.get(&id);
     let generation = subject.object.metadata.generation;
-    let (builder, builds) = match &context.building {
-        Some(building) => building.seen(&id, subject.declared(), commit, now).await?,
-        None => (BuilderSeen::Off, Vec::new()),
-    };
+    let (builder, builds) = Box::pin(builds(context, subject, commit, now)).await?;
     let mut observed = Observed {
         builder,
         builds,

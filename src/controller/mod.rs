@@ -39,9 +39,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{build::Building, context::Context, fitness::Fitness};
+use self::{build::Building, context::Context};
 use crate::{
     build::builder::Builder,
+    build::fitness::Fitness,
     cluster::{Clients, ConnectError, Ended, Leader, Leadership, builds::builds, lease},
     image::{Registry, RegistryError},
     names::Namespace,
@@ -239,7 +240,7 @@ async fn loops(mut parts: Parts, token: CancellationToken) -> Result<(), RunErro
                 Some(Building {
                     builder,
                     jobs,
-                    fitness: fitness.1,
+                    fitness: fitness.1.clone(),
                 }),
                 waiting.left_stream(),
             )
@@ -259,7 +260,7 @@ async fn loops(mut parts: Parts, token: CancellationToken) -> Result<(), RunErro
                 token.clone()
             ))
         ),
-        until("source", &token, sources::run(&parts, token.clone())),
+        until("source", &token, sources::run(&parts, fitness.1, token.clone())),
         async {
             // It ends when it knows.
             Box::pin(fitness::try_out(&context, fitness.0, token.clone())).await;

@@ -89,8 +89,8 @@ pub(super) fn commit(o: &Observed, declared: &Declared) -> Result<CommitId, Box<
                 .after(SOON)
         }
         CommitSeen::Failed { reason, message } => {
-            let message = format!("{} cannot be asked for: {message}", place(declared));
-            let decision = meanwhile(o, declared).saying(Phase::Waiting(reason.clone()), message);
+            let phase = Phase::Waiting(reason.clone());
+            let decision = meanwhile(o, declared).saying(phase, message.clone());
             decision.after(POLL)
         }
     }))

@@ -12,7 +12,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::quantity::Quantity;
+use super::{
+    builder::{USER, confine_users, confined, flags, of_builder, own_directories, work},
+    quantity::Quantity,
+};
 use crate::{
     api::meta,
     build::{
@@ -134,126 +137,22 @@ fn pod(input: &BuildInput<'_>, key: &BuildKey) -> Value {
     pod
 }
 
-/// What the builder has to be able to do: unpack, and run a program. It needs no registry.
-const TRIAL: &str = r#"mkdir /workspace/trial
-cp "$(command -v buildctl)" /workspace/trial/program
-printf 'FROM scratch\nCOPY program /program\nRUN ["/program", "--version"]\n' >/workspace/trial/Dockerfile
-exec buildctl-daemonless.sh build --progress=plain --frontend=dockerfile.v0 --no-cache \
-  --local=context=/workspace/trial --local=dockerfile=/workspace/trial
-"#;
-
-/// How long the trial may take, the pull of the builder's image included.
-const TRIAL_TIME: u32 = 300;
-
-/// A Job that shows whether the builder can run here: as a build has it, but with nothing that is given to builds.
-#[must_use]
-pub fn trial_job(builder: &Builder) -> Value {
-    use sha2::{Digest as _, Sha256};
-    let all = serde_json::to_string(builder).unwrap_or_default();
-    let hash = hex(&Sha256::digest(all.as_bytes()));
-    let labels = json!({ (meta::TRIAL): "true", "app.kubernetes.io/managed-by": "slipway" });
-    let disk = |name: &str| json!({ "name": name, "emptyDir": { "sizeLimit": "1Gi" } });
-    let mut mounts = own_directories(builder.isolation);
-    mounts.push(work());
-    let mut pod = json!({
-        "restartPolicy": "Never",
-        "serviceAccountName": builder.service_account,
-        "automountServiceAccountToken": false,
-        "enableServiceLinks": false,
-        "activeDeadlineSeconds": TRIAL_TIME,
-        "terminationGracePeriodSeconds": 5,
-        "securityContext": { "fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch" },
-        "containers": [{
-            "name": BUILD,
-            "image": builder.image,
-            "command": ["/bin/sh", "-euc", TRIAL],
-            "env": [{ "name": "BUILDKITD_FLAGS", "value": flags(builder.isolation) }],
-            "resources": { "requests": { "cpu": "50m", "memory": "128Mi" }, "limits": { "memory": "512Mi" } },
-            "securityContext": of_builder(builder.isolation),
-            "volumeMounts": mounts,
-        }],
-        "volumes": [disk("work"), disk("state"), disk("tmp")],
-        "nodeSelector": builder.node_selector,
-        "tolerations": builder.tolerations,
-    });
-    confine_users(builder.isolation, &mut pod);
-    json!({
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": format!("builder-trial-{}", hash.get(..10).unwrap_or(&hash)),
-            "namespace": builder.namespace,
-            "labels": labels,
-        },
-        "spec": {
-            "backoffLimit": 0,
-            "template": { "metadata": { "labels": labels }, "spec": pod },
-        },
-    })
-}
-
-fn confine_users(isolation: Isolation, pod: &mut Value) {
-    if isolation == Isolation::Userns
-        && let Some(fields) = pod.as_object_mut()
-    {
-        fields.insert("hostUsers".to_owned(), json!(false));
-    }
-}
-
-fn flags(isolation: Isolation) -> &'static str {
-    match isolation {
-        Isolation::Rootless => "--oci-worker-no-process-sandbox --oci-worker-net=host",
-        Isolation::Userns | Isolation::Privileged => "--oci-worker-net=host",
-    }
-}
-
-/// What the builder keeps while it runs.
-fn own_directories(isolation: Isolation) -> Vec<Value> {
-    let state = match isolation {
-        Isolation::Rootless => "/home/user/.local/share/buildkit",
-        Isolation::Userns | Isolation::Privileged => "/var/lib/buildkit",
-    };
-    vec![
-        json!({ "name": "state", "mountPath": state }),
-        json!({ "name": "tmp", "mountPath": "/tmp" }),
-    ]
-}
-
-/// The user of all containers but a privileged builder: that of the rootless image of `BuildKit`.
-const USER: u32 = 1000;
-/// The source, the options that follow from it, and the image.
-const WORK: &str = "/workspace";
 /// Where the image is laid out.
 pub const LAYOUT: &str = "/workspace/image";
 /// Where the source is, without its `.git`.
 pub const TREE: &str = "/workspace/tree";
 /// Further arguments for the builder, one a line, which follow from the source.
 pub const OPTIONS: &str = "/workspace/options";
+/// The time of the commit, in seconds.
+pub const TIME: &str = "/workspace/time";
 /// A credential for git.
 pub const GIT: &str = "/run/slipway/git";
 const SECRETS: &str = "/run/slipway/secrets";
 const REGISTRY: &str = "/run/slipway/registry";
 const CAS: &str = "/run/slipway/ca";
 
-/// Of Slipway's own containers: nothing that a container can do without.
-fn confined() -> Value {
-    json!({
-        "runAsNonRoot": true,
-        "runAsUser": USER,
-        "runAsGroup": USER,
-        "readOnlyRootFilesystem": true,
-        "allowPrivilegeEscalation": false,
-        "capabilities": { "drop": ["ALL"] },
-        "seccompProfile": { "type": "RuntimeDefault" },
-    })
-}
-
 fn mount(name: &str, path: &str) -> Value {
     json!({ "name": name, "mountPath": path, "readOnly": true })
-}
-
-fn work() -> Value {
-    json!({ "name": "work", "mountPath": WORK })
 }
 
 fn own(input: &BuildInput<'_>, name: &str, args: &[String], mounts: Vec<Value>) -> Value {
@@ -296,6 +195,7 @@ fn fetch(input: &BuildInput<'_>) -> Value {
     }
     give("tree", TREE);
     give("options", OPTIONS);
+    give("time", TIME);
     let mut mounts = Vec::new();
     if origin.secret.is_some() {
         give("credentials", GIT);
@@ -323,13 +223,15 @@ fn push(input: &BuildInput<'_>) -> Value {
     own(input, PUSH, &args, mounts)
 }
 
-/// Starts the builder beside its client, which ends it. What only one of the two builds has is given by variables.
+/// Starts the builder beside its client, which ends it. What only one of the two builds has is given by variables. The time of
+/// the commit is given to what writes the image: as an argument it would be a part of what every step is known by, and the
+/// next commit would find none of them in the cache.
 const SCRIPT: &str = r#"while IFS= read -r option; do set -- "$@" "$option"; done <"$OPTIONS"
 if [ -n "$TESTS" ]; then
   buildctl-daemonless.sh build "$@" --opt "target=$TESTS" || exit 64
 fi
 [ -z "$TARGET" ] || set -- "$@" --opt "target=$TARGET"
-exec buildctl-daemonless.sh build "$@" --output "$OUTPUT"
+exec buildctl-daemonless.sh build "$@" --output "$OUTPUT,source-date-epoch=$(cat "$TIME")"
 "#;
 
 fn build(input: &BuildInput<'_>, key: &BuildKey) -> Value {
@@ -340,6 +242,7 @@ fn build(input: &BuildInput<'_>, key: &BuildKey) -> Value {
     let mut variables = vec![
         ("BUILDKITD_FLAGS", flags(builder.isolation).to_owned()),
         ("OPTIONS", OPTIONS.to_owned()),
+        ("TIME", TIME.to_owned()),
         ("TESTS", stage(&wanted.build.test_target)),
         ("TARGET", stage(&wanted.build.target)),
         ("OUTPUT", output(input, key)),
@@ -498,24 +401,6 @@ fn csv(fields: &[String]) -> String {
         }
     });
     quoted.collect::<Vec<_>>().join(",")
-}
-
-fn of_builder(isolation: Isolation) -> Value {
-    match isolation {
-        Isolation::Rootless => json!({
-            "runAsNonRoot": true,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            // `newuidmap` has its right from its file.
-            "allowPrivilegeEscalation": true,
-            "capabilities": { "drop": ["ALL"], "add": ["SETGID", "SETUID"] },
-            "seccompProfile": { "type": "Unconfined" },
-            "appArmorProfile": { "type": "Unconfined" },
-        }),
-        Isolation::Userns | Isolation::Privileged => {
-            json!({ "privileged": true, "runAsUser": 0, "runAsGroup": 0 })
-        }
-    }
 }
 
 fn resources(builder: &Builder, larger: bool) -> Value {

@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod build;
+mod builder;
 mod compare;
 mod deployment;
 mod env;
@@ -37,9 +38,10 @@ pub(crate) mod quantity;
 mod stored;
 mod surroundings;
 mod takeover;
+mod trial;
 
 pub use build::{
-    BUILD, BuildInput, FETCH, GIT, LAYOUT, OPTIONS, PUSH, TESTS_FAILED, TREE, build_job, trial_job, want,
+    BUILD, BuildInput, FETCH, GIT, LAYOUT, OPTIONS, PUSH, TESTS_FAILED, TIME, TREE, build_job, want,
 };
 pub use compare::drift;
 pub use deployment::POLICY;
@@ -52,6 +54,7 @@ pub use ownership::{Ownership, object_annotation, ours};
 pub use pod::FILES;
 pub use stored::{NotStored, TooLarge, renumbered, restore, store, with_policy, with_record, with_replicas};
 pub use takeover::{takeover, unadoptable};
+pub use trial::{PROCESSES, trial_job};
 
 /// Everything that the objects of a release depend on.
 #[derive(Debug, Clone, Copy)]

@@ -96,7 +96,7 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
     let pick = image.as_ref().map(|image| &image.pick);
     let declared = Declared {
         preset: full_name,
-        build: build::build(spec, origin.as_ref(), pick, &mut problems),
+        build: build::build(spec, origin.as_ref(), pick, &version, &mut problems),
         pull_secret: outside::pull_secret(spec, &mut problems),
         origin,
         agree: origin::agreement(spec),

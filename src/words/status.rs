@@ -233,6 +233,7 @@ pub fn text(seen: &Seen, scope: &str, now: Timestamp) -> String {
             source.message,
         ]);
     }
+    lines.extend(builder(&seen.sources, now));
     for row in rows(&seen.releases) {
         lines.push(vec![
             row.release,
@@ -250,6 +251,22 @@ pub fn text(seen: &Seen, scope: &str, now: Timestamp) -> String {
         let _ = writeln!(text, "not shown: {}", clean(sentence, 500));
     }
     text
+}
+
+/// Where images cannot be built here, why not. Every source says the same of it.
+fn builder(sources: &[ReleaseSource], now: Timestamp) -> Option<Vec<String>> {
+    let mut all = sources.iter().filter_map(|source| {
+        let conditions = &source.status.as_ref()?.conditions;
+        condition(conditions, "BuilderReady")
+    });
+    let lacks = all.find(|ready| ready.status == ConditionStatus::False)?;
+    Some(vec![
+        "builder".to_owned(),
+        lacks.reason.clone(),
+        String::new(),
+        since_words(Some(lacks.last_transition_time.0), now),
+        clean(&lacks.message, 2000),
+    ])
 }
 
 fn since_words(since: Option<Timestamp>, now: Timestamp) -> String {

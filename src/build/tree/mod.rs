@@ -22,6 +22,7 @@ pub mod versions;
 
 use std::collections::BTreeMap;
 
+use dockerfile::{Dockerfile, Instruction, Kind};
 pub use finding::{Finding, Weight};
 use finding::{Findings, shown};
 use stages::{Base, Stages, copied_from};
@@ -112,6 +113,8 @@ pub struct Judgement {
     pub base_images: Vec<BaseImage>,
     /// Names of lock files in the root of the build context.
     pub lock_files: Vec<&'static str>,
+    /// Whether a step is to see the time of the commit: the file declares `ARG SOURCE_DATE_EPOCH`.
+    pub declares_time: bool,
 }
 
 impl Judgement {
@@ -162,7 +165,17 @@ pub fn judge(input: &Source<'_>) -> Judgement {
         extra_args,
         base_images,
         lock_files,
+        declares_time: declares(&file, "SOURCE_DATE_EPOCH"),
     }
+}
+
+/// Whether the file declares an argument of this name.
+fn declares(file: &Dockerfile, argument: &str) -> bool {
+    let of = |one: &Instruction| match &one.kind {
+        Kind::Arg(pairs) => pairs.iter().any(|pair| pair.name == argument),
+        _ => false,
+    };
+    file.instructions.iter().any(of)
 }
 
 /// The images that stages begin with or copy from.

@@ -984,6 +984,20 @@ fn hostile_texts_cost_no_more_than_their_length() {
 }
 
 /// Pieces that texts of any kind are put together from.
+#[test]
+fn the_time_of_the_commit_is_declared_by_an_argument_alone() {
+    assert!(
+        Tree::of("FROM a:1\nARG SOURCE_DATE_EPOCH\n")
+            .judged()
+            .declares_time
+    );
+    assert!(
+        !Tree::of("FROM a:1\nRUN echo $SOURCE_DATE_EPOCH\n")
+            .judged()
+            .declares_time
+    );
+}
+
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("FROM "),

@@ -67,6 +67,9 @@ pub struct Args {
     /// Where further arguments for the builder are written to, one a line.
     #[arg(long, value_name = "FILE")]
     options: PathBuf,
+    /// Where the time of the commit is written to, in seconds.
+    #[arg(long, value_name = "FILE")]
+    time: PathBuf,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -97,6 +100,8 @@ pub(super) fn run(args: &Args) -> Result<(), Ended> {
     let judgement = judge(args, &reader, &written)?;
     let options = options(&written, &judgement);
     fs::write(&args.options, options).map_err(|error| storing("the options of the builder", &error))?;
+    fs::write(&args.time, written.committed_at.to_string())
+        .map_err(|error| storing("the time of the commit", &error))?;
     drop(reader);
     // The builder needs none of it, and it counts as what a build may write.
     fs::remove_dir_all(&store).map_err(|error| storing("away the mirror", &error))
@@ -216,10 +221,18 @@ fn line(finding: &Finding) -> String {
     )
 }
 
-/// What follows from the source for the builder: `SOURCE_DATE_EPOCH`, so that the image of a commit bears its time
-/// (<https://reproducible-builds.org/docs/source-date-epoch/>), and the versions that `.tool-versions` names.
+/// What follows from the source for the builder: the versions that `.tool-versions` names, and `SOURCE_DATE_EPOCH`
+/// (<https://reproducible-builds.org/docs/source-date-epoch/>) where a step is to see it. Each `COPY` is then known by it, too,
+/// so nothing of an earlier commit is found in the cache: where nobody declares it, it is not given.
 fn options(written: &Written, judgement: &Judgement) -> String {
-    let mut options = format!("--opt=build-arg:SOURCE_DATE_EPOCH={}\n", written.committed_at);
+    let mut options = String::new();
+    if judgement.declares_time {
+        let _ = writeln!(
+            options,
+            "--opt=build-arg:SOURCE_DATE_EPOCH={}",
+            written.committed_at
+        );
+    }
     if let Ok(time) = Timestamp::from_second(written.committed_at) {
         let _ = writeln!(options, "--opt=label:org.opencontainers.image.created={time}");
     }

@@ -1,4 +1,4 @@
-//! What the pod of a migration was given of Secrets: the values that are taken out of its log, and whether they are still the
+//! What the pod of a migration, or of a build, was given of Secrets: the values that are taken out of its log, and whether they are still the
 //! ones that it was started with. Nothing of a log is kept that was not looked through with the values of then: an earlier
 //! value cannot be found by the one of now.
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{KeyToPath, Pod, PodSpec, Secret},
+    core::v1::{Container, KeyToPath, Pod, PodSpec, Secret},
 };
 use kube::{Api, Client, ResourceExt as _};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,6 +20,7 @@ use super::super::{
 use crate::{
     api::meta,
     names::{Namespace, ObjectName, ReleaseId, Uid},
+    render::BUILD,
     spec::redact::redact,
 };
 
@@ -43,6 +44,67 @@ pub async fn hash_of_secrets(
     Ok(Some(
         Values::read(client, &id.namespace, &spec).await?.hash(id, key),
     ))
+}
+
+/// The hash of what the Dockerfile of a build would be given of Secrets now; `None` where it is given none. It is written to the
+/// pod of the Job that is made.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn hash_of_build(
+    client: &Client,
+    namespace: &Namespace,
+    pod: &PodSpec,
+    key: &HashKey,
+) -> Result<Option<String>, ClusterError> {
+    let spec = given_to(BUILD, pod);
+    if wanted(&spec).is_empty() {
+        return Ok(None);
+    }
+    let values = Values::read(client, namespace, &spec).await?;
+    Ok(builds_of(namespace).map(|id| values.hash(&id, key)))
+}
+
+/// What may be kept of what a Dockerfile printed, which may read all that its container has.
+pub async fn log_of_build(
+    client: &Client,
+    namespace: &Namespace,
+    key: &HashKey,
+    pod: &Pod,
+    printed: &str,
+) -> String {
+    let mut pod = pod.clone();
+    pod.spec = pod.spec.map(|spec| given_to(BUILD, &spec));
+    match builds_of(namespace) {
+        Some(id) => without_secrets(client, &id, key, &pod, printed).await,
+        None => String::new(),
+    }
+}
+
+/// Builds are no release's alone: their hashes are made under a name that stands for all of them.
+fn builds_of(namespace: &Namespace) -> Option<ReleaseId> {
+    Some(ReleaseId {
+        namespace: namespace.clone(),
+        name: "slipway-builds".parse().ok()?,
+    })
+}
+
+/// A pod with one container alone, and what that mounts.
+fn given_to(container: &str, pod: &PodSpec) -> PodSpec {
+    let all = pod.init_containers.iter().flatten().chain(&pod.containers);
+    let only: Vec<Container> = all.filter(|one| one.name == container).cloned().collect();
+    let mounts: BTreeSet<&String> = only
+        .iter()
+        .flat_map(|one| one.volume_mounts.iter().flatten())
+        .map(|mount| &mount.name)
+        .collect();
+    let volumes = pod.volumes.iter().flatten();
+    let volumes = volumes.filter(|volume| mounts.contains(&volume.name));
+    PodSpec {
+        volumes: Some(volumes.cloned().collect()),
+        containers: only,
+        ..PodSpec::default()
+    }
 }
 
 /// What may be kept of what a pod printed; in its place a sentence, where a secret could be in it that nobody can find.
@@ -193,6 +255,32 @@ mod tests {
         assert_eq!(
             words(&spec),
             ["app/a", "app/c", "mounted/*", "tls/tls.key", "whole/*"]
+        );
+    }
+
+    #[test]
+    fn of_a_build_counts_what_the_dockerfile_can_read() {
+        let spec: PodSpec = serde_json::from_value(json!({
+            "initContainers": [
+                { "name": "fetch", "volumeMounts": [{ "name": "git", "mountPath": "/g" }] },
+                { "name": "build", "volumeMounts": [
+                    { "name": "secrets", "mountPath": "/s" }, { "name": "registry", "mountPath": "/r" },
+                ] },
+            ],
+            "containers": [{ "name": "push", "volumeMounts": [{ "name": "push", "mountPath": "/p" }] }],
+            "volumes": [
+                { "name": "git", "secret": { "secretName": "git" } },
+                { "name": "push", "secret": { "secretName": "push" } },
+                { "name": "registry", "secret": { "secretName": "bases", "items": [{ "key": ".dockerconfigjson", "path": "config.json" }] } },
+                { "name": "secrets", "projected": { "sources": [
+                    { "secret": { "name": "npm", "items": [{ "key": "token", "path": "npm" }] } },
+                ] } },
+            ],
+        }))
+        .unwrap();
+        assert_eq!(
+            words(&given_to(BUILD, &spec)),
+            ["bases/.dockerconfigjson", "npm/token"]
         );
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use kube::Client;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{Semaphore, SemaphorePermit, watch},
     time::Instant,
 };
 
@@ -19,6 +19,7 @@ use super::{
     patience::{Hosts, Patience},
 };
 use crate::{
+    build::fitness::Fitness,
     cluster::Leader,
     controller::{Parts, compile::Compiled},
     names::Namespace,
@@ -47,6 +48,8 @@ pub struct Context {
     pub heartbeat: Heartbeat,
     /// The fetches that are under way.
     pub hosts: Hosts,
+    /// What is known of the builder; `None` where nothing is built here.
+    pub fitness: Option<watch::Receiver<Fitness>>,
     working: Semaphore,
     /// Per source what is known of it between passes.
     pub memory: Mutex<HashMap<String, Remembered>>,
@@ -96,7 +99,7 @@ fn is_newest(read: Option<&str>, before: Option<&str>, fetched: Option<&str>) ->
 
 impl Context {
     /// What the parts give. `bound` is more than any piece of work takes.
-    pub fn new(parts: &Parts, bound: Duration) -> Self {
+    pub fn new(parts: &Parts, fitness: watch::Receiver<Fitness>, bound: Duration) -> Self {
         Self {
             client: parts.clients.call.clone(),
             own: parts.options.namespace.clone(),
@@ -106,6 +109,7 @@ impl Context {
             leader: parts.leader.clone(),
             heartbeat: parts.health.heartbeat("sources", bound),
             hosts: Hosts::default(),
+            fitness: parts.options.builder.is_some().then_some(fitness),
             working: Semaphore::new(WORKING),
             memory: Mutex::default(),
         }

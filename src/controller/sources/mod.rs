@@ -24,7 +24,7 @@ use kube::{
         watcher::{self, watcher},
     },
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -44,6 +44,7 @@ use super::{
 };
 use crate::{
     api::{ReleaseSource, meta, source::ReleaseSourceSpec},
+    build::fitness::Fitness,
     cluster::{
         custom::{self, Custom},
         error::{ClusterError, backoff, heeding},
@@ -138,9 +139,9 @@ impl Failure {
 }
 
 /// Runs until `token` is cancelled.
-pub async fn run(parts: &Parts, token: CancellationToken) {
+pub async fn run(parts: &Parts, fitness: watch::Receiver<Fitness>, token: CancellationToken) {
     let client = parts.clients.watch.clone();
-    let context = Arc::new(Context::new(parts, PASS * 2));
+    let context = Arc::new(Context::new(parts, fitness.clone(), PASS * 2));
     let gate = parts.health.gate("the first list of ReleaseSources has not come");
     let controller = Controller::new(Api::<SourceMeta>::all(client.clone()), watcher::Config::default());
     let store = controller.store();
@@ -148,6 +149,8 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
         .with_config(controller::Config::default().concurrency(PLACES))
         // A Release that somebody deleted or changed is written again at once.
         .reconcile_on(wakes_of_releases(client, Arc::clone(&parts.metrics)))
+        // What is known of the builder stands in the status of each.
+        .reconcile_all_on(changes(fitness))
         .graceful_shutdown_on(token.cancelled_owned())
         .run(guarded, error_policy, Arc::clone(&context))
         .for_each(|result| {
@@ -162,6 +165,14 @@ pub async fn run(parts: &Parts, token: CancellationToken) {
             futures::future::ready(())
         });
     guard::opening(gate, &store, passes).await;
+}
+
+/// Whenever something else is known.
+fn changes(known: watch::Receiver<Fitness>) -> impl Stream<Item = ()> + Send {
+    futures::stream::unfold(known, |mut known| async {
+        known.changed().await.ok()?;
+        Some(((), known))
+    })
 }
 
 /// The sources of releases that changed, beyond their status.

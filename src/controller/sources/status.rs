@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{Context, Failure};
 use crate::{
     api::{Condition, ConditionStatus, ReleaseSource, ReleaseSourceStatus, source::SourceProblem},
+    build::fitness::Told,
     cluster::{
         error::ClusterError,
         objects::{found, within},
@@ -132,10 +133,12 @@ pub async fn write_status(
         }
         .since(&old.conditions)
     };
-    let conditions = outcome
+    let mut conditions = outcome
         .states()
         .map(|(type_, holds)| condition(type_, holds))
         .to_vec();
+    let told = context.fitness.as_ref().map(|known| known.borrow().told());
+    conditions.extend(told.map(|told| builder_ready(&told, generation).since(&old.conditions)));
     let new = ReleaseSourceStatus {
         observed_generation: generation,
         fetched_commit: outcome.fetched.map(|commit| commit.to_string()),
@@ -184,6 +187,22 @@ pub async fn write_status(
     found(written)?;
     tracing::info!(ready = outcome.ready, reason = %outcome.reason, message = %new.message, "source");
     Ok(())
+}
+
+/// Whether images can be built here, which concerns every source whose releases say where theirs are built from.
+fn builder_ready(told: &Told, generation: Option<i64>) -> Condition {
+    Condition {
+        type_: "BuilderReady".to_owned(),
+        status: match told.ready {
+            Some(true) => ConditionStatus::True,
+            Some(false) => ConditionStatus::False,
+            None => ConditionStatus::Unknown,
+        },
+        reason: told.reason.to_owned(),
+        message: told.message.chars().take(2000).collect(),
+        last_transition_time: Time(Timestamp::now()),
+        observed_generation: generation,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use k8s_openapi::api::batch::v1::Job;
 use super::*;
 use crate::{
     api::Duration,
-    render::fixtures::exactly,
+    render::{fixtures::exactly, trial_job},
     repository::{GitUrl, RefName},
     spec::declared::{BuildSpec, Origin, OriginRef},
 };
@@ -181,6 +181,14 @@ fn what_the_spec_says_comes_to_the_builder_word_by_word() {
         variable("OUTPUT")
     );
     assert!(variable("OUTPUT").contains("annotation-index.dev.slipway.build="));
+    // As an argument the time of a commit would be a part of what every step is known by.
+    assert_eq!(variable("TIME"), "/workspace/time");
+    assert!(
+        build["command"]
+            .to_string()
+            .contains("$OUTPUT,source-date-epoch=")
+    );
+    assert!(!args.iter().any(|arg| arg.contains("SOURCE_DATE_EPOCH")));
     let selector = &job["spec"]["template"]["spec"]["nodeSelector"];
     assert_eq!(selector["kubernetes.io/arch"], "arm64");
 }

@@ -64,6 +64,8 @@ const OTHERS: &[&str] = &[
     "MigrationFailed",
     "RolloutFailed",
     "Superseded",
+    // the condition of a source, whose message says what to do
+    "BuilderReady",
     // the Debug form of a type
     "Reader",
 ];

@@ -67,6 +67,24 @@ fn problems_come_first_and_each_release_has_one_line() {
 }
 
 #[test]
+fn a_builder_that_cannot_run_is_told_once_and_one_that_runs_not_at_all() {
+    let with = |status: &str| {
+        let mut source = source("Applied", "…", &[]);
+        let condition = serde_json::json!({
+            "type": "BuilderReady", "status": status, "reason": "BuilderCannotRun",
+            "message": "the builder cannot run here: user namespaces are off", "lastTransitionTime": "1970-01-01T00:00:00Z",
+        });
+        let conditions = &mut source.status.as_mut().unwrap().conditions;
+        conditions.push(serde_json::from_value(condition).unwrap());
+        source
+    };
+    let said = |status: &str| text(&seen(vec![], vec![with(status), with(status)]), "", at(60));
+    let lines = said("False");
+    assert_eq!(lines.matches("user namespaces are off").count(), 1, "{lines}");
+    assert!(!said("True").contains("builder"));
+}
+
+#[test]
 fn a_source_with_problems_comes_before_all_releases_with_place_and_sentence() {
     let problems = [
         ("production/a.yaml:3:5", "unknown field `replcias`"),
