@@ -19,6 +19,8 @@ mod crashes;
 mod drift;
 mod evidence;
 mod failures;
+mod fitness;
+mod hostile;
 mod images;
 mod leaks;
 mod lifecycle;

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The node: kubelet and kube-proxy.
+# The node: kubelet and kube-proxy. BED_POD_PIDS: how many processes a pod may have; -1 for any number.
 
 part_kubelet_start() {
   # Evictions and image cleaning would come at the wrong moment in a test; a machine's full disk is not what it looks for.
@@ -12,7 +12,7 @@ cgroupRoot: /$BED_CGROUP
 failSwapOn: false
 makeIPTablesUtilChains: false
 oomScoreAdj: 0
-podPidsLimit: 1024
+podPidsLimit: ${BED_POD_PIDS:-1024}
 maxPods: 200
 address: $NODE_IP
 tlsCertFile: $BED_PKI/kubelet.crt
