@@ -487,10 +487,10 @@ fn every_practice_stands_once_and_is_shown_by_tests_that_there_are_or_says_why_n
         seen.push((*id).to_owned());
         let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
         for name in names.iter().filter(|name| name.contains("::")) {
-            let (module, test) = name.rsplit_once("::").unwrap();
+            let (module, function) = name.rsplit_once("::").unwrap();
             let is_test = files_of(module)
                 .iter()
-                .any(|file| page(file).contains(&format!("fn {test}(")));
+                .any(|file| page(file).contains(&format!("fn {function}(")));
             if !is_test {
                 missing.push(format!("{id}: {name}"));
             }
