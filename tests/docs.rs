@@ -459,3 +459,52 @@ fn every_kind_of_bad_input_has_a_test_or_a_row_of_one() {
         assert!(reason || is_list(shown), "row {number}: {shown}");
     }
 }
+
+/// The sources that a path of modules may mean: `plan::rollout`, `cluster::builds` of tests on a bed, or the tests of a file beside it.
+fn files_of(module: &str) -> Vec<String> {
+    let path = module.replace("::", "/");
+    let all = ["src", "tests"].into_iter().flat_map(|room| {
+        let ends = [".rs", "/mod.rs", "/main.rs"];
+        ends.map(|end| format!("{room}/{path}{end}"))
+    });
+    all.filter(|file| root().join(file).is_file()).collect()
+}
+
+#[test]
+fn every_practice_stands_once_and_is_shown_by_tests_that_there_are_or_says_why_not() {
+    let text = page("docs/practices.md");
+    let mut seen = Vec::new();
+    let mut missing = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('|')).filter(|line| {
+        // The heads of the tables.
+        !line.starts_with("| |") && !line.starts_with("|--")
+    }) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [id, practice, how, shown] = &cells[..] else {
+            panic!("{line}")
+        };
+        assert!(!practice.is_empty() && !how.is_empty(), "{id}");
+        seen.push((*id).to_owned());
+        let names: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        for name in names.iter().filter(|name| name.contains("::")) {
+            let (module, function) = name.rsplit_once("::").unwrap();
+            let is_test = files_of(module)
+                .iter()
+                .any(|file| page(file).contains(&format!("fn {function}(")));
+            if !is_test {
+                missing.push(format!("{id}: {name}"));
+            }
+        }
+        let not_yet = ["Planned: ", "Out of scope: "]
+            .iter()
+            .any(|start| shown.starts_with(start));
+        let reason = shown.split('`').step_by(2).collect::<String>().len() > 40;
+        assert!((not_yet && reason) || is_list(shown), "{id}: {shown}");
+    }
+    assert_eq!(missing, Vec::<String>::new());
+    let expected = [("A", 11), ("B", 28), ("C", 18), ("D", 21)].into_iter();
+    let expected: Vec<String> = expected
+        .flat_map(|(letter, count)| (1..=count).map(move |number| format!("{letter}{number:02}")))
+        .collect();
+    assert_eq!(seen, expected);
+}

@@ -32,7 +32,10 @@ use crate::{
         progress,
     },
     names::{Namespace, ReleaseId, Uid},
-    plan::observed::{Again, BuildSeen, BuildState},
+    plan::{
+        hint::with as with_hint,
+        observed::{Again, BuildSeen, BuildState},
+    },
     render::{BUILD, FETCH, PROCESSES, PUSH, TESTS_FAILED, want},
     spec::redact,
     words::hints::{At, hints},
@@ -356,11 +359,9 @@ fn of_builder(log: &str, ended: &ContainerStateTerminated) -> Failing {
         ""
     };
     let hint = hints(At::Build, log).into_iter().next();
-    let hint = hint
-        .map(|hint| format!(". Hint: {}", hint.hint))
-        .unwrap_or_default();
+    let hint = hint.map(|hint| hint.hint.as_str());
     Failing {
-        sentence: format!("{stage}{}{hint}", failure.sentence()),
+        sentence: with_hint(&format!("{stage}{}", failure.sentence()), hint),
         tail: failure.tail().join("\n"),
         again: again(failure.again()),
     }

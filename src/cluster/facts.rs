@@ -347,6 +347,7 @@ pub fn job_pod(pod: &Pod, boots: &BTreeMap<String, String>, now: Timestamp) -> O
             .map(|started| Duration::try_from(now.duration_since(started.0)).unwrap_or_default()),
         proven: None,
         tail: terminated.and_then(|end| end.message.clone()).unwrap_or_default(),
+        hint: None,
     })
 }
 
@@ -392,6 +393,7 @@ pub fn pod(pod: &Pod) -> PodSeen {
         waiting,
         unschedulable: condition(pod, "PodScheduled", "False").map(ToOwned::to_owned),
         last_end,
+        hint: None,
     }
 }
 

@@ -27,11 +27,13 @@ use crate::{
     render::ObjectKey,
 };
 
+mod failing;
 mod operators;
 mod pods;
 mod printed;
 mod references;
 
+pub use failing::Rollout;
 pub use pods::{Asked, blocked, pods};
 pub use printed::{hash_of_build, hash_of_secrets, log_of_build};
 pub use references::{database_of_job, references, rotated};

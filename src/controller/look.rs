@@ -63,7 +63,7 @@ pub async fn look(
     // After the ledger: what is absent now was absent when the ledger was read, or is gone since.
     let mut jobs = observe::jobs(client, &id).await?;
     let open = revisions.current().filter(|current| current.outcome.is_none());
-    let open = open.map(|current| current.number.0);
+    let open = open.map(|current| on_its_way(context, subject, current.number));
     let (mut job_pods, pods) = pods(context, &id, boots, ledger.as_ref(), open, now).await?;
     blocked(client, &id, &mut jobs, &job_pods).await?;
     subject.architectures = of_images(&revisions);
@@ -227,27 +227,43 @@ async fn lock(context: &Context, observed: &Observed) -> Result<(String, LockSee
     Ok((name, seen))
 }
 
+/// A revision without an outcome. Once half of its time is over, a pod that is not ready is no longer one that is slow to start.
+fn on_its_way(context: &Context, subject: &Subject, revision: RevisionNumber) -> observe::Rollout {
+    let rolling = context.memory.get(&subject.id).rolling;
+    let rolling = rolling.filter(|(number, _)| *number == revision);
+    let deadline = subject
+        .declared()
+        .map(|declared| declared.rollout.deadline.to_std());
+    let late = rolling.zip(deadline);
+    observe::Rollout {
+        revision,
+        late: late.is_some_and(|((_, clock), deadline)| 2 * clock.elapsed() >= deadline),
+    }
+}
+
 /// The pods of migrations and of processes, the former with the boot that their nodes have.
 async fn pods(
     context: &Context,
     id: &ReleaseId,
     mut boots: BTreeMap<String, String>,
     ledger: Option<&LedgerSeen>,
-    open: Option<u64>,
+    open: Option<observe::Rollout>,
     now: Timestamp,
 ) -> Result<(Vec<JobPodSeen>, Vec<PodSeen>), ClusterError> {
     let entries = ledger.iter().flat_map(|seen| seen.ledger.entries.values());
     let claim = ledger.and_then(|seen| seen.ledger.claimed());
+    let number = open.map(|open| open.revision.0);
     let asked = observe::Asked {
         // Logs are read for what is still to be booked or told, not on each look for as long as the pod is kept.
         of: entries
-            .filter(|entry| entry.state == EntryState::Claimed || Some(entry.revision) == open)
+            .filter(|entry| entry.state == EntryState::Claimed || Some(entry.revision) == number)
             .map(|entry| entry.uid.clone())
             .collect(),
         claimed: claim.map(|(_, entry)| entry.uid.clone()),
         // Of the claim, not of the spec: a commit must not change what a running migration has to show.
         proof: claim.and_then(|(_, entry)| entry.proof.as_deref()),
         key: context.hash_key().await?,
+        rollout: open,
     };
     loop {
         let (of_jobs, pods) = observe::pods(&context.client, id, &boots, now, &asked).await?;

@@ -7,7 +7,7 @@ use super::{
     back::booked_entry,
     decide::{POLL, facts, idle, key_now, waiting_for_missing},
     decision::{Decision, MigrationStep, Phase, Stage, Step, Wait},
-    history,
+    hint, history,
     keep::{steady, steady_after_failure},
     ledger::Entry,
     migration::{self, Migrated, Next},
@@ -126,7 +126,7 @@ fn not_migrated(
         .and_then(|entry| o.job_pods.iter().find(|pod| pod.job == entry.uid))
         .map_or_else(String::new, |pod| pod.tail.clone());
     let sentence = match &o.live {
-        Some(live) => format!("{message}; {} keeps serving", live.version),
+        Some(live) => hint::last(&message, |said| format!("{said}; {} keeps serving", live.version)),
         None => message.clone(),
     };
     let mut decision = steady_after_failure(o, declared).saying(Phase::Failed("Migrating"), sentence);
@@ -186,10 +186,11 @@ pub(super) fn roll_out(
         rollout::restarts(&o.pods, revision.number).saturating_sub(before)
     });
     if restarts > declared.verify_max_restarts {
-        return fail(format!(
+        let why = format!(
             "{restarts} restarts while it was verified, {} allowed",
             declared.verify_max_restarts
-        ));
+        );
+        return fail(hint::with(&why, rollout::hint(&o.pods, revision.number)));
     }
     let progress = rollout::judge(&serve::deployments(o, wanted), &o.pods, revision.number);
     match serve::as_far_as_let(o, wanted, progress) {

@@ -5,6 +5,7 @@ use super::{
     attempt,
     decide::{POLL, report},
     decision::{Decision, Phase, Stage, Step, Wait},
+    hint,
     keep::meanwhile,
     ledger::{Entry, MigrationKey},
     migration,
@@ -89,10 +90,9 @@ pub(super) fn beside(o: &Observed, declared: &Declared, failed: &Revision) -> De
 
 /// What is told of what serves, and of what is declared.
 fn still(failed: &Revision, decision: Decision) -> Decision {
-    let message = format!(
-        "{}; {} failed, and git still declares it",
-        decision.report.message, failed.version
-    );
+    let message = hint::last(&decision.report.message, |said| {
+        format!("{said}; {} failed, and git still declares it", failed.version)
+    });
     let phase = decision.report.phase.clone();
     decision.saying(phase, message)
 }
@@ -134,10 +134,9 @@ fn gone_back(o: &Observed, declared: &Declared, current: &Revision) -> Decision 
         } else {
             "; held as onFailure says"
         };
-        let message = format!(
-            "{}{earlier}: {}; git still declares it",
-            current.version, current.message
-        );
+        let message = hint::last(&current.message, |why| {
+            format!("{}{earlier}: {why}; git still declares it", current.version)
+        });
         let phase = Phase::Failed("RollingOut");
         return attempt::hold(o, declared, current).saying(phase, message);
     };
@@ -167,10 +166,12 @@ fn returned(
     }
     steps.extend(serve::gated(gate, serve::differing(o, &wanted)));
     let sentence = rotation::held(current, live).unwrap_or_else(|| {
-        format!(
-            "{} failed ({}) and was rolled back: {} runs; git still declares {}",
-            current.version, current.message, live.version, current.version
-        )
+        hint::last(&current.message, |why| {
+            format!(
+                "{} failed ({why}) and was rolled back: {} runs; git still declares {}",
+                current.version, live.version, current.version
+            )
+        })
     });
     let mut decision = Decision {
         steps,
@@ -196,13 +197,12 @@ fn returned(
             decision.report.stage = stage;
             let sentence = &decision.report.message;
             if attempt::elapsed(o, stage) > declared.rollout.deadline.to_std() {
-                let message = format!(
-                    "{sentence}; but {} does not come back either: {how}",
-                    live.version
-                );
+                let message = hint::last(sentence, |said| {
+                    format!("{said}; but {} does not come back either: {how}", live.version)
+                });
                 return decision.clone().saying(Phase::Failed("RollingBack"), message);
             }
-            let message = format!("{sentence}; on the way: {how}");
+            let message = hint::last(sentence, |said| format!("{said}; on the way: {how}"));
             decision.saying(Phase::RolledBack, message).after(POLL)
         }
     }

@@ -360,6 +360,7 @@ fn restarted(declared: &Declared) -> Observed {
         waiting: None,
         unschedulable: None,
         last_end: None,
+        hint: None,
     }];
     o.restarts_before = Some((RevisionNumber(2), 0));
     o

@@ -318,6 +318,7 @@ pub fn job_pod(job: &JobSeen) -> JobPodSeen {
         running_for: Some(Duration::from_secs(1)),
         proven: None,
         tail: String::new(),
+        hint: None,
     }
 }
 

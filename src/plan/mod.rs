@@ -26,6 +26,7 @@ pub mod build;
 pub mod cause;
 pub mod decide;
 pub mod decision;
+pub mod hint;
 pub mod history;
 pub mod keep;
 pub mod ladder;

@@ -485,6 +485,8 @@ pub struct JobPodSeen {
     pub proven: Option<bool>,
     /// The end of its log or its termination message, redacted.
     pub tail: String,
+    /// What is known of its failure; nothing of the log is in it.
+    pub hint: Option<&'static str>,
 }
 
 /// The lock of a database.
@@ -538,4 +540,6 @@ pub struct PodSeen {
     pub unschedulable: Option<String>,
     /// Exit code and reason of the last end of a container.
     pub last_end: Option<(i32, String)>,
+    /// What is known of its failure, where that was asked; nothing of its log is in it.
+    pub hint: Option<&'static str>,
 }

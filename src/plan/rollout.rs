@@ -3,7 +3,10 @@
 
 use serde_json::Value;
 
-use super::observed::{LiveObject, PodSeen};
+use super::{
+    hint,
+    observed::{LiveObject, PodSeen},
+};
 use crate::names::RevisionNumber;
 
 /// How far the Deployments of a revision are.
@@ -36,8 +39,9 @@ pub fn judge(deployments: &[&LiveObject], pods: &[PodSeen], revision: RevisionNu
         pods.iter()
             .filter(|pod| pod.revision == Some(revision) && !pod.deleting)
     };
+    let known = self::hint(pods, revision);
     if let Some(sentence) = of_revision().find_map(broken) {
-        return Progress::Broken(sentence);
+        return Progress::Broken(hint::with(&sentence, known));
     }
     let unfinished = deployments
         .iter()
@@ -45,12 +49,12 @@ pub fn judge(deployments: &[&LiveObject], pods: &[PodSeen], revision: RevisionNu
     match unfinished {
         None => Progress::Complete,
         Some(sentence) => {
-            let hint = deployments
+            let hindrance = deployments
                 .iter()
                 .find_map(|deployment| refused(&deployment.value))
-                .or_else(|| of_revision().find_map(hint))
-                .map_or_else(String::new, |hint| format!("; {hint}"));
-            Progress::Moving(format!("{sentence}{hint}"))
+                .or_else(|| of_revision().find_map(hindrance))
+                .map_or_else(String::new, |hindrance| format!("; {hindrance}"));
+            Progress::Moving(hint::with(&format!("{sentence}{hindrance}"), known))
         }
     }
 }
@@ -66,6 +70,15 @@ pub fn standing(deployments: &[&LiveObject], pods: &[PodSeen], revision: Revisio
         return Progress::Complete;
     }
     judge(deployments, pods, revision)
+}
+
+/// What is known of the failure of a pod of a revision.
+#[must_use]
+pub fn hint(pods: &[PodSeen], revision: RevisionNumber) -> Option<&'static str> {
+    let mut of_revision = pods
+        .iter()
+        .filter(|pod| pod.revision == Some(revision) && !pod.deleting);
+    of_revision.find_map(|pod| pod.hint)
 }
 
 /// Restarts of the pods of a revision, for verification.
@@ -138,7 +151,7 @@ fn broken(pod: &PodSeen) -> Option<String> {
 }
 
 /// What may be in the way, for the sentence.
-fn hint(pod: &PodSeen) -> Option<String> {
+fn hindrance(pod: &PodSeen) -> Option<String> {
     if let Some(why) = &pod.unschedulable {
         return Some(format!("pod {} cannot be scheduled: {}", pod.name, clip(why)));
     }
@@ -190,6 +203,7 @@ mod tests {
             waiting: None,
             unschedulable: None,
             last_end: None,
+            hint: None,
         }
     }
 

@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     attempt, decide,
     decision::{AsFound, Decision, Draft, Phase, Step, Wait},
+    hint,
     ladder::Origin,
     migration,
     observed::{Declaration, Fingerprints, Observed, Revision},
@@ -179,11 +180,13 @@ pub(super) fn soon_anew(
 /// Whether a failed revision differs from the one that serves by its secrets alone; then the sentence about it.
 pub(super) fn held(failed: &Revision, live: &Revision) -> Option<String> {
     (failed.attempt == live.attempt && failed.digest == live.digest && made(&failed.cause)).then(|| {
-        format!(
-            "{} ({}) failed: {}; the pods of {} serve on with the values that they were started with, and one that \
-             starts anew gets the new ones: put the values right",
-            failed.number, failed.cause, failed.message, live.number
-        )
+        hint::last(&failed.message, |why| {
+            format!(
+                "{} ({}) failed: {why}; the pods of {} serve on with the values that they were started with, and one that \
+                 starts anew gets the new ones: put the values right",
+                failed.number, failed.cause, live.number
+            )
+        })
     })
 }
 
@@ -265,17 +268,18 @@ pub(super) fn keep_up(o: &Observed, declared: &Declared, failed: &Revision) -> O
     migration::booked(live, o.ledger.as_ref())?;
     let why = cause(o, declared, &references);
     let why = why.strip_prefix(CAUSE).unwrap_or(&why);
-    let message = format!(
-        "{} failed ({}) and {} runs; values changed: {why}; its pods are started anew",
-        failed.version, failed.message, live.version
-    );
+    let message = hint::last(&failed.message, |failure| {
+        format!(
+            "{} failed ({failure}) and {} runs; values changed: {why}; its pods are started anew",
+            failed.version, live.version
+        )
+    });
     let mut decision = decide::idle(o, Phase::RolledBack, message);
     if o.fingerprints_for < DEBOUNCE {
         let seconds = DEBOUNCE.as_secs();
-        decision.report.message = format!(
-            "{} when they have been the same for {seconds} s",
-            decision.report.message
-        );
+        decision.report.message = hint::last(&decision.report.message, |said| {
+            format!("{said} when they have been the same for {seconds} s")
+        });
         let left = DEBOUNCE.checked_sub(o.fingerprints_for).unwrap_or_default();
         return Some(decision.after(left.max(Duration::from_secs(1))));
     }

@@ -8,6 +8,7 @@ use super::mutant::{self, Mutant};
 use super::{
     decide::idle,
     decision::{Decision, MigrationStep, Phase, Step, Wait},
+    hint,
     ledger::{Entry, MigrationKey},
     observed::{DatabaseSeen, Observed, Revision},
     serve,
@@ -143,14 +144,15 @@ pub(super) fn refused(
 
 /// The end of a failed attempt that cannot be gone back from.
 pub(super) fn held(current: &Revision, live: &Revision, barrier: &Barrier<'_>) -> String {
-    format!(
-        "{} failed ({}) and is held: {}, so {} cannot run on the database; git still declares {}",
-        current.version,
-        current.message,
-        barrier.words(),
-        live.version,
-        current.version
-    )
+    hint::last(&current.message, |why| {
+        format!(
+            "{} failed ({why}) and is held: {}, so {} cannot run on the database; git still declares {}",
+            current.version,
+            barrier.words(),
+            live.version,
+            current.version
+        )
+    })
 }
 
 /// What the spec says by now about the migration of the version that it declares, where that is done and on record

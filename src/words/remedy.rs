@@ -25,6 +25,8 @@ pub enum Place {
 use Place::{Failed, Phase, Pod, Waiting};
 use table::{PROBLEMS, REMEDIES};
 
+use crate::plan::hint;
+
 /// What to do about a word; `None` for one that this version has never heard of.
 #[must_use]
 pub fn remedy(place: Place, word: &str) -> Option<&'static str> {
@@ -48,6 +50,7 @@ pub fn phase(text: &str) -> (Place, &str) {
 /// What to do about what a message says of pods, where it says more than the phase.
 #[must_use]
 pub fn of_pods(message: &str) -> Option<&'static str> {
+    let message = hint::before(message);
     let named = REMEDIES
         .iter()
         .filter(|(place, ..)| *place == Pod)

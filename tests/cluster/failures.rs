@@ -307,3 +307,122 @@ fn a_missing_key_of_a_secret_is_waited_for_and_goes_on_when_it_comes() {
     case.live("1.0.0");
     case.end();
 }
+
+/// A release of the probe whose first process is given a secret, and prints it before what `SAYS` says.
+fn printing(ns: &str) -> String {
+    format!("{}  replicas: 1\n  envFrom: [{{secret: printed}}]\n", probe(ns))
+}
+
+/// The spec of a version that prints a text and the secret, and then does something.
+fn prints(text: &str, then: &str) -> String {
+    format!(
+        "version: 1.0.0\nrollout: {{deadline: 60s}}\nenv: {{SAYS: {}}}\ncommand: [/bin/sh, -c, {}]",
+        serde_json::json!(text),
+        serde_json::json!(format!("echo \"token $TOKEN\"; echo \"$SAYS\"; {then}")),
+    )
+}
+
+/// Whether a value stands in anything of a namespace but its Secrets.
+fn is_told(ns: &str, value: &str) -> bool {
+    let kinds = "releases,releaserevisions,configmaps,events,events.v1.events.k8s.io,pods,jobs,deployments";
+    kubectl(&["-n", ns, "get", kinds, "-o", "json"]).contains(value)
+}
+
+#[test]
+fn what_is_known_of_a_version_that_fails_is_said_and_nothing_else_of_its_log() {
+    let _services = shared();
+    let ns = "fail-hints";
+    let case = Case::new(ns, &printing(ns));
+    let token = canary("hints");
+    secret(ns, "printed", &[("TOKEN", &token)]);
+    case.declare("probe 1.0.0", "version: 1.0.0");
+    case.live("1.0.0");
+    for (text, then, hint) in [
+        (
+            "[error] Could not find static manifest at \"/app/lib/shop/priv/static/cache_manifest.json\"",
+            "exit 1",
+            "the image holds no digested assets",
+        ),
+        (
+            "** (RuntimeError) environment variable SECRET_KEY_BASE is missing.",
+            "exit 1",
+            "config/runtime.exs needs a variable that this pod does not have",
+        ),
+        (
+            "/app/erts-14.2/bin/erlexec: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.34' not found (required by erlexec)",
+            "exit 1",
+            "a binary was built for a newer C library than this image has",
+        ),
+        (
+            "[info] Running ShopWeb.Endpoint with Bandit 1.5.5 at 127.0.0.1:8080 (http)",
+            "exec python3 -m http.server --bind 127.0.0.1 8080",
+            "the endpoint listens inside the pod alone",
+        ),
+    ] {
+        let before = case.revisions().len();
+        case.declare(hint, &prints(text, then));
+        wait_telling(
+            &format!("it is rolled back: {hint}"),
+            || case.state(),
+            || {
+                let failed = case.revisions().len() > before && case.phase() == "RolledBack";
+                (failed && case.message().contains(&format!(". Hint: {hint}"))).then_some(())
+            },
+        );
+        let message = case.message();
+        let (seen, _) = message.split_once(". Hint: ").unwrap();
+        assert!(seen.ends_with("git still declares 1.0.0"), "{message}");
+        assert!(!message.contains(text) && !is_told(ns, &token), "{message}");
+        println!("{message}");
+    }
+    case.explained(
+        &["Hint: the endpoint listens inside the pod alone"],
+        "see why the pods were not ready in time",
+    );
+    // Where all is well nothing is read.
+    case.declare("probe 1.0.0 again", "version: 1.0.0\nattempt: 1");
+    case.live("1.0.0");
+    let settled = Mark::now();
+    case.looked_at(2);
+    assert_eq!(logs_read(settled, ns), 0);
+    case.end();
+}
+
+/// Requests of Slipway for logs of pods.
+fn logs_read(since: Mark, ns: &str) -> usize {
+    let requests = since.requests(&[]);
+    let of = requests
+        .iter()
+        .filter(|event| event["objectRef"]["subresource"] == "log" && event["objectRef"]["namespace"] == ns);
+    of.count()
+}
+
+#[test]
+fn what_is_known_of_a_migration_that_fails_is_said_and_its_log_is_kept_without_secrets() {
+    let _services = shared();
+    let ns = "fail-hint-migrate";
+    let case = Case::new(ns, &printing(ns));
+    let token = canary("hint-migrate");
+    secret(ns, "printed", &[("TOKEN", &token)]);
+    case.declare(
+        "probe 1.0.0",
+        "version: 1.0.0\nmigrate:\n  command: [/bin/sh, -c, 'echo \"token $TOKEN\"; echo \"** (RuntimeError) environment \
+         variable SECRET_KEY_BASE is missing.\"; exit 1']",
+    );
+    case.until("Failed(Migrating)", "1.0.0");
+    let message = case.message();
+    let (seen, said) = message.split_once(". Hint: ").unwrap_or((&message, ""));
+    assert!(seen.contains("exit code 1: ** (RuntimeError)"), "{message}");
+    assert!(
+        said.starts_with("config/runtime.exs needs a variable that this pod does not have"),
+        "{message}"
+    );
+    let revision = case.revisions().pop().unwrap();
+    let tail = revision["status"]["logTail"].as_str().unwrap_or("");
+    assert!(
+        tail.contains("token ") && !tail.contains(&token),
+        "the rest of the log is kept"
+    );
+    assert!(!is_told(ns, &token));
+    case.end();
+}

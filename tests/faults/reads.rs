@@ -52,6 +52,83 @@ fn once_each(story: &Story) {
 
 type Moment = (&'static str, fn(&Story) -> bool);
 
+/// How often logs of pods were read.
+fn logs(story: &Story) -> usize {
+    story.server.count(|asked| asked.request.sub == "log")
+}
+
+#[test]
+fn logs_are_read_only_while_something_fails_and_nothing_of_them_is_told_but_what_is_known() {
+    tell(async |mut story| {
+        let _process = story.start("a");
+        story.declare(&migrating("1.0.0", 1));
+        story.live("1.0.0").await;
+        story.rest().await;
+        sleep(30 * MINUTE).await;
+        assert_eq!(logs(&story), 0, "all is well");
+        story.world.script().crashing.insert(super::story::digest(2));
+        story.declare(&migrating("1.1.0", 2));
+        let crashed = |story: &Story| {
+            let mut pods = story.server.all("Pod").into_iter();
+            let crashed = pods.find(|(_, pod)| {
+                pod["status"]["containerStatuses"][0]["restartCount"]
+                    .as_u64()
+                    .is_some_and(|restarts| restarts > 0)
+            });
+            crashed.map(|(_, pod)| pod["metadata"]["uid"].as_str().unwrap().to_owned())
+        };
+        story.wait("it crashes", |story| crashed(story).is_some()).await;
+        let printed = "token Zx9canary\n[error] Could not find static manifest at \"/app/priv/static/cache_manifest.json\"";
+        let uid = crashed(&story).unwrap();
+        story.server.store().logs.insert(uid, printed.to_owned());
+        story.until("app", "RolledBack", "1.1.0").await;
+        let message = story.message("app");
+        assert!(
+            message.contains("1.0.0 runs") && message.contains(". Hint: the image holds no digested assets"),
+            "{message}"
+        );
+        story.rest().await;
+        let read = logs(&story);
+        assert!((1..=30).contains(&read), "{read} reads");
+        sleep(30 * MINUTE).await;
+        assert_eq!(logs(&story), read, "it is over");
+        let all: String = story.state().values().map(Value::to_string).collect();
+        assert!(!all.contains("canary") && !all.contains("cache_manifest"));
+        assert!(!story.server.log_text().contains("canary"));
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_failed_migration_that_printed_a_known_failure_says_what_to_do() {
+    tell(async |mut story| {
+        let _process = story.start("a");
+        story.world.script().failing.insert("app".to_owned());
+        story.declare(&migrating("1.0.0", 1));
+        let running = |story: &Story| {
+            let mut pods = story.server.all("Pod").into_iter();
+            let of_job = pods.find(|(_, pod)| !pod["metadata"]["labels"]["slipway.dev/task"].is_null());
+            of_job.map(|(_, pod)| pod["metadata"]["uid"].as_str().unwrap().to_owned())
+        };
+        story.wait("it migrates", |story| running(story).is_some()).await;
+        let printed = "** (RuntimeError) environment variable SECRET_KEY_BASE is missing.\n";
+        let uid = running(&story).unwrap();
+        story.server.store().logs.insert(uid, printed.to_owned());
+        story.until("app", "Failed(Migrating)", "1.0.0").await;
+        story.rest().await;
+        let message = story.message("app");
+        assert!(
+            message.contains(". Hint: config/runtime.exs needs a variable that this pod does not have"),
+            "{message}"
+        );
+        let read = logs(&story);
+        sleep(30 * MINUTE).await;
+        assert_eq!(logs(&story), read, "it is over");
+        assert_eq!(story.message("app"), message);
+        story.end().await;
+    });
+}
+
 #[test]
 fn an_api_server_that_is_away_for_ten_minutes_is_waited_for() {
     let moments: [Moment; 5] = [

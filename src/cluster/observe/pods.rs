@@ -11,6 +11,7 @@ use kube::{
 
 use super::{
     super::{error::ClusterError, facts, hash_key::HashKey, objects::within},
+    failing::{self, Rollout},
     printed::without_secrets,
 };
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     names::{Namespace, ReleaseId, Uid},
     plan::observed::{JobPodSeen, PodSeen},
     render,
+    words::hints::{At, hints},
 };
 
 /// Why there is no pod of a Job that should have one; `None` while nothing is known against it.
@@ -71,6 +73,8 @@ pub async fn pods(
             if seen.exit_code != Some(0) {
                 let log = log_tail(&api, &pod.name_any()).await;
                 let text = if log.trim().is_empty() { seen.tail } else { log };
+                let known = hints(At::Migration, &text);
+                seen.hint = known.first().map(|hint| hint.hint.as_str());
                 // Before anything is cut, so that no half of a value is left.
                 let text = without_secrets(client, id, asked.key, pod, &text).await;
                 seen.tail = last_chars(&text, TAIL);
@@ -88,7 +92,15 @@ pub async fn pods(
         }
         of_jobs.push(seen);
     }
-    Ok((of_jobs, processes.into_iter().map(facts::pod).collect()))
+    let mut of_processes: Vec<PodSeen> = processes.iter().copied().map(facts::pod).collect();
+    if let Some(rollout) = asked.rollout
+        && let Some((name, hint)) = failing::hint(&api, &processes, rollout).await
+    {
+        for pod in of_processes.iter_mut().filter(|pod| pod.name == name) {
+            pod.hint = Some(hint);
+        }
+    }
+    Ok((of_jobs, of_processes))
 }
 
 /// Of which Jobs more is wanted than their state.
@@ -102,6 +114,8 @@ pub struct Asked<'a> {
     pub proof: Option<&'a str>,
     /// What values of Secrets are hashed with.
     pub key: &'a HashKey,
+    /// The revision on its way, whose pods may fail.
+    pub rollout: Option<Rollout>,
 }
 
 /// What the node told of ending the container of a pod; `None` where it ended by itself, as far as anybody was told.

@@ -43,6 +43,7 @@ fn crashing(restarts: u32) -> PodSeen {
         waiting: None,
         unschedulable: None,
         last_end: None,
+        hint: None,
     }
 }
 
@@ -165,6 +166,66 @@ fn a_rollout_that_takes_too_long_fails_and_a_crash_loop_fails_at_once() {
     o.rolling = None;
     o.pods = vec![crashing(3)];
     assert_eq!(concluded(&o), Some(Outcome::RolloutFailed));
+}
+
+/// The message that the revision on its way is concluded with.
+fn conclusion(o: &Observed) -> String {
+    let message = decide(o).steps.into_iter().find_map(|step| match step {
+        Step::Conclude { message, .. } => Some(message),
+        _ => None,
+    });
+    message.unwrap()
+}
+
+#[test]
+fn what_is_known_of_a_crash_ends_each_sentence_about_it() {
+    let hinted = |restarts| PodSeen {
+        hint: Some("set PORT."),
+        ..crashing(restarts)
+    };
+    let mut o = rolled_out();
+    o.pods = vec![hinted(1)];
+    for live in o.objects.values_mut() {
+        live.value["status"]["availableReplicas"] = 0.into();
+    }
+    let on_its_way = decide(&o).report.message;
+    assert!(on_its_way.contains("is being rolled out"), "{on_its_way}");
+    assert!(on_its_way.ends_with(". Hint: set PORT."), "{on_its_way}");
+    o.rolling = Some((RevisionNumber(2), Duration::from_secs(601)));
+    let late = conclusion(&o);
+    assert!(
+        late.starts_with("not complete within") && late.ends_with(". Hint: set PORT."),
+        "{late}"
+    );
+    o.pods = vec![hinted(3)];
+    let crashed = conclusion(&o);
+    assert_eq!(crashed, "pod billing-0 restarted 3 times. Hint: set PORT.");
+    // From then on nothing is asked about its pods.
+    o.pods.clear();
+    let current = o.current.as_mut().unwrap();
+    current.outcome = Some(Outcome::RolloutFailed);
+    current.message = crashed;
+    o.objects = running(&o.live.clone().unwrap().objects);
+    let message = decide(&o).report.message;
+    assert_eq!(
+        message,
+        "2.0.0 failed (pod billing-0 restarted 3 times) and was rolled back: 1.0.0 runs; git still declares 2.0.0. \
+         Hint: set PORT."
+    );
+}
+
+#[test]
+fn a_hint_about_the_pods_of_another_revision_is_not_said() {
+    let mut o = rolled_out();
+    o.pods = vec![
+        PodSeen {
+            revision: Some(RevisionNumber(1)),
+            hint: Some("set PORT."),
+            ..crashing(1)
+        },
+        crashing(3),
+    ];
+    assert!(!conclusion(&o).contains("Hint"));
 }
 
 /// As rolled out, and somebody changes this of each object of a kind as soon as it is put right.

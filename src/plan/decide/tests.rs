@@ -303,6 +303,7 @@ fn a_rollout_is_judged_to_its_end_while_the_next_version_waits_for_its_image() {
         waiting: None,
         unschedulable: None,
         last_end: None,
+        hint: None,
     }];
     let decision = decide(&o);
     assert!(

@@ -1,6 +1,7 @@
 //! What is known of a Job: what its end proves, and where it is certain that it never began.
 
 use super::super::{
+    hint,
     ledger::{Entry, EntryState},
     observed::{JobEnd, JobPodSeen, JobSeen},
 };
@@ -54,7 +55,7 @@ pub(super) fn judge(entry: &Entry, end: &JobEnd, pods: &[&JobPodSeen]) -> (Entry
         (JobEnd::Failed(_), Some(code)) if code != 0 => (
             EntryState::Failed,
             Some(code),
-            format!("exit code {code}{}", last_line(&pod.tail)),
+            hint::with(&format!("exit code {code}{}", last_line(&pod.tail)), pod.hint),
         ),
         _ => unknown(format!("Job {} ended, but its pod does not say how", entry.job)),
     }

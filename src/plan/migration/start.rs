@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     super::{
         decision::MigrationStep,
+        hint,
         ledger::{Entry, EntryState},
         observed::{DatabaseSeen, LockSeen, Migration, Revision},
     },
@@ -30,14 +31,15 @@ impl New<'_> {
         if passed < pause {
             return Next::Wait {
                 reason: "Retrying",
-                message: format!(
-                    "migration {} failed: {}; it runs again in {} s, retry {} of {}",
-                    migration.key,
-                    entry.note,
-                    pause.saturating_sub(passed).as_secs().max(1),
-                    entry.tries,
-                    facts.retries
-                ),
+                message: hint::last(&entry.note, |note| {
+                    format!(
+                        "migration {} failed: {note}; it runs again in {} s, retry {} of {}",
+                        migration.key,
+                        pause.saturating_sub(passed).as_secs().max(1),
+                        entry.tries,
+                        facts.retries
+                    )
+                }),
             };
         }
         self.start(entry.run.saturating_add(1), entry.tries.saturating_add(1))

@@ -322,6 +322,7 @@ fn pod_seen(pod: &Pod, boot: u64, clock: u64) -> JobPodSeen {
         running_for: running.map(|since| Duration::from_secs(clock.saturating_sub(since))),
         proven: None,
         tail: String::new(),
+        hint: None,
     }
 }
 
@@ -344,6 +345,7 @@ fn process_pods(world: &World) -> Vec<PodSeen> {
         waiting: None,
         unschedulable: None,
         last_end: bad.then(|| (1, "Error".into())),
+        hint: None,
     }]
 }
 

@@ -77,6 +77,7 @@ fn pod(name: &str, number: u64, ready: bool) -> Pod {
             waiting: None,
             unschedulable: None,
             last_end: None,
+            hint: None,
         },
     }
 }

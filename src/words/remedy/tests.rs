@@ -309,3 +309,10 @@ fn a_release_that_is_live_is_told_of_each_detail_that_has_a_remedy() {
         .collect();
     assert_eq!(with_remedy, crate::words::status::DETAILS.into_iter().collect());
 }
+
+#[test]
+fn what_a_hint_says_is_not_taken_for_what_was_seen_of_pods() {
+    let seen = "not complete within 10m: Deployment shop: 0 of 2 pods available";
+    let hinted = format!("{seen}. Hint: a pod that cannot be scheduled is not restarted.");
+    assert_eq!(of_pods(&hinted), of_pods(seen));
+}

@@ -1,6 +1,11 @@
 //! What happens on a node past Kubernetes: its files, signals to the processes of a pod, and another boot.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::ErrorKind::{AlreadyExists, NotFound},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use super::{bed_dir, exec, get, script};
 
@@ -15,25 +20,50 @@ pub fn node_files() -> PathBuf {
 
 /// Where the logs of Slipway's pods that are gone are kept for the search at the end.
 pub fn kept_logs() -> PathBuf {
-    node_files().join("var/log/slipway-kept")
+    bed_dir().join("logs/kept-pods")
 }
 
 /// Keeps the logs of Slipway's pods beyond the pods, to the last line: the kubelet takes its own names of them away, and
 /// these are others.
 pub fn keep_logs() {
     let kept = kept_logs();
-    for pod in fs::read_dir(node_files().join("var/log/pods")).unwrap() {
+    // Not as the node sees them: there they are a mount of their own, over whose edge nothing can be linked.
+    for pod in fs::read_dir(bed_dir().join("logs/pods")).unwrap() {
         let pod = pod.unwrap();
         if !pod.file_name().to_string_lossy().starts_with("slipway-system_") {
             continue;
         }
+        let folder = kept.join(pod.file_name());
         for file in fs::read_dir(pod.path().join("controller")).into_iter().flatten() {
-            let file = file.unwrap().path();
-            let name = file.file_name().unwrap().to_string_lossy().into_owned();
-            let folder = kept.join(pod.file_name());
-            fs::create_dir_all(&folder).unwrap();
-            // It may be kept already.
-            let _ = fs::hard_link(&file, folder.join(name));
+            keep(&file.unwrap().path(), &folder);
+        }
+    }
+    let pods = fs::read_dir(&kept).into_iter().flatten();
+    assert!(
+        pods.flatten()
+            .any(|pod| fs::read_dir(pod.path()).unwrap().next().is_some()),
+        "no log of a pod of Slipway is kept in {}",
+        kept.display()
+    );
+}
+
+/// A second name of a file, which gets what is still written to it; a copy where there can be none.
+fn keep(file: &Path, folder: &Path) {
+    // The kubelet may have taken it away, with its pod, or packed it.
+    let Ok(about) = fs::metadata(file) else {
+        return;
+    };
+    fs::create_dir_all(folder).unwrap();
+    // The name of a log that was full is given to the next one.
+    let name = file.file_name().unwrap().to_string_lossy();
+    let name = folder.join(format!("{}-{name}", about.ino()));
+    if file.is_symlink() || fs::hard_link(file, &name).is_err_and(|error| error.kind() != AlreadyExists) {
+        if let Err(error) = fs::copy(file, &name) {
+            assert!(
+                error.kind() == NotFound,
+                "{} cannot be kept: {error}",
+                file.display()
+            );
         }
     }
 }

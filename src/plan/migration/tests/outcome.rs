@@ -18,6 +18,40 @@ fn an_exit_code_is_a_failure_with_the_last_line_of_its_log() {
 }
 
 #[test]
+fn what_is_known_of_a_failed_migration_is_booked_and_ends_what_is_said_of_it() {
+    let end = JobEnd::Failed("BackoffLimitExceeded".into());
+    let o = ended(end, |job| {
+        Some(JobPodSeen {
+            tail: "it ended.\n".into(),
+            hint: Some("set PORT."),
+            ..ended_pod(job, 1)
+        })
+    });
+    let (state, note) = booked_state(&o);
+    assert_eq!(state, EntryState::Failed);
+    assert_eq!(note, "exit code 1: it ended. Hint: set PORT.");
+    let failed = |retries| {
+        let mut spec = declared(2);
+        spec.migrate.as_mut().unwrap().retries = retries;
+        let o = with_entry(&spec, |entry| {
+            entry.state = EntryState::Failed;
+            entry.note.clone_from(&note);
+        });
+        decide(&o).report.message
+    };
+    assert!(
+        failed(0).ends_with("it ended; 1.0.0 keeps serving. Hint: set PORT."),
+        "{}",
+        failed(0)
+    );
+    assert!(
+        failed(1).ends_with("retry 1 of 1. Hint: set PORT."),
+        "{}",
+        failed(1)
+    );
+}
+
+#[test]
 fn a_failed_migration_runs_again_only_under_a_higher_attempt() {
     let mut o = with_entry(&declared(2), |entry| entry.state = EntryState::Failed);
     let failed = decide(&o);
