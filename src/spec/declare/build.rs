@@ -8,6 +8,7 @@ use super::{
         declared::{BuildSpec, ImagePick, Origin},
         document::join,
     },
+    origin::VERSION,
     times::span,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
         Duration, ReleaseSpec,
         release::{BuildMode, KeyRef},
     },
-    names::EnvName,
+    names::{EnvName, Version},
 };
 
 /// As much as all values of `build.args` together may be: they become arguments of one program.
@@ -28,6 +29,7 @@ fn is_builders(name: &str) -> bool {
 
 pub(super) fn build(
     spec: &ReleaseSpec,
+    version: &Version,
     origin: Option<&Origin>,
     pick: Option<&ImagePick>,
     problems: &mut Problems,
@@ -66,15 +68,16 @@ pub(super) fn build(
     let mut length = 0;
     for (name, value) in build.args {
         let at = join("/build/args", &name);
+        let value = value.0.replace(VERSION, version.as_str());
         if name.parse::<EnvName>().is_err() {
             problems.add(at, "must be the name of an ARG: letters, digits and '_'".into());
         } else if is_builders(&name) {
             problems.add(at, format!("{name} is for the builder alone"));
-        } else if value.0.contains(['\0', '\n', '\r']) {
+        } else if value.contains(['\0', '\n', '\r']) {
             problems.add(at, "must be one line".into());
         } else {
-            length += name.len() + value.0.len();
-            args.insert(name, value.0);
+            length += name.len() + value.len();
+            args.insert(name, value);
         }
     }
     if length > MAX_ARGS {
