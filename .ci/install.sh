@@ -14,6 +14,7 @@ tests/bed/bed exec helm upgrade slipway charts/slipway --install --namespace sli
   --set 'networkPolicy.egressPorts={443,6443,22,5000,5001}' \
   --set resources.requests.cpu=500m \
   --set builds.enabled=true --set builds.image=registry.bed.test:5000/bed/buildkit:1 \
-  --set-json 'builds.repositories={"*": ["registry.bed.test:5000/"]}' --set builds.resources.requests.cpu=50m \
-  --set 'builds.networkPolicy.egressPorts={443,22,5000}' \
+  --set-json 'builds.repositories={"*": ["registry.bed.test:5000/", "registry.bed.test:5001/"]}' \
+  --set builds.resources.requests.cpu=50m --set builds.resources.limits.memory=2Gi \
+  --set 'builds.networkPolicy.egressPorts={443,22,5000,5001}' \
   --set-file caBundle="$BED_PKI/ca.crt" --set log.format=text "$@" >&2

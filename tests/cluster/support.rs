@@ -30,7 +30,7 @@ pub use self::{
     before::Before,
     builds::{BUILDS, annotate, credentials},
     case::{Case, Repo, Way, migrating, probe, shop},
-    images::{saying, with_variable},
+    images::{pushed, saying, saying_nothing, with_variable},
     metrics::{Metrics, until_asked_again},
     node::{AnotherBoot, LostSoon, keep_logs, kept_logs, node_files, processes, signal},
     outside::{Outside, Part, Process, Rights},
