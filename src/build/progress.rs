@@ -1,6 +1,6 @@
 //! The step that a build is at.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use super::plain::{Line, Name, Said, lines};
 
@@ -22,15 +22,73 @@ pub struct Step {
 }
 
 impl fmt::Display for Step {
-    /// `builder 5/9 RUN mix deps.get`.
+    /// `builder 5/9 RUN mix deps.get`, `exporting the image`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(stage) = &self.stage {
             write!(f, "{stage} ")?;
         }
         if self.of > 0 {
-            write!(f, "{}/{} ", self.number, self.of)?;
+            write!(f, "{}/{} {}", self.number, self.of, self.words)
+        } else {
+            f.write_str(&plain(&self.words))
         }
-        f.write_str(&self.words)
+    }
+}
+
+/// What a builder does by its log, in words: the step that runs, or as much as is known of it.
+#[must_use]
+pub fn doing(log: &str) -> String {
+    if let Some(step) = current(log) {
+        return step.to_string();
+    }
+    let (mut latest, mut known) = (None, false);
+    for line in lines(log) {
+        if let Line::Of(number, said) = line {
+            known = true;
+            latest = match said {
+                Said::Printed(_) | Said::Went | Said::Name(_) => Some(number),
+                Said::Cached | Said::Done | Said::Canceled | Said::Failed(_) => None,
+            };
+        }
+    }
+    match latest {
+        // A step that prints much: its name is further up than is read.
+        Some(number) => format!("step {number} of its log, which prints much"),
+        None if known => "between two steps".to_owned(),
+        None => "the builder begins".to_owned(),
+    }
+}
+
+/// What BuildKit calls something that is no instruction, in words for people.
+fn plain(name: &str) -> Cow<'_, str> {
+    let image = |name: &'_ str| {
+        let name = name.split('@').next().unwrap_or(name);
+        let name = name.strip_prefix("docker.io/").unwrap_or(name);
+        name.strip_prefix("library/").unwrap_or(name).to_owned()
+    };
+    let after = |start: &str| name.strip_prefix(start);
+    if let Some(of) = after("[internal] load metadata for ") {
+        format!("reading metadata of {}", image(of)).into()
+    } else if let Some(of) = after("resolve image config for docker-image://") {
+        format!("reading metadata of {}", image(of)).into()
+    } else if let Some(of) = after("docker-image://") {
+        format!("pulling {}", image(of)).into()
+    } else if let Some(file) = after("[internal] load build definition from ") {
+        format!("reading {file}").into()
+    } else if after("[internal] load build context").is_some() {
+        "reading the source".into()
+    } else if after("importing cache").is_some() {
+        "importing the cache".into()
+    } else if after("exporting cache").is_some() {
+        "exporting the cache".into()
+    } else if after("exporting to ").is_some() {
+        "exporting the image".into()
+    } else if after("[auth] ").is_some() {
+        "asking a registry for a token".into()
+    } else if let Some(file) = after("[internal] load ") {
+        format!("reading {file}").into()
+    } else {
+        name.strip_prefix("[internal] ").unwrap_or(name).into()
     }
 }
 
@@ -163,7 +221,7 @@ mod tests {
         let step = current(log).unwrap();
         assert_eq!(
             (step.number, step.of, step.done, step.to_string().as_str()),
-            (0, 0, 1, "exporting to image")
+            (0, 0, 1, "exporting the image")
         );
     }
 
@@ -184,6 +242,64 @@ mod tests {
         );
         let again = "#8 1.5 * Getting plug\n#8 ...\n\n#8 [3/10] RUN mix deps.get\n#8 2.5 * Getting bandit\n";
         assert_eq!(current(again).unwrap().to_string(), "3/10 RUN mix deps.get");
+    }
+
+    #[test]
+    fn what_is_no_instruction_is_told_in_plain_words() {
+        for (name, words) in [
+            (
+                "[internal] load build definition from Dockerfile",
+                "reading Dockerfile",
+            ),
+            (
+                "[internal] load metadata for docker.io/library/node:22",
+                "reading metadata of node:22",
+            ),
+            (
+                "[internal] load metadata for ghcr.io/acme/base:1@sha256:01",
+                "reading metadata of ghcr.io/acme/base:1",
+            ),
+            ("[internal] load .dockerignore", "reading .dockerignore"),
+            ("[internal] load build context", "reading the source"),
+            (
+                "resolve image config for docker-image://docker.io/docker/dockerfile:1",
+                "reading metadata of docker/dockerfile:1",
+            ),
+            (
+                "docker-image://docker.io/docker/dockerfile:1@sha256:01",
+                "pulling docker/dockerfile:1",
+            ),
+            (
+                "[auth] acme/base:pull token for ghcr.io",
+                "asking a registry for a token",
+            ),
+            (
+                "importing cache manifest from ghcr.io/acme/shop:buildcache-0123",
+                "importing the cache",
+            ),
+            ("exporting to oci image format", "exporting the image"),
+            ("exporting cache to registry", "exporting the cache"),
+            ("[internal] something new", "something new"),
+        ] {
+            assert_eq!(doing(&format!("#1 {name}\n")), words);
+        }
+    }
+
+    #[test]
+    fn the_builder_begins_only_before_its_first_step() {
+        for (log, words) in [
+            ("", "the builder begins"),
+            ("could not connect to the daemon\n", "the builder begins"),
+            ("#1 [a 1/2] RUN x\n#1 DONE 0.1s\n\n", "between two steps"),
+            (
+                "tting plug\n#8 1.5 * Getting plug\n",
+                "step 8 of its log, which prints much",
+            ),
+            ("#8 1.5 x\n#8 DONE 2.0s\n", "between two steps"),
+        ] {
+            assert_eq!(doing(log), words, "{log}");
+        }
+        assert_eq!(doing(LOG), "builder 3/10 RUN mix deps.get");
     }
 
     #[test]

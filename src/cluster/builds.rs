@@ -214,10 +214,7 @@ impl Builds {
             "fetching its source".to_owned()
         } else if runs(BUILD) {
             let log = self.log(pod, BUILD).await?;
-            progress::current(&log).map_or_else(
-                || "the builder begins".to_owned(),
-                |step| redact::redact(&step.to_string(), &[]),
-            )
+            redact::redact(&progress::doing(&log), &[])
         } else if runs(PUSH) {
             "pushing it".to_owned()
         } else {

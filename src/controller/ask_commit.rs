@@ -83,23 +83,22 @@ pub async fn ask_commit(context: &Context, declared: &Declared) -> Result<Commit
     };
     let (servers, url) = (&context.git, &origin.git);
     if !servers.allow_plain_http && url.scheme() == source::Scheme::Http {
-        let message = "it is reached by plain http, which is not allowed in this installation: use https";
-        return Ok(failed("GitRefused", about(origin, message)));
+        let why = "it is reached by plain http, which is not allowed in this installation: use https";
+        return Ok(failed("GitRefused", unasked(origin, why)));
     }
     let credentials = match credentials(context, origin).await? {
         Ok(credentials) => credentials,
-        Err(message) => return Ok(failed("GitRefused", about(origin, &message))),
+        Err(why) => return Ok(failed("GitRefused", unasked(origin, &why))),
     };
     let host = url.host();
     if let Some(reason) = servers.silences.of(host) {
-        return Ok(failed(
-            "GitUnreachable",
-            about(origin, &format!("{host} did not answer lately ({reason})")),
-        ));
+        let why = format!("{host} did not answer lately ({reason})");
+        return Ok(failed("GitUnreachable", unasked(origin, &why)));
     }
     let Some(turn) = servers.turn(host).await else {
         return Ok(CommitSeen::Busy);
     };
+    let broken = |join: &tokio::task::JoinError| unasked(origin, &format!("asking broke down: {join}"));
     let (root, url, reference) = (servers.root.clone(), url.clone(), origin.reference.git_ref());
     let began = Instant::now();
     let asked = tokio::task::spawn_blocking(move || {
@@ -117,18 +116,14 @@ pub async fn ask_commit(context: &Context, declared: &Declared) -> Result<Commit
             } else {
                 servers.silences.end(host);
             }
-            // It says what was attempted.
             failed(reason(&error), error.to_string())
         }
-        Err(join) => failed(
-            "GitUnreachable",
-            about(origin, &format!("asking broke down: {join}")),
-        ),
+        Err(join) => failed("GitUnreachable", broken(&join)),
     })
 }
 
-/// What could not be asked, and why.
-fn about(origin: &Origin, why: &str) -> String {
+/// One sentence, as that of a [`FetchError`], of a question that was not put.
+fn unasked(origin: &Origin, why: &str) -> String {
     format!("cannot ask for {} of {}: {why}", origin.reference, origin.git)
 }
 
@@ -209,6 +204,24 @@ pub fn is_for(allowed: &str, url: &GitUrl) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{repository::RefName, spec::declared::OriginRef};
+
+    #[test]
+    fn a_question_that_was_not_put_is_told_as_one_that_failed() {
+        let git = GitUrl::parse("https://git.example.com/acme/shop.git", true).unwrap();
+        let reference = OriginRef::Tag(RefName::tag("v1.2.0").unwrap());
+        let failed = FetchError::TooLarge {
+            attempt: format!("ask for {} of {git}", reference.git_ref()),
+            limit: "1 byte".to_owned(),
+        };
+        let origin = Origin {
+            git,
+            reference,
+            path: ".".to_owned(),
+            secret: None,
+        };
+        assert_eq!(unasked(&origin, "it is larger than 1 byte"), failed.to_string());
+    }
 
     #[test]
     fn a_secret_is_shown_only_to_what_its_annotation_names() {

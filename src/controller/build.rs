@@ -273,15 +273,27 @@ async fn secrets(context: &Context, building: &Building, wanted: Wanted<'_>) -> 
     Ok(())
 }
 
+/// Waits for the first list of Releases: before it has come each of them would seem to be gone, and its build be ended. Whether
+/// it came before the end of everything.
+async fn listed(releases: &Store<Meta>, token: &CancellationToken) -> bool {
+    tokio::select! {
+        ready = releases.wait_until_ready() => ready.is_ok(),
+        () = token.cancelled() => false,
+    }
+}
+
+fn is_gone(releases: &Store<Meta>, id: &ReleaseId) -> bool {
+    let object = ObjectRef::new(id.name.as_str()).within(id.namespace.as_str());
+    releases.get(&object).is_none()
+}
+
 /// Leaves the builds of releases that are gone, until `token` is cancelled.
 pub async fn tidy(context: &Context, releases: &Store<Meta>, token: CancellationToken) {
     let Some(building) = &context.building else {
         return token.cancelled().await;
     };
-    // Before the first list has come every release would seem to be gone.
-    tokio::select! {
-        ready = releases.wait_until_ready() => if ready.is_err() { return },
-        () = token.cancelled() => return,
+    if !listed(releases, &token).await {
+        return;
     }
     loop {
         tokio::select! {
@@ -290,11 +302,7 @@ pub async fn tidy(context: &Context, releases: &Store<Meta>, token: Cancellation
         }
         for job in building.jobs.all() {
             let all: Vec<ReleaseId> = waiting(&job).collect();
-            let is_gone = |id: &&ReleaseId| {
-                let object = ObjectRef::new(id.name.as_str()).within(id.namespace.as_str());
-                releases.get(&object).is_none()
-            };
-            let Some(gone) = all.iter().find(is_gone) else {
+            let Some(gone) = all.iter().find(|id| is_gone(releases, id)) else {
                 continue;
             };
             let (Some(uid), Some(over)) = (job.uid(), job.resource_version()) else {
@@ -315,5 +323,50 @@ pub async fn tidy(context: &Context, releases: &Store<Meta>, token: Cancellation
                 tracing::warn!(error = %error.sentence(), "a build of a release that is gone could not be left; it is tried again");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::{
+        core::{ObjectMeta, PartialObjectMetaExt as _},
+        runtime::{reflector, watcher::Event},
+    };
+
+    use super::*;
+
+    fn id(name: &str) -> ReleaseId {
+        ReleaseId {
+            namespace: "shop".parse().unwrap(),
+            name: name.parse().unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn no_release_is_taken_for_gone_before_the_first_list_is_whole() {
+        let (releases, mut writer) = reflector::store::<Meta>();
+        let token = CancellationToken::new();
+        let metadata = ObjectMeta {
+            name: Some("app".to_owned()),
+            namespace: Some("shop".to_owned()),
+            ..ObjectMeta::default()
+        };
+        let listing = listed(&releases, &token);
+        tokio::pin!(listing);
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitApply(metadata.into_response_partial()));
+        assert!(futures::poll!(&mut listing).is_pending(), "half of a list");
+        writer.apply_watcher_event(&Event::InitDone);
+        assert!(listing.await);
+        assert!(!is_gone(&releases, &id("app")));
+        assert!(is_gone(&releases, &id("other")));
+    }
+
+    #[tokio::test]
+    async fn who_is_told_to_end_waits_for_no_list() {
+        let (releases, _writer) = reflector::store::<Meta>();
+        let token = CancellationToken::new();
+        token.cancel();
+        assert!(!listed(&releases, &token).await);
     }
 }

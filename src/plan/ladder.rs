@@ -89,8 +89,8 @@ pub(super) fn commit(o: &Observed, declared: &Declared) -> Result<CommitId, Box<
                 .after(SOON)
         }
         CommitSeen::Failed { reason, message } => {
-            let phase = Phase::Waiting(reason.clone());
-            let decision = meanwhile(o, declared).saying(phase, message.clone());
+            // A whole sentence, which names what was asked for.
+            let decision = meanwhile(o, declared).saying(Phase::Waiting(reason.clone()), message.clone());
             decision.after(POLL)
         }
     }))

@@ -96,7 +96,7 @@ pub fn declare(name: &ReleaseName, spec: &ReleaseSpec) -> Result<Option<Declared
     let pick = image.as_ref().map(|image| &image.pick);
     let declared = Declared {
         preset: full_name,
-        build: build::build(spec, origin.as_ref(), pick, &version, &mut problems),
+        build: build::build(spec, &version, origin.as_ref(), pick, &mut problems),
         pull_secret: outside::pull_secret(spec, &mut problems),
         origin,
         agree: origin::agreement(spec),
@@ -421,6 +421,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::build::key::{Inputs, Wanted};
 
     const BILLING: &str = "
 preset: phoenix
@@ -450,6 +451,33 @@ env:
             Err(rejections) => rejections.iter().map(ToString::to_string).collect(),
             Ok(_) => Vec::new(),
         }
+    }
+
+    #[test]
+    fn the_version_stands_in_values_of_build_arguments_and_another_one_is_another_build() {
+        let built = |version: &str, value: &str| {
+            let source = "source: {git: 'https://git.example.com/acme/billing.git'}";
+            let text = format!("{source}\nbuild: {{args: {{APP: '{value}', PLAIN: x}}}}\n");
+            declared(&format!("{}{text}", BILLING.replace("1.8.2", version)))
+        };
+        let args = |declared: &Declared| declared.build.as_ref().unwrap().args.clone();
+        let found = args(&built("1.8.2", "app-{version}+{version}"));
+        assert_eq!(found["APP"], "app-1.8.2+1.8.2");
+        assert_eq!(found["PLAIN"], "x");
+        let key = |declared: &Declared| {
+            let wanted = Wanted::of(declared, "r.test/app:1").map(|wanted| Wanted {
+                version: "1",
+                ..wanted
+            });
+            Inputs::of(wanted.unwrap(), "builder").short().to_owned()
+        };
+        let (first, second) = (built("1.8.2", "{version}"), built("1.8.3", "{version}"));
+        assert_ne!(key(&first), key(&second));
+        assert_eq!(
+            key(&first),
+            key(&built("1.8.2", "1.8.2")),
+            "its expanded value counts"
+        );
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! Images that Slipway builds in the cluster, from a commit.
 
+mod alone;
+mod failures;
+mod said;
+
 use serde_json::Value;
+use slipway::api::meta;
 
 use super::support::{
     BUILDS, Case, Mark, Repo, credentials, get, list, probe, repository, shared, shop, source, wait_telling,
@@ -100,6 +105,30 @@ fn runs_of(case: &Case) -> usize {
         .iter()
         .filter(|job| of(job))
         .count()
+}
+
+/// The Jobs that Slipway has made for an image since then, each with its number.
+fn begun(since: Mark, image: &str) -> Vec<(u32, Value)> {
+    let jobs = since.created(BUILDS, "jobs").into_iter();
+    let of_image = |mut event: Value| {
+        let job = event["requestObject"].take();
+        let run = job["metadata"]["name"]
+            .as_str()?
+            .rsplit('-')
+            .next()?
+            .parse()
+            .ok()?;
+        (job["metadata"]["annotations"][meta::IMAGE] == image).then_some((run, job))
+    };
+    jobs.filter_map(of_image).collect()
+}
+
+/// What the builder of a Job may use.
+fn memory(job: &Value) -> String {
+    let containers = job["spec"]["template"]["spec"]["initContainers"].as_array();
+    let mut builder = containers.unwrap().iter().filter(|one| one["name"] == "build");
+    let limit = &builder.next().unwrap()["resources"]["limits"]["memory"];
+    limit.as_str().unwrap().to_owned()
 }
 
 #[test]

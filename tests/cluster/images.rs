@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::support::{
-    Case, Repo, annotate, credentials, get, is_true, probe, saying, script, shared, wait, wait_telling,
+    Case, Repo, annotate, credentials, get, is_true, probe, saying, saying_nothing, script, shared, wait,
+    wait_telling,
 };
 
 fn newest(case: &Case) -> Value {
@@ -135,6 +136,54 @@ fn an_image_of_another_commit_than_source_names_is_not_run_where_that_is_enforce
         origin(&case)
     );
     assert_eq!(newest(&case)["spec"]["image"]["sourceCommit"], commit.as_str());
+    case.end();
+}
+
+#[test]
+fn labels_of_the_image_itself_are_enforced_and_one_that_has_none_is_run() {
+    let _services = shared();
+    let ns = "images-labels";
+    let app = Repo::new("images-labels-app");
+    app.write("README.md", "an application");
+    let commit = app.commit("first");
+    for version in ["1.0.0", "1.1.0", "1.2.0"] {
+        app.tag(&format!("v{version}"));
+    }
+    credentials(ns, app.https());
+    let base = format!(
+        "{}  replicas: 1\n  source: {{git: {}, secret: {ns}}}\n  match: {{version: enforce, revision: enforce}}\n",
+        probe(ns).replace("acme/probe", "acme/labelled"),
+        app.https()
+    );
+    let case = Case::new(ns, &base);
+    saying_nothing("1.0.0", "acme/labelled:1.0.0");
+    case.declare("it says nothing", "version: 1.0.0");
+    case.live("1.0.0");
+    assert!(origin(&case).contains("version unlabelled"), "{}", origin(&case));
+
+    let (own, other) = (app.https().to_owned(), "1".repeat(40));
+    for (version, said, revision, words) in [
+        ("1.1.0", "9.9.9", &commit, "it says that it is version 9.9.9"),
+        (
+            "1.2.0",
+            "1.2.0",
+            &other,
+            "it says that it was built from commit 111111111111",
+        ),
+    ] {
+        let to = format!("acme/labelled:{version}");
+        let labels = [
+            ("version", said),
+            ("revision", revision.as_str()),
+            ("source", own.as_str()),
+        ];
+        saying("1.1.0", &to, &[], &labels);
+        let served = case.pod_identities();
+        case.declare(words, &format!("version: {version}"));
+        case.until("Failed(ImageMismatch)", version);
+        case.explained(&[words], "push the right image");
+        assert_eq!(case.pod_identities(), served, "what serves is left alone");
+    }
     case.end();
 }
 

@@ -330,7 +330,10 @@ fn a_push_that_is_refused_is_its_own_sentence_and_is_not_tried_again() {
     build(&case, "Failed(BuildFailed)", "1.1.0");
     let message = case.message();
     println!("{message}");
-    assert!(message.contains(HOST), "{message}");
+    assert!(
+        message.contains("push refused") && message.contains(HOST),
+        "{message}"
+    );
     case.looked_at(3);
     let made = since.created(BUILDS, "jobs");
     let of = |event: &&Value| event["requestObject"].to_string().contains(&repository(ns));

@@ -31,7 +31,7 @@ pub use self::{
     before::Before,
     builds::{Asker, BUILDS, Figures, annotate, credentials, exec_in, repository, source, watch_build},
     case::{Case, Repo, Way, migrating, probe, shop},
-    images::{saying, with_variable},
+    images::{pushed, saying, saying_nothing, with_variable},
     metrics::{Metrics, until_asked_again},
     node::{AnotherBoot, LostSoon, keep_logs, kept_logs, node_files, processes, signal},
     outside::{Outside, Part, Process, Rights},

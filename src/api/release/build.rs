@@ -27,8 +27,8 @@ pub struct Build {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub test_target: Option<String>,
-    /// What the Dockerfile declares by ARG; `{version}` in it stands for the declared version. Everybody who may pull the image can
-    /// read them.
+    /// What the Dockerfile declares by ARG; `{version}` in a value stands for the declared version. Everybody who may pull the
+    /// image can read them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 50))]
     pub args: BTreeMap<String, Text>,

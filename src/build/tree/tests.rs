@@ -558,6 +558,64 @@ fn a_project_without_its_lock_file_is_refused() {
 }
 
 #[test]
+fn a_missing_lock_file_is_named_with_what_makes_it_as_the_project_installs() {
+    let node = |script: &str, text: &str| {
+        let tree = last_stage(script).file("package.json", text).with(&["mix.lock"]);
+        tree.words("no-lock")
+    };
+    let needs = r#"{"dependencies": {"a": "1"}}"#;
+    for (script, text, start, end) in [
+        (
+            "RUN npm ci",
+            needs,
+            "there is no package-lock.json for its dependencies (nor ",
+            "run npm install --package-lock-only and commit it",
+        ),
+        (
+            "RUN corepack enable && pnpm i",
+            needs,
+            "there is no pnpm-lock.yaml ",
+            "run pnpm install --lockfile-only and commit it",
+        ),
+        (
+            "RUN make",
+            r#"{"packageManager": "yarn@4.1.0", "dependencies": {"a": "1"}}"#,
+            "there is no yarn.lock ",
+            "run yarn install and commit it",
+        ),
+    ] {
+        let words = node(script, text);
+        assert!(words.starts_with(start) && words.ends_with(end), "{words}");
+    }
+    let mix = last_stage("RUN mix deps.get")
+        .file("mix.exs", "[{:phoenix, \"~> 1.7\"}]")
+        .with(&["package-lock.json"]);
+    assert_eq!(
+        mix.words("no-lock"),
+        "there is no mix.lock for its dependencies: run mix deps.get and commit it"
+    );
+}
+
+#[test]
+fn npm_ci_without_a_lock_file_of_its_own_is_warned_of() {
+    let tree = |script: &str, lock: &str| {
+        let tree = last_stage(script).file("package.json", r#"{"dependencies": {"a": "1"}}"#);
+        tree.with(&[lock])
+    };
+    let rule = ["other-lock"];
+    let warned = tree("RUN npm ci", "yarn.lock");
+    assert_eq!(warned.found(&rule), [(Weight::Warned, "other-lock", 0)]);
+    let words = warned.words("other-lock");
+    assert!(
+        words.contains("package-lock.json") && words.contains("only yarn.lock"),
+        "{words}"
+    );
+    assert_eq!(tree("RUN npm ci", "npm-shrinkwrap.json").found(&rule), []);
+    assert_eq!(tree("RUN yarn || npm ci", "yarn.lock").found(&rule), []);
+    assert_eq!(tree("RUN npm install", "yarn.lock").found(&rule), []);
+}
+
+#[test]
 fn a_project_that_fetches_nothing_needs_no_lock_file() {
     for (file, text) in [
         ("mix.exs", "deps: []"),

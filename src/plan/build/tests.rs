@@ -131,6 +131,7 @@ fn what_the_registry_lacks_is_built_once_the_commit_is_known() {
     };
     let (phase, message) = said(&o);
     assert_eq!(phase, Phase::Waiting("RefNotFound".into()), "{message}");
+    assert_eq!(message, "there is no such tag", "it is a whole sentence");
 }
 
 #[test]

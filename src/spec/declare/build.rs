@@ -8,6 +8,7 @@ use super::{
         declared::{BuildSpec, ImagePick, Origin},
         document::join,
     },
+    origin::VERSION,
     times::span,
 };
 use crate::{
@@ -21,9 +22,6 @@ use crate::{
 /// As much as all values of `build.args` together may be: they become arguments of one program.
 const MAX_ARGS: usize = 32 * 1024;
 
-/// What stands for the declared version in an argument, as it does in `source.ref`: a base layer gives it for all versions.
-const VERSION: &str = "{version}";
-
 /// What BuildKit takes from a build argument of its own, and what would change what the builder does.
 fn is_builders(name: &str) -> bool {
     name.starts_with("BUILDKIT_") || name.starts_with("SLIPWAY_") || name == "SOURCE_DATE_EPOCH"
@@ -31,9 +29,9 @@ fn is_builders(name: &str) -> bool {
 
 pub(super) fn build(
     spec: &ReleaseSpec,
+    version: &Version,
     origin: Option<&Origin>,
     pick: Option<&ImagePick>,
-    version: &Version,
     problems: &mut Problems,
 ) -> Option<BuildSpec> {
     let build = spec.build.clone().unwrap_or_default();
@@ -70,14 +68,14 @@ pub(super) fn build(
     let mut length = 0;
     for (name, value) in build.args {
         let at = join("/build/args", &name);
+        let value = value.0.replace(VERSION, version.as_str());
         if name.parse::<EnvName>().is_err() {
             problems.add(at, "must be the name of an ARG: letters, digits and '_'".into());
         } else if is_builders(&name) {
             problems.add(at, format!("{name} is for the builder alone"));
-        } else if value.0.contains(['\0', '\n', '\r']) {
+        } else if value.contains(['\0', '\n', '\r']) {
             problems.add(at, "must be one line".into());
         } else {
-            let value = value.0.replace(VERSION, version.as_str());
             length += name.len() + value.len();
             args.insert(name, value);
         }
@@ -135,24 +133,4 @@ fn is_platform(text: &str) -> bool {
         |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     let words: Vec<&str> = text.split('/').collect();
     matches!(words.as_slice(), ["linux", rest @ ..] if matches!(rest.len(), 1 | 2) && rest.iter().all(|w| word(w)))
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::spec::declare;
-
-    #[test]
-    fn an_argument_may_stand_for_the_declared_version() {
-        let spec = serde_yaml::from_str(
-            "{image: ghcr.io/acme/a, version: 1.8.2, port: 80, source: {git: 'https://git.example.com/acme/a.git'},
-              build: {args: {TAG: 'v{version}-slim', PLAIN: '{name}'}}}",
-        )
-        .unwrap();
-        let declared = declare(&"a".parse().unwrap(), &spec).unwrap().unwrap();
-        let args = declared.build.unwrap().args;
-        assert_eq!(
-            (args["TAG"].as_str(), args["PLAIN"].as_str()),
-            ("v1.8.2-slim", "{name}")
-        );
-    }
 }

@@ -10,6 +10,9 @@ use crate::{
     repository::{GitUrl, RefName},
 };
 
+/// Stands for the declared version.
+pub(super) const VERSION: &str = "{version}";
+
 /// The tag of a version where `source.ref` says nothing.
 const USUAL: &str = "v{version}";
 
@@ -28,7 +31,7 @@ pub(super) fn origin(spec: &ReleaseSpec, version: &Version, problems: &mut Probl
         .reference
         .as_deref()
         .unwrap_or(USUAL)
-        .replace("{version}", version.as_str());
+        .replace(VERSION, version.as_str());
     let reference = match text.parse::<CommitId>() {
         Ok(id) => Some(OriginRef::Commit(id)),
         Err(_) => match RefName::tag(&text) {

@@ -84,7 +84,7 @@ pub fn search(side: &str, repository: &str, searcher: &Searcher) -> (usize, usiz
         for form in forms.into_iter().flatten() {
             bytes += form.len();
             let text = Text {
-                channel: Channel::Blobs,
+                channel: Channel::Files,
                 what: format!("{repository}@sha256:{digest}"),
                 bytes: form,
             };

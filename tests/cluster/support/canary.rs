@@ -31,14 +31,12 @@ pub enum Channel {
     Logs,
     /// What it serves at `/metrics`.
     Metrics,
-    /// Its temporary files, and its cache.
+    /// Its temporary files, and its cache; and what a registry keeps, decompressed.
     Files,
     /// The objects of the git mirrors in that cache, which are compressed.
     Git,
     /// Arguments and environments of its processes.
     Processes,
-    /// What a registry keeps, decompressed.
-    Blobs,
 }
 
 pub const CHANNELS: [Channel; 8] = [

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, fs};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{bed_dir, exec, script};
+use super::{bed_dir, exec, script, try_exec};
 
 /// Pushes the probe with one more variable in its config, as version 1.0.0 of a repository; its digest.
 pub fn with_variable(repository: &str, variable: &str) -> String {
@@ -30,6 +30,32 @@ pub fn saying(version: &str, to: &str, annotations: &[(&str, &str)], labels: &[(
     })
 }
 
+/// Pushes a version of the probe that says nothing of itself; its digest.
+pub fn saying_nothing(version: &str, to: &str) -> String {
+    changed(version, to, |manifest, config| {
+        manifest["annotations"] = json!({});
+        config["config"]["Labels"] = json!({});
+    })
+}
+
+/// What the registry has under a name: its digest, and the manifest or index itself.
+pub fn pushed(image: &str) -> Option<(String, Value)> {
+    let certificates = bed_dir().join("certs.d/registry.bed.test:5000");
+    let certificates = format!("--cert-dir={}", certificates.display());
+    let image = format!("docker://{image}");
+    let raw = try_exec(&["skopeo", "inspect", "--raw", &certificates, &image], "").ok()?;
+    let digest = format!("sha256:{}", hex(raw.as_bytes()));
+    Some((digest, serde_json::from_str(&raw).unwrap()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::new();
+    for byte in Sha256::digest(bytes) {
+        write!(hex, "{byte:02x}").unwrap();
+    }
+    hex
+}
+
 /// Pushes a version of the probe with another manifest and config, as `repository:tag`; its digest.
 fn changed(version: &str, to: &str, change: impl FnOnce(&mut Value, &mut Value)) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -51,10 +77,7 @@ fn changed(version: &str, to: &str, change: impl FnOnce(&mut Value, &mut Value))
     let mut config = json(digest.strip_prefix("sha256:").unwrap());
     change(&mut manifest, &mut config);
     let config = config.to_string();
-    let mut hex = String::new();
-    for byte in Sha256::digest(config.as_bytes()) {
-        write!(hex, "{byte:02x}").unwrap();
-    }
+    let hex = hex(config.as_bytes());
     manifest["config"]["digest"] = json!(format!("sha256:{hex}"));
     manifest["config"]["size"] = json!(config.len());
     fs::write(path(&hex), config).unwrap();

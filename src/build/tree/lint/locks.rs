@@ -10,7 +10,7 @@ use crate::build::tree::{
 /// A file that says what a program needs.
 struct Project {
     file: &'static str,
-    /// Any of them will do.
+    /// Any of them will do; the first is what is usual.
     locks: &'static [&'static str],
     /// How the first is made.
     made: &'static str,
@@ -63,6 +63,15 @@ const PROJECTS: [Project; 6] = [
         needs: needs::php,
     },
 ];
+const NODE: &str = "package.json";
+
+/// What installs the packages of Node: its name, its lock file, and how that is made.
+const OF_NODE: [(&str, &str, &str); 4] = [
+    ("npm", "package-lock.json", "npm install --package-lock-only"),
+    ("pnpm", "pnpm-lock.yaml", "pnpm install --lockfile-only"),
+    ("yarn", "yarn.lock", "yarn install"),
+    ("bun", "bun.lock", "bun install"),
+];
 /// Beside a `requirements.txt` that says each version.
 const OF_PYTHON: [&str; 5] = [
     "uv.lock",
@@ -80,7 +89,13 @@ const PROJECTS_OF_PYTHON: [Project; 2] = [
     },
     Project {
         file: "Pipfile",
-        locks: &OF_PYTHON,
+        locks: &[
+            "Pipfile.lock",
+            "uv.lock",
+            "poetry.lock",
+            "pdm.lock",
+            "pylock.toml",
+        ],
         made: "pipenv lock",
         needs: needs::pipfile,
     },
@@ -128,16 +143,55 @@ impl Locks<'_, '_> {
         if there.is_empty() && self.input.has(project.file) {
             let needs = self.input.text(project.file).is_none_or(project.needs);
             if needs {
-                let words = format!(
-                    "{} has dependencies, and no lock file says their versions: commit {}, which `{}` makes",
-                    project.file,
-                    any_of(project.locks),
-                    project.made
-                );
-                self.say(project.file, None, words);
+                let usual = project.locks.first().copied().unwrap_or_default();
+                let (lock, made) = if project.file == NODE {
+                    self.of_node()
+                } else {
+                    (usual, project.made)
+                };
+                self.say(project.file, None, missing(lock, project.locks, "", made));
             }
         }
+        if project.file == NODE {
+            self.of_another(&there);
+        }
         there
+    }
+
+    /// The lock file of what installs here, and how it is made.
+    fn of_node(&self) -> (&'static str, &'static str) {
+        let text = self.input.text(NODE).unwrap_or_default();
+        // Corepack's field decides where there is one, and else what the Dockerfile runs first in this order.
+        let declared = |name: &str| text.contains(&format!("\"{name}@"));
+        let declared = OF_NODE.iter().find(|(name, ..)| declared(name));
+        let found = declared.or_else(|| OF_NODE.iter().find(|(name, ..)| self.names(name)));
+        let [usual, ..] = &OF_NODE;
+        let (_, lock, made) = found.unwrap_or(usual);
+        (lock, made)
+    }
+
+    /// Whether the Dockerfile has this word.
+    fn names(&self, program: &str) -> bool {
+        let is_part = |c: char| !(c.is_ascii_alphanumeric() || "-_./".contains(c));
+        self.input.dockerfile.split(is_part).any(|word| word == program)
+    }
+
+    /// `npm ci` ends without a lock file of its own, whatever others there are.
+    fn of_another(&mut self, there: &[&'static str]) {
+        let own = ["package-lock.json", "npm-shrinkwrap.json"];
+        let [other, ..] = there else { return };
+        let named = OF_NODE
+            .iter()
+            .any(|(name, lock, _)| lock == other && self.names(name));
+        if named || own.iter().any(|own| there.contains(own)) || !self.input.dockerfile.contains("npm ci") {
+            return;
+        }
+        let words = format!(
+            "there is no package-lock.json, which npm ci of the Dockerfile wants, and only {other}: run npm install \
+             --package-lock-only and commit it, or install by what {other} is of"
+        );
+        let place = self.input.place(NODE);
+        self.findings.warn("other-lock", (&place, None), words);
     }
 
     fn of_python(&mut self) -> Vec<&'static str> {
@@ -164,13 +218,15 @@ impl Locks<'_, '_> {
         let unlocked = |project: &&Project| {
             input.has(project.file) && input.text(project.file).is_none_or(project.needs)
         };
-        if let Some(Project { file, made, .. }) = PROJECTS_OF_PYTHON.iter().find(unlocked) {
-            let words = format!(
-                "{file} has dependencies, and no lock file says their versions: commit {} or a requirements.txt with exact \
-                 versions; `{made}` makes one",
-                any_of(&OF_PYTHON)
+        if let Some(project) = PROJECTS_OF_PYTHON.iter().find(unlocked) {
+            let usual = project.locks.first().copied().unwrap_or_default();
+            let words = missing(
+                usual,
+                project.locks,
+                " nor a requirements.txt with exact versions",
+                project.made,
             );
-            self.say(file, None, words);
+            self.say(project.file, None, words);
         }
         there
     }
@@ -181,6 +237,17 @@ impl Locks<'_, '_> {
         let place = self.input.place(file);
         self.findings.add(weight, "no-lock", (&place, line), words);
     }
+}
+
+/// What is not there, and what to do: `there is no mix.lock for its dependencies: run mix deps.get and commit it`.
+fn missing(lock: &str, locks: &[&str], more: &str, made: &str) -> String {
+    let others: Vec<&str> = locks.iter().copied().filter(|other| *other != lock).collect();
+    let others = if others.is_empty() {
+        String::new()
+    } else {
+        format!(" (nor {}{more})", any_of(&others))
+    };
+    format!("there is no {lock} for its dependencies{others}: run {made} and commit it")
 }
 
 fn any_of(names: &[&str]) -> String {

@@ -1,0 +1,59 @@
+//! What an image that was built here says of itself, and who else runs it.
+
+use serde_json::Value;
+
+use super::{
+    super::support::{Case, Mark, Repo, get, pushed, shared},
+    TINY, begun, newest, repository, tiny, version,
+};
+
+#[test]
+fn an_image_built_for_one_environment_is_an_index_with_its_provenance_and_the_next_one_runs_the_same() {
+    let _services = shared();
+    let app = Repo::new("build-said-app");
+    let spec = |ns: &str| tiny(ns, &app, "{}").replace(&repository(ns), &repository("said"));
+    let commit = version(&app, "1.0.0", TINY, &[]);
+    let image = format!("registry.bed.test:5000/{}:1.0.0", repository("said"));
+    let since = Mark::now();
+    let staging = Case::new("build-said-a", &spec("build-said-a"));
+    staging.declare("first", "version: 1.0.0");
+    staging.live("1.0.0");
+
+    let (digest, index) = pushed(&image).expect("it was pushed");
+    let manifests = index["manifests"].as_array().expect("an index");
+    let platforms: Vec<&Value> = manifests
+        .iter()
+        .map(|one| &one["platform"]["architecture"])
+        .collect();
+    assert!(
+        platforms.contains(&&Value::from("unknown")),
+        "its provenance: {index}"
+    );
+    assert!(platforms.contains(&&Value::from("amd64")), "itself: {index}");
+    let says = |name: &str| index["annotations"][format!("org.opencontainers.image.{name}")].clone();
+    assert_eq!(
+        (says("version"), says("revision")),
+        ("1.0.0".into(), commit.as_str().into())
+    );
+
+    // Another namespace, another source, another day.
+    let production = Case::new("build-said-b", &spec("build-said-b"));
+    production.declare(
+        "later",
+        "version: 1.0.0\nmatch: {version: enforce, revision: enforce}",
+    );
+    production.live("1.0.0");
+    for case in [&staging, &production] {
+        let revisions = case.revisions();
+        assert_eq!(revisions.len(), 1, "{}: a revision of its own", case.ns);
+        let pinned = &newest(case)["spec"]["image"];
+        assert_eq!(pinned["digest"], digest.as_str(), "{}: {pinned}", case.ns);
+        assert_eq!(pinned["sourceCommit"], commit.as_str(), "{}: {pinned}", case.ns);
+        let deployment = get("deployment", &case.ns, "app").unwrap();
+        let runs = deployment["spec"]["template"]["spec"]["containers"][0]["image"].to_string();
+        assert!(runs.contains(&digest), "{}: {runs}", case.ns);
+    }
+    assert_eq!(begun(since, &image).len(), 1, "one build for both");
+    staging.end();
+    production.end();
+}
