@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::support::{
-    BUILDS, Case, Mark, Repo, alone, annotate, base64, bed_dir, blobs, canary,
+    BUILDS, Case, Mark, Repo, alone, annotate, base64, bed_dir, blobs,
     canary::{Channel, Leak, Searcher, Text},
     condition, credentials, get, kubectl, list, probe, repository, shared, try_exec, values, wait_telling,
 };
