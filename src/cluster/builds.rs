@@ -250,7 +250,7 @@ impl Builds {
             let log = observe::log_of_build(&self.client, &self.namespace, hashes, pod, &log).await;
             return Ok(of_builder(&log, ended));
         }
-        let ended = [FETCH, PUSH]
+        let ended = [FETCH, PUSH, PROCESSES]
             .into_iter()
             .find_map(|name| Some((name, ended(name)?)));
         Ok(Failing::later(if let Some((name, ended)) = ended {

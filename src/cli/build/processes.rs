@@ -11,8 +11,8 @@ use crate::build::message::Message;
 
 /// More than any build needs: where so many are let run, nothing that helps bounds them.
 const MOST: u32 = 8192;
-/// Threads that do nothing but wait; the least that the system takes is taken where this is less.
-const STACK: usize = 16 << 10;
+/// Of threads that do nothing but wait. Little of it is touched, but what libraries keep for each thread lies in it, too.
+const STACK: usize = 128 << 10;
 
 pub(super) fn run() -> Message {
     let gate = Arc::new(Mutex::new(()));
@@ -37,4 +37,17 @@ pub(super) fn run() -> Message {
         let _ = one.join();
     }
     Message::Processes { count, bounded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_run_as_are_let_run_and_all_of_them_end() {
+        let Message::Processes { count, bounded } = run() else {
+            panic!("it counts")
+        };
+        assert!(count > 100 && (bounded || count == MOST), "{count}");
+    }
 }
