@@ -331,7 +331,12 @@ fn by_pod(pod: &Pod) -> Option<Failing> {
             let sentence = "it took longer than build.timeout allows: raise it, or find what hangs";
             return Some(Failing::for_good(sentence.to_owned()));
         }
-        Some("Evicted") if words.contains("emptyDir") || words.contains("ephemeral") => {
+        // `Usage of EmptyDir volume "state" exceeds the limit "4Gi".`
+        Some("Evicted")
+            if ["emptydir", "ephemeral"]
+                .iter()
+                .any(|word| words.to_lowercase().contains(word)) =>
+        {
             return Some(Failing::for_good(format!(
                 "it wrote more than a build may here ({words}): make it write less, or have the chart's builds.disk raised"
             )));
@@ -476,6 +481,30 @@ fn stuck(pod: &Pod) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_writes_too_much_is_to_blame_for_that_itself_and_what_its_node_lacks_is_not() {
+        let evicted = |message: &str| {
+            let status = serde_json::json!({ "reason": "Evicted", "message": message });
+            let pod = serde_json::json!({ "status": status });
+            by_pod(&serde_json::from_value::<Pod>(pod).unwrap())
+                .unwrap()
+                .again
+        };
+        for (message, again) in [
+            (
+                "Usage of EmptyDir volume \"state\" exceeds the limit \"4Gi\". ",
+                Again::No,
+            ),
+            (
+                "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
+                Again::No,
+            ),
+            ("The node was low on resource: memory. ", Again::AfterPause),
+        ] {
+            assert_eq!(evicted(message), again, "{message}");
+        }
+    }
 
     #[test]
     fn what_others_began_of_a_key_that_a_release_waits_for_concerns_it() {
