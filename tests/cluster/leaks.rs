@@ -154,7 +154,7 @@ fn nothing_that_a_build_is_given_stands_in_a_blob_a_log_or_an_object() {
     version(
         &app,
         "1.0.0",
-        &format!("FROM registry.bed.test:5000/acme/probe:1.0.0\nENV VERSION=1.0.0\n{LOOKS}"),
+        &format!("FROM registry.bed.test:5000/acme/probe:1.0.0\nUSER 0\n{LOOKS}USER 65534:65534\n"),
     );
     case.declare("1.0.0", "version: 1.0.0");
     let seen = build(&case, "Live", "1.0.0");
@@ -208,8 +208,8 @@ fn what_a_dockerfile_leaks_is_found_in_the_image_and_in_the_cache_alone() {
         &app,
         "1.0.0",
         &format!(
-            "{base} AS builder\nENV VERSION=1.0.0\n{mount} base64 </run/secrets/npm >/tmp/left-behind\n\
-             {base}\nENV VERSION=1.0.0\nCOPY --from=builder /etc/passwd /tmp/passwd\n{mount} cat /run/secrets/npm >/tmp/leaked\n"
+            "{base} AS builder\nUSER 0\n{mount} base64 </run/secrets/npm >/tmp/left-behind\n\
+             {base}\nUSER 0\nCOPY --from=builder /etc/passwd /tmp/passwd\n{mount} cat /run/secrets/npm >/tmp/leaked\nUSER 65534:65534\n"
         ),
     );
     case.declare("1.0.0", "version: 1.0.0");
@@ -236,7 +236,7 @@ fn a_step_that_prints_its_secret_and_fails_shows_it_to_nobody() {
     version(
         &app,
         "1.0.0",
-        "FROM registry.bed.test:5000/acme/probe:1.0.0\nRUN --mount=type=secret,id=npm echo asking && cat /run/secrets/npm && echo && \
+        "FROM registry.bed.test:5000/acme/probe:1.0.0\nUSER 0\nRUN --mount=type=secret,id=npm echo asking && cat /run/secrets/npm && echo && \
          base64 </run/secrets/npm && echo 'the server said no' && exit 9\n",
     );
     case.declare("1.0.0", "version: 1.0.0");
