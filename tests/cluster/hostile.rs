@@ -83,10 +83,14 @@ fn a_build_has_no_token_and_no_rights_and_writes_nothing_to_its_node() {
     case.declare("1.0.0", "version: 1.0.0");
     let log = build(&case, "Failed(BuildFailed)", "1.0.0", |_| {});
     let said = |what: &str| -> Vec<String> {
-        let lines = log
-            .lines()
-            .filter_map(|line| Some(line.split_once(&format!("{what}: "))?.1));
-        lines.map(|line| line.trim().to_owned()).collect()
+        // `#6 0.158 token: …`
+        let of_step = |line: &str| {
+            let mut parts = line.splitn(3, ' ');
+            let printed = parts.next()?.starts_with('#') && parts.next()?.parse::<f64>().is_ok();
+            let words = parts.next()?.strip_prefix(&format!("{what}: "))?.trim();
+            printed.then(|| words.to_owned())
+        };
+        log.lines().filter_map(of_step).collect()
     };
     println!("{log}");
     // No token in the step, and none that the builder's own files have.
