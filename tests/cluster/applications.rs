@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::{
-    Asker, Case, Repo, credentials, exec, exec_in, list, repository, shared, shop, source, wait, watch_build,
+    Asker, Case, Repo, bed_dir, credentials, exec, exec_in, list, repository, shared, shop, source, wait,
+    watch_build,
 };
 
 /// A text that nobody else has.
@@ -22,6 +23,11 @@ fn token(name: &str) -> String {
 /// What the registry has under a tag: the digest of its index or manifest, and the size of the image for this machine in MiB.
 fn pushed(ns: &str, version: &str) -> (String, u64) {
     let repository = format!("https://registry.bed.test:5000/v2/{}", repository(ns));
+    let authority = bed_dir().join("certs.d/registry.bed.test:5000/ca.crt");
+    let ask = |more: &[&str]| {
+        let always = ["curl", "--silent", "--show-error", "--fail", "--cacert"];
+        exec(&[&always, &[authority.to_str().unwrap()], more].concat())
+    };
     let get = |reference: &str| -> Value {
         let kinds = [
             "application/vnd.oci.image.index.v1+json",
@@ -29,11 +35,11 @@ fn pushed(ns: &str, version: &str) -> (String, u64) {
         ];
         let accept = format!("Accept: {}", kinds.join(", "));
         let url = format!("{repository}/manifests/{reference}");
-        serde_json::from_str(&exec(&["curl", "--silent", "--fail", "--header", &accept, &url])).unwrap()
+        serde_json::from_str(&ask(&["--header", &accept, &url])).unwrap()
     };
     let url = format!("{repository}/manifests/{version}");
     let accept = "Accept: application/vnd.oci.image.index.v1+json";
-    let head = exec(&["curl", "--silent", "--fail", "--head", "--header", accept, &url]);
+    let head = ask(&["--head", "--header", accept, &url]);
     let digest = head
         .lines()
         .find_map(|line| {

@@ -371,7 +371,7 @@ fn what_is_known_of_a_version_that_fails_is_said_and_nothing_else_of_its_log() {
         );
         let message = case.message();
         let (seen, _) = message.split_once(". Hint: ").unwrap();
-        assert!(seen.ends_with("git still declares 1.0.0"), "{message}");
+        assert!(seen.contains("git still declares 1.0.0"), "{message}");
         assert!(!message.contains(text) && !is_told(ns, &token), "{message}");
         println!("{message}");
     }
