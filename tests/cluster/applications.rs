@@ -26,7 +26,7 @@ fn pushed(ns: &str, version: &str) -> (String, u64) {
     let authority = bed_dir().join("certs.d/registry.bed.test:5000/ca.crt");
     let ask = |more: &[&str]| {
         let always = ["curl", "--silent", "--show-error", "--fail", "--cacert"];
-        exec(&[&always, &[authority.to_str().unwrap()], more].concat())
+        exec(&[&always[..], &[authority.to_str().unwrap()], more].concat())
     };
     let get = |reference: &str| -> Value {
         let kinds = [

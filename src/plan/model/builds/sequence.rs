@@ -45,6 +45,14 @@ pub struct Setting {
     pub blind: bool,
 }
 
+/// How Jobs end, as [`Run::cluster`] draws it.
+#[derive(Clone, Copy)]
+enum Ends {
+    Pushed = 0,
+    /// What is declared cannot be built, however often.
+    Failed = 6,
+}
+
 /// Places that sequences come to, each with how often.
 pub type Reached = BTreeMap<&'static str, usize>;
 
@@ -153,7 +161,7 @@ impl Run {
                 }
             }
             62..66 => self.arrive(random),
-            66..82 => self.cluster(random, false),
+            66..82 => self.cluster(random, None),
             82..92 => self.people(random),
             _ => {
                 let seconds = [5, 10, 30, 61][random.below(4)];
@@ -391,7 +399,8 @@ impl Run {
 
     // === the rest of the world ===
 
-    fn cluster(&mut self, random: &mut Random, at_rest: bool) {
+    /// A Job goes on by itself; at rest it is known how all of them end.
+    fn cluster(&mut self, random: &mut Random, at_rest: Option<Ends>) {
         let open: Vec<Rc<Job>> = self
             .world
             .jobs
@@ -405,8 +414,7 @@ impl Run {
         let clock = self.world.clock;
         let state = match job.state {
             State::Waiting => State::Running { since: clock },
-            _ if at_rest => State::Pushed(self.world.push(&job)),
-            _ => match random.below(10) {
+            _ => match at_rest.map_or_else(|| random.below(10), |ends| ends as usize) {
                 0..5 => State::Pushed(self.world.push(&job)),
                 // It pushed, and its pod was lost before it could say so.
                 5 => {
@@ -532,13 +540,18 @@ impl Run {
         }
         self.happened();
         self.tell(|| "all that is outside can be reached, and no fault comes any more".to_owned());
+        let ends = if random.percent(30) {
+            Ends::Failed
+        } else {
+            Ends::Pushed
+        };
         let mut quiet = 0;
         for _ in 0..ROUNDS {
             let before = self.world.version;
             for (process, release) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                 self.pass(process, release);
             }
-            self.cluster(random, true);
+            self.cluster(random, Some(ends));
             self.happened();
             quiet = if self.world.version == before {
                 quiet + 1

@@ -27,7 +27,7 @@ const PLACES: [(&str, u64); 17] = [
     ("rests with another image", 80),
     ("found in time", 80),
     ("begun with more memory", 100),
-    ("rests as failed", 200),
+    ("rests as failed", 8),
 ];
 
 fn say(report: &str) {
@@ -88,7 +88,7 @@ fn each_fault_of_a_build_is_found() {
         ..Setting::default()
     };
     for (setting, words) in [
-        (blind, "comes to rest as Building"),
+        (blind, "comes to rest as "),
         (unasked, "though the registry has what its key made"),
         (unguarded, "wait for"),
     ] {
