@@ -181,17 +181,24 @@ fn port(spec: &ReleaseSpec, preset: &Preset, problems: &mut Problems) -> Option<
     }
 }
 
-fn migrate(
+/// Command, arguments, and all else of what migrates; `None` where nothing does.
+#[allow(clippy::type_complexity, reason = "three things that are taken apart at once")]
+fn told(
     spec: &ReleaseSpec,
     preset: &Preset,
-    env: &Environment,
-    processes: &BTreeMap<ProcessName, ProcessSpec>,
-    problems: &mut Problems,
-) -> Option<MigrateSpec> {
-    let (command, args, options) = match &spec.migrate {
-        None => (Some(preset.migrate.clone()?), None, MigrateOptions::default()),
+) -> Option<(Option<Vec<String>>, Option<Vec<String>>, MigrateOptions)> {
+    let all_else = MigrateOptions::default();
+    Some(match &spec.migrate {
+        None => (Some(preset.migrate.clone()?), None, all_else),
         Some(Migrate::Never) => return None,
-        Some(Migrate::Command(words)) => (Some(words.clone()), None, MigrateOptions::default()),
+        Some(Migrate::Command(words))
+            if words
+                .first()
+                .is_some_and(|word| preset.subcommands.contains(word)) =>
+        {
+            (None, Some(words.clone()), all_else)
+        }
+        Some(Migrate::Command(words)) => (Some(words.clone()), None, all_else),
         Some(Migrate::Options(options)) => {
             let command = match (&options.command, &options.args) {
                 (None, None) => preset.migrate.clone(),
@@ -199,7 +206,17 @@ fn migrate(
             };
             (command, options.args.clone(), (**options).clone())
         }
-    };
+    })
+}
+
+fn migrate(
+    spec: &ReleaseSpec,
+    preset: &Preset,
+    env: &Environment,
+    processes: &BTreeMap<ProcessName, ProcessSpec>,
+    problems: &mut Problems,
+) -> Option<MigrateSpec> {
+    let (command, args, options) = told(spec, preset)?;
     if command.as_ref().is_none_or(Vec::is_empty) && args.as_ref().is_none_or(Vec::is_empty) {
         return problems.none(
             "/migrate",
@@ -208,14 +225,14 @@ fn migrate(
     }
     let mut variables = env.all.clone();
     variables.extend(check::variables("/migrate/env", &options.env, problems));
-    let place = if matches!(spec.migrate, Some(Migrate::Command(_))) {
-        "/migrate"
+    let (place, place_of_args) = if matches!(spec.migrate, Some(Migrate::Command(_))) {
+        ("/migrate", "/migrate")
     } else {
-        "/migrate/command"
+        ("/migrate/command", "/migrate/args")
     };
     check::words(place, command.as_deref(), (&variables, &env.sources), problems);
     check::words(
-        "/migrate/args",
+        place_of_args,
         args.as_deref(),
         (&variables, &env.sources),
         problems,
@@ -559,6 +576,30 @@ env:
         ("adopt", "adopt: 1"),
         ("repin", "repin: 1"),
     ];
+
+    #[test]
+    fn a_list_that_begins_with_eval_is_for_the_script_that_is_the_entrypoint() {
+        let base = "image: ghcr.io/acme/a\nversion: 1.0.0\nenv: {DATABASE_URL: {secret: a/url}}\n";
+        let of = |preset: &str, more: &str| {
+            let migrate = declared(&format!("{base}preset: {preset}\n{more}\n"))
+                .migrate
+                .unwrap();
+            (migrate.command, migrate.args)
+        };
+        let words = |words: &[&str]| Some(words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for preset in ["phoenix", "worker"] {
+            assert_eq!(
+                of(preset, "migrate: [eval, Shop.Release.migrate]"),
+                (None, words(&["eval", "Shop.Release.migrate"])),
+                "{preset}"
+            );
+        }
+        assert_eq!(of("phoenix", ""), (words(&["/app/bin/migrate"]), None));
+        for command in ["[/app/bin/shop, eval, M.run]", "{command: [eval, M.run]}"] {
+            let (command, args) = of("phoenix", &format!("migrate: {command}"));
+            assert!(command.is_some() && args.is_none());
+        }
+    }
 
     #[test]
     fn what_kubernetes_would_refuse_is_refused_before_the_commit() {

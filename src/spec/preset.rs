@@ -31,6 +31,10 @@ pub struct Preset {
     /// The command of the migration.
     #[serde(default)]
     pub migrate: Option<Vec<String>>,
+    /// What a release script that is the image's ENTRYPOINT is told to do, and what is no program of any image: a bare list that
+    /// begins so holds arguments.
+    #[serde(default)]
+    pub subcommands: Vec<String>,
     /// The user, where the spec gives none; the image's own must be numeric otherwise.
     #[serde(default)]
     pub user: Option<i64>,

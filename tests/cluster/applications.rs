@@ -334,7 +334,12 @@ fn a_next_application_is_built_from_git_hardened_rendered_anew_and_updated_witho
             "{testTarget: test}",
             &["tests failed", "npm test"][..],
         ),
-        ("1.3.0", "Failed(BuildFailed)", "{}", &["npm run build"]),
+        (
+            "1.3.0",
+            "Failed(BuildFailed)",
+            "{}",
+            &["ended with exit code 1", "of the Dockerfile)"],
+        ),
     ] {
         source(&app, "storefront", version, ("token.txt", "another"));
         case.declare(version, &format!("version: {version}\nbuild: {build}"));

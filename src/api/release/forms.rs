@@ -123,7 +123,7 @@ impl JsonSchema for Health {
 pub enum Migrate {
     /// `false`: never, whatever the preset says.
     Never,
-    /// A bare list: a command, or arguments where the preset says that the image has an ENTRYPOINT.
+    /// A bare list: a command, or arguments where it begins with what only a release script understands (`eval`).
     Command(Vec<String>),
     /// The whole form.
     Options(Box<MigrateOptions>),
