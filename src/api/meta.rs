@@ -67,3 +67,5 @@ pub const LARGER: &str = "slipway.dev/larger";
 pub const TRIAL: &str = "slipway.dev/builder-trial";
 /// Annotation of images: Slipway built this one, by the key of its build. No image inherits it.
 pub const BUILT: &str = "dev.slipway.build";
+/// Label of images that Slipway built: the lock files of the source, with the hash of each; empty where there are none.
+pub const LOCKS: &str = "dev.slipway.locks";

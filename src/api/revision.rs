@@ -116,6 +116,18 @@ pub struct RevisionImage {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 512)))]
     pub doubts: Vec<String>,
+    /// What was found in its source when it was built here, and let pass.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 1024)))]
+    pub warned: Vec<String>,
+    /// The images that it was made of, with the digests that they had then, by its provenance.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 512)))]
+    pub base: Vec<String>,
+    /// The lock files of its source, with the hash of each, where Slipway built it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub locks: Option<String>,
 }
 
 /// The migration of a revision.

@@ -12,6 +12,11 @@ const LONGEST: usize = 600;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Message {
+    /// The source is there, and may be built.
+    Fetched {
+        /// What was found in it and let pass, worst first; at the end how much more there is.
+        warned: Vec<String>,
+    },
     /// The registry has the image.
     Pushed {
         /// The digest that its tag has there.
@@ -35,6 +40,21 @@ pub enum Message {
 }
 
 impl Message {
+    /// A source that may be built; as many of these sentences as fit.
+    #[must_use]
+    pub fn fetched(sentences: &[String]) -> Self {
+        let mut room = LONGEST;
+        let fits = |sentence: &&String| {
+            room = room.saturating_sub(sentence.chars().count());
+            room > 0
+        };
+        let mut warned: Vec<String> = sentences.iter().take_while(fits).cloned().collect();
+        if warned.len() < sentences.len() {
+            warned.push(format!("and {} more, in its log", sentences.len() - warned.len()));
+        }
+        Self::Fetched { warned }
+    }
+
     /// A failure whose sentence fits.
     #[must_use]
     pub fn failed(sentence: &str, later: bool) -> Self {
@@ -66,6 +86,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_too_many_warnings_those_are_left_that_fit_and_a_count_of_the_others() {
+        let sentences: Vec<String> = (0..9).map(|n| format!("{n}{}", "x".repeat(199))).collect();
+        let Message::Fetched { warned } = Message::fetched(&sentences) else {
+            unreachable!("it is fetched")
+        };
+        assert_eq!(warned[..2], sentences[..2]);
+        assert_eq!(warned[2..], ["and 7 more, in its log"]);
+    }
+
+    #[test]
     fn what_is_left_is_read_and_the_longest_sentence_fits() {
         let digest: Digest = format!("sha256:{:064x}", 7).parse().unwrap();
         for message in [
@@ -74,6 +104,8 @@ mod tests {
                 count: 2040,
                 bounded: true,
             },
+            Message::fetched(&[]),
+            Message::fetched(&vec!["\u{1}".repeat(200); 20]),
             Message::failed("there is no Dockerfile: commit one", false),
             Message::failed(&"\u{1}".repeat(10_000), true),
         ] {

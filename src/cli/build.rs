@@ -52,7 +52,7 @@ impl Ended {
 /// Runs one of them, and leaves its message.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let done = match args {
-        Args::Fetch(args) => fetch::run(args).map(|()| None),
+        Args::Fetch(args) => fetch::run(args).map(Some),
         Args::Push(args) => push::run(args).map(|digest| Some(Message::Pushed { digest })),
         Args::Processes => Ok(Some(processes::run())),
     };

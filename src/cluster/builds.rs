@@ -133,7 +133,7 @@ impl Builds {
         let mut seen = Vec::new();
         for job in concerning(&self.jobs.state(), &want, key) {
             if let Some(mut build) = facts(job, &want) {
-                build.state = self.state_of(job, hashes, now).await?;
+                (build.state, build.warned) = self.look(job, hashes, now).await?;
                 seen.push(build);
             }
         }
@@ -150,17 +150,31 @@ impl Builds {
         hashes: &HashKey,
         now: Timestamp,
     ) -> Result<BuildState, ClusterError> {
+        Ok(self.look(job, hashes, now).await?.0)
+    }
+
+    /// How far a Job is, and what was found in its source.
+    async fn look(
+        &self,
+        job: &Job,
+        hashes: &HashKey,
+        now: Timestamp,
+    ) -> Result<(BuildState, Vec<String>), ClusterError> {
         let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
         let uid: Uid = uid
             .parse()
             .map_err(|error| ClusterError::Unreadable(format!("the UID of Job {name}: {error}")))?;
         let pod = self.pod(&name, uid.as_str()).await?;
         let end = ended(job);
-        Ok(match (end, pod) {
+        let warned = pod.as_ref().and_then(|pod| match left(pod, FETCH)? {
+            Message::Fetched { warned } => Some(warned),
+            _ => None,
+        });
+        let state = match (end, pod) {
             (Some((true, _)), pod) => {
                 BuildState::Pushed(pod.as_ref().and_then(|pod| match left(pod, PUSH)? {
                     Message::Pushed { digest } => Some(digest),
-                    Message::Processes { .. } | Message::Failed { .. } => None,
+                    _ => None,
                 }))
             }
             (Some((false, since)), pod) => {
@@ -179,7 +193,8 @@ impl Builds {
             (None, None) => {
                 BuildState::Waiting(observe::blocked(&self.client, &self.namespace, &name, &uid).await?)
             }
-        })
+        };
+        Ok((state, warned.unwrap_or_default()))
     }
 
     /// How many processes a pod may have, as the Job that tries the builder counted them: how many ran, and whether one more was
@@ -425,6 +440,7 @@ fn facts(job: &Job, want: &str) -> Option<BuildSeen> {
         wanted,
         others: all.len() - usize::from(wanted.is_some()),
         state: BuildState::Waiting(None),
+        warned: Vec::new(),
         job: name,
     })
 }

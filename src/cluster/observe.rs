@@ -130,6 +130,12 @@ impl Revisions {
         self.said_of_image(|image| &image.doubts)
     }
 
+    /// What was found in its source when it was built here.
+    #[must_use]
+    pub fn warned(&self) -> Vec<String> {
+        self.said_of_image(|image| &image.warned)
+    }
+
     fn said_of_image(&self, of: impl Fn(&RevisionImage) -> &Vec<String>) -> Vec<String> {
         let Some(serving) = self.live().or_else(|| self.current()) else {
             return Vec::new();

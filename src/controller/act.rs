@@ -271,6 +271,15 @@ async fn create_revision(
                 .take(8)
                 .map(|words| clip(words, 400))
                 .collect(),
+            warned: draft
+                .origin
+                .warned
+                .iter()
+                .take(16)
+                .map(|words| clip(words, 900))
+                .collect(),
+            base: draft.origin.made_of.bases.clone(),
+            locks: draft.origin.made_of.locks.clone(),
         },
         preset: declared.preset.clone(),
         values: observed.fingerprints.as_ref().map(recorded),

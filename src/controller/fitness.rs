@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
-    Api, ResourceExt as _,
-    api::{DeleteParams, PostParams, PropagationPolicy},
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams, PropagationPolicy},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use crate::{
-    api::FIELD_MANAGER,
+    api::{FIELD_MANAGER, meta},
     build::{
         builder::Builder,
         fitness::{Fitness, Processes},
@@ -41,6 +41,11 @@ pub async fn try_out(context: &Context, known: watch::Sender<Fitness>, token: Ca
                 tracing::info!(namespace = %building.jobs.namespace(), found = fit.told().message, "the builder can run");
                 learned(&known, fit);
                 context.metrics.builder(true);
+                if context.leader.leads()
+                    && let Err(error) = clear(context, Which::Others).await
+                {
+                    tracing::warn!(error = %error.sentence(), "trials of other builders could not be cleared away");
+                }
                 return;
             }
             Ok(BuildState::Failed { sentence, .. }) => {
@@ -68,7 +73,7 @@ pub async fn try_out(context: &Context, known: watch::Sender<Fitness>, token: Ca
         }
         if pause == AGAIN
             && context.leader.leads()
-            && let Err(error) = clear(context).await
+            && let Err(error) = clear(context, Which::Last).await
         {
             tracing::warn!(error = %error.sentence(), "the last trial of the builder could not be cleared away");
         }
@@ -133,19 +138,39 @@ async fn processes(context: &Context) -> Processes {
     }
 }
 
-async fn clear(context: &Context) -> Result<(), ClusterError> {
+/// Which trials are over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// That of the builder as it is now, so that it is tried again.
+    Last,
+    /// Those of builders as they were: another image, other settings.
+    Others,
+}
+
+async fn clear(context: &Context, which: Which) -> Result<(), ClusterError> {
     let Some(building) = &context.building else {
         return Ok(());
     };
-    let name = rendered(&building.builder)?.name_any();
+    let own = rendered(&building.builder)?.name_any();
     let namespace = building.jobs.namespace();
     let api: Api<Job> = Api::namespaced(context.client.clone(), namespace.as_str());
+    let names = if which == Which::Last {
+        vec![own]
+    } else {
+        let params = ListParams::default().labels(meta::TRIAL);
+        let attempted = || format!("list Jobs with the label {} in {namespace}", meta::TRIAL);
+        let all = within(attempted, api.list(&params)).await?;
+        let names = all.iter().map(ResourceExt::name_any);
+        names.filter(|name| *name != own).collect::<Vec<String>>()
+    };
     let params = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Foreground),
         ..DeleteParams::default()
     };
-    let attempted = || format!("delete Job {name} in {namespace}");
-    found(within(attempted, api.delete(&name, &params)).await)?;
+    for name in names {
+        let attempted = || format!("delete Job {name} in {namespace}");
+        found(within(attempted, api.delete(&name, &params)).await)?;
+    }
     Ok(())
 }
 

@@ -108,6 +108,7 @@ pub async fn look(
         tag_moved: None,
         suspicious: revisions.suspicious(),
         doubted: revisions.doubted(),
+        warned: revisions.warned(),
         architectures,
         missing: references.missing,
         operators: references.operators,

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    api::meta::BUILT,
-    plan::observed::{Claim, ClaimedBy, Claims},
+    api::meta::{BUILT, LOCKS},
+    plan::observed::{Claim, ClaimedBy, Claims, MadeOf},
     spec::firewall,
 };
 
@@ -17,8 +17,10 @@ const REVISION: &str = "org.opencontainers.image.revision";
 const SOURCE: &str = "org.opencontainers.image.source";
 /// Longer texts are no versions, commits or addresses.
 const LONGEST: usize = 256;
+/// Some names of files, and their hashes.
+const LONGEST_LOCKS: usize = 1000;
 
-/// The four things by their names; everything else that an image says is left out.
+/// The five things by their names; everything else that an image says is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said(BTreeMap<&'static str, String>);
 
@@ -29,10 +31,11 @@ impl Said {
         let text = |name: &str| {
             let text = names?.get(name)?.as_str()?.trim();
             let plain = text.bytes().all(|c| c.is_ascii_graphic() || c == b' ');
-            (!text.is_empty() && text.len() <= LONGEST && plain && !firewall::has_secret(text))
+            let longest = if name == LOCKS { LONGEST_LOCKS } else { LONGEST };
+            (!text.is_empty() && text.len() <= longest && plain && !firewall::has_secret(text))
                 .then(|| text.to_owned())
         };
-        let names = [VERSION, REVISION, SOURCE, BUILT].into_iter();
+        let names = [VERSION, REVISION, SOURCE, BUILT, LOCKS].into_iter();
         Self(names.filter_map(|name| Some((name, text(name)?))).collect())
     }
 }
@@ -49,11 +52,18 @@ pub fn claims(annotations: [&Said; 2], labels: &Said) -> Claims {
         all.find_map(|claim| claim)
             .or_else(|| said(labels, ClaimedBy::Label))
     };
+    let built = annotations.iter().any(|said| said.0.contains_key(BUILT));
+    // Each build writes that label anew, so where Slipway built it, it is inherited from nobody.
+    let locks = labels.0.get(LOCKS).filter(|_| built).cloned();
     Claims {
         version: claim(VERSION),
         revision: claim(REVISION),
         source: claim(SOURCE),
-        built: annotations.iter().any(|said| said.0.contains_key(BUILT)),
+        built,
+        made_of: MadeOf {
+            bases: Vec::new(),
+            locks,
+        },
     }
 }
 
@@ -93,6 +103,18 @@ mod tests {
         let built = said(&json!({BUILT: "0123"}));
         assert!(claims([&Said::default(), &built], &Said::default()).built);
         assert!(!claims([&Said::default(), &Said::default()], &built).built);
+    }
+
+    #[test]
+    fn lock_files_are_believed_of_what_slipway_built_and_of_nothing_that_is_built_upon_it() {
+        let locks = format!(
+            "mix.lock sha256:{0}, package-lock.json sha256:{0}",
+            "0123abcd".repeat(8)
+        );
+        let (labels, built) = (said(&json!({LOCKS: locks})), said(&json!({BUILT: "0123"})));
+        let of = |annotation: &Said| claims([annotation, &Said::default()], &labels).made_of.locks;
+        assert_eq!(of(&built), Some(locks.clone()));
+        assert_eq!(of(&Said::default()), None);
     }
 
     #[test]

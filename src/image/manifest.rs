@@ -46,6 +46,8 @@ pub enum Manifest {
         platforms: Vec<Platform>,
         /// The manifest of each of these images, in the order of the index.
         images: Vec<Digest>,
+        /// The manifest of what is attached to the first of them that has anything attached.
+        attached: Option<Digest>,
         /// What its annotations say.
         said: Said,
     },
@@ -73,6 +75,8 @@ struct RawManifest {
 struct RawEntry {
     digest: Option<String>,
     platform: Option<RawPlatform>,
+    #[serde(default)]
+    annotations: Value,
 }
 
 #[derive(Deserialize)]
@@ -121,10 +125,12 @@ pub fn parse_manifest(body: &[u8]) -> Result<Manifest, String> {
         }
         (Some(entries), None) => {
             check_media_type(raw.media_type.as_deref(), &["image.index.v1", "manifest.list.v2"])?;
+            let attached = attached(&entries);
             let (platforms, images) = platforms(entries)?;
             Ok(Manifest::Index {
                 platforms,
                 images,
+                attached,
                 said,
             })
         }
@@ -152,6 +158,14 @@ fn check_media_type(found: Option<&str>, known: &[&str]) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// <https://github.com/moby/buildkit/blob/master/docs/attestations/attestation-storage.md>
+fn attached(entries: &[RawEntry]) -> Option<Digest> {
+    let kind = |entry: &&RawEntry| {
+        entry.annotations.get("vnd.docker.reference.type") == Some(&"attestation-manifest".into())
+    };
+    entries.iter().find(kind)?.digest.as_ref()?.parse().ok()
 }
 
 fn platforms(entries: Vec<RawEntry>) -> Result<(Vec<Platform>, Vec<Digest>), String> {
@@ -230,7 +244,8 @@ mod tests {
                 {{"digest":"{}","platform":{{"os":"linux","architecture":"amd64"}}}},
                 {{"digest":"{}","platform":{{"os":"linux","architecture":"arm","variant":"v6"}}}},
                 {{"digest":"{}","platform":{{"os":"linux","architecture":"arm","variant":"v7"}}}},
-                {{"digest":"{}","platform":{{"os":"unknown","architecture":"unknown"}}}},
+                {{"digest":"{}","platform":{{"os":"unknown","architecture":"unknown"}},
+                    "annotations":{{"vnd.docker.reference.type":"attestation-manifest"}}}},
                 {{"digest":"{}"}}]}}"#,
             digest('a'),
             digest('b'),
@@ -240,13 +255,17 @@ mod tests {
             digest('f'),
         );
         let Manifest::Index {
-            platforms, images, ..
+            platforms,
+            images,
+            attached,
+            ..
         } = parse_manifest(body.as_bytes()).unwrap()
         else {
             unreachable!("an index")
         };
         let images: Vec<String> = images.iter().map(ToString::to_string).collect();
         assert_eq!(images, ['a', 'b', 'c', 'd'].map(digest));
+        assert_eq!(attached.unwrap().to_string(), digest('e'));
         let names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["linux/amd64", "linux/arm", "linux/arm64"]);
     }

@@ -2,7 +2,7 @@
 //! image that was built comes into a registry.
 //!
 //! The answer is an observation: it is pinned in a revision before anything acts on it, so a registry that is
-//! down, slow or lying cannot change what runs. `credentials`, `claims` and `baked` are pure; only `registry` and `push` talk
+//! down, slow or lying cannot change what runs. `credentials`, `claims`, `provenance` and `baked` are pure; only `registry` and `push` talk
 //! to anyone, through a `session`, and `address` says to whom not. `layout` reads what `push` sends, and knows no registry.
 
 mod address;
@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod error;
 pub mod layout;
 pub mod manifest;
+pub mod provenance;
 pub mod push;
 pub mod registry;
 mod session;

@@ -219,6 +219,7 @@ impl Registry {
             Manifest::Index {
                 platforms,
                 images,
+                attached,
                 said,
             } => {
                 image.platforms = platforms;
@@ -226,6 +227,10 @@ impl Registry {
                     if let Some((of_one, config)) = session.config_of(digest).await? {
                         image.add([&said, &of_one], config);
                     }
+                }
+                if let (Some(attached), Some(claims)) = (attached, image.claims.first_mut()) {
+                    let asked = tokio::time::timeout(self.deadline / 3, session.bases(&attached));
+                    claims.made_of.bases = asked.await.unwrap_or_default();
                 }
             }
         }

@@ -17,6 +17,7 @@ use super::{
     claims::Said,
     credentials::Credential,
     manifest::{self, Config, Manifest},
+    provenance,
     registry::Registry,
 };
 use crate::{
@@ -30,6 +31,8 @@ use crate::{
 const MAX_MANIFEST: usize = 4 << 20;
 /// Configs hold the history of a build; real ones stay below 100 KiB.
 const MAX_CONFIG: usize = 4 << 20;
+/// With `mode=max` it holds the Dockerfile and each step.
+const MAX_PROVENANCE: usize = 4 << 20;
 
 /// A failure that does not know yet what it is about.
 pub enum Failure {
@@ -174,6 +177,19 @@ impl<'a> Session<'a> {
             Err(Failure::NotFound | Failure::Invalid(_)) => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// The images that an image was made of, by what is attached to it; none where that cannot be read: it is only told.
+    pub async fn bases(&mut self, attached: &Digest) -> Vec<String> {
+        let Ok(manifest) = self.manifest(attached.as_str(), Some(attached)).await else {
+            return Vec::new();
+        };
+        let Some(blob) = provenance::blob_of(&manifest.body) else {
+            return Vec::new();
+        };
+        let url = self.url(&format!("blobs/{blob}"));
+        let statement = self.get(&url, "*/*", MAX_PROVENANCE, Some(&blob)).await;
+        statement.map_or_else(|_| Vec::new(), |statement| provenance::bases(&statement.body))
     }
 
     /// One GET, whole.

@@ -189,6 +189,17 @@ pub(super) fn of(o: &Observed, declared: &Declared, digest: &Digest) -> Option<S
         .then(|| format!("{} of commit {}", build.job, build.commit.short()))
 }
 
+/// What was found in the source of an image that was built for this release.
+pub(super) fn warned(o: &Observed, declared: &Declared, digest: &Digest) -> Vec<String> {
+    let known = pushed(o, declared).filter(|(_, pushed)| pushed.is_none_or(|pushed| pushed == digest));
+    known.map_or_else(Vec::new, |(build, _)| build.warned.clone())
+}
+
+/// What is told as long as an image runs in whose source something was found.
+pub(super) fn told(o: &Observed) -> Option<(&'static str, String)> {
+    (!o.warned.is_empty()).then(|| ("SourceWarned", o.warned.join("; ")))
+}
+
 /// Whether an image is not used because only what is built here is to run.
 pub(super) fn is_anothers(o: &Observed, declared: &Declared, digest: &Digest) -> bool {
     let always = declared.build.as_ref().is_some_and(|build| build.always);

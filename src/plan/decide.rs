@@ -104,6 +104,7 @@ pub fn decide(o: &Observed) -> Decision {
         .extend(rotation::outdated(o, &decision.report.phase));
     decision.report.details.extend(baked::told(o));
     decision.report.details.extend(ladder::told(o));
+    decision.report.details.extend(build::told(o));
     if let Some(digest) = &o.tag_moved {
         let sentence = format!("the tag now has the digest {digest}; what runs stays as it was resolved");
         decision.report.details.push(("TagMoved", sentence));

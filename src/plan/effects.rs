@@ -285,6 +285,7 @@ fn asking(declared: &Declared) -> Observed {
             revision: said("0123456"),
             source: said("https://git.example.com/acme/app"),
             built: false,
+            ..Claims::default()
         }],
     };
     o

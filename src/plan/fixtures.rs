@@ -189,6 +189,7 @@ pub fn observed(declared: Declared) -> Observed {
         builds: Vec::new(),
         suspicious: Vec::new(),
         doubted: Vec::new(),
+        warned: Vec::new(),
         owner: None,
         rolling: None,
         restarts_before: None,

@@ -11,7 +11,7 @@ use super::{
     decide::POLL,
     decision::{Decision, Phase, Step, Wait},
     keep::meanwhile,
-    observed::{Claim, ClaimedBy, Claims, CommitSeen, Observed},
+    observed::{Claim, ClaimedBy, Claims, CommitSeen, MadeOf, Observed},
 };
 use crate::{
     api::release::Agree,
@@ -38,6 +38,10 @@ pub struct Origin {
     pub words: String,
     /// What differs, and was let pass.
     pub doubts: Vec<String>,
+    /// What it was made of.
+    pub made_of: MadeOf,
+    /// What was found in its source when it was built here, and let pass.
+    pub warned: Vec<String>,
 }
 
 /// What is known of where an image comes from, or why it is not run, or not yet.
@@ -68,6 +72,11 @@ pub(super) fn origin(o: &Observed, declared: &Declared, claims: &[Claims]) -> Re
         },
         words: words(declared, claims, &o.commit),
         doubts: found.warned,
+        warned: Vec::new(),
+        made_of: claims
+            .first()
+            .map(|claims| claims.made_of.clone())
+            .unwrap_or_default(),
     })
 }
 

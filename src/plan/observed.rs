@@ -69,6 +69,8 @@ pub struct Observed {
     pub suspicious: Vec<String>,
     /// What that image says of itself that is not what was declared, in words.
     pub doubted: Vec<String>,
+    /// What was found in its source when it was built here, and let pass, in words.
+    pub warned: Vec<String>,
     /// Architectures of the schedulable nodes (`amd64`); empty when not known.
     pub architectures: Vec<String>,
     /// References of the spec that do not resolve, as words: `Secret billing-db, key url`.
@@ -262,6 +264,17 @@ pub struct Claims {
     pub source: Option<Claim>,
     /// Whether Slipway built it, by an annotation, which no image inherits.
     pub built: bool,
+    /// What it was made of.
+    pub made_of: MadeOf,
+}
+
+/// What an image was made of, as it says itself. It is told, and decides nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MadeOf {
+    /// Images, with the digests that they had then.
+    pub bases: Vec<String>,
+    /// The lock files of its source, with the hash of each, where Slipway built it.
+    pub locks: Option<String>,
 }
 
 /// One thing that an image says.
@@ -340,6 +353,8 @@ pub struct BuildSeen {
     pub others: usize,
     /// What it does.
     pub state: BuildState,
+    /// What was found in its source and let pass, in words.
+    pub warned: Vec<String>,
 }
 
 /// What a build does.

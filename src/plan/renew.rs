@@ -10,7 +10,7 @@ use super::{
     decide::{POLL, facts, key_now, report, waiting_for_missing},
     decision::{Decision, Draft, Phase, Step, Wait},
     keep::{meanwhile, steady},
-    ladder,
+    ladder::{self, Origin},
     migration::{self, Next},
     observed::{Baked, Claims, DatabaseSeen, Declaration, ImageSeen, Migration, Observed, Revision},
     rebuild, restore, schema,
@@ -51,7 +51,10 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
         return decision;
     }
     let origin = match ladder::origin(o, declared, &claims) {
-        Ok(origin) => origin,
+        Ok(origin) => Origin {
+            warned: build::warned(o, declared, &digest),
+            ..origin
+        },
         Err(decision) => return *decision,
     };
     if let Some(barrier) = schema::barrier(o, &digest) {

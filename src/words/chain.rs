@@ -196,6 +196,14 @@ fn image(facts: &Facts) -> Link {
             let origin = image.origin.iter().filter(told);
             link.below
                 .extend(origin.map(|words| format!("where it comes from: {words}")));
+            let warned = image.warned.iter();
+            link.below
+                .extend(warned.map(|words| format!("found in its source: {words}")));
+            let base = image.base.iter();
+            link.below.extend(base.map(|name| format!("made of {name}")));
+            let locks = image.locks.iter();
+            link.below
+                .extend(locks.map(|files| format!("its dependencies are those of {files}")));
             let harmless = image.harmless.iter();
             link.below.extend(
                 harmless.map(|words| format!("{words}: it is expected there, or pods are given another")),

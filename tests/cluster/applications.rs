@@ -295,6 +295,13 @@ fn a_next_application_is_built_from_git_hardened_rendered_anew_and_updated_witho
     assert_eq!(element(&page, "version"), "1.0.0");
     assert_eq!(element(&page, "token"), first);
     assert_eq!(element(&page, "greeting"), "Welcome to the bed");
+    let made = &newest(&case)["spec"]["image"];
+    let locks = made["locks"].as_str().unwrap_or_default();
+    assert!(locks.starts_with("package-lock.json sha256:"), "{made}");
+    let base = made["base"].to_string();
+    for image in ["bed/node:1@sha256:", "bed/node-runner:1@sha256:"] {
+        assert!(base.contains(image), "{made}");
+    }
     is_given_to_no_pod(&case, &first);
     is_hardened(&case);
     is_rendered_anew(&case);

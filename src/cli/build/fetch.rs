@@ -9,10 +9,16 @@ use std::{
 };
 
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use super::{Ended, mounted};
 use crate::{
-    build::tree::{self, Finding, Judgement, Source, Weight},
+    api::meta,
+    build::{
+        message::Message,
+        tree::{self, Finding, Judgement, Source, Weight},
+    },
+    hex::hex,
     names::CommitId,
     repository::{GitRef, GitUrl},
     source::{
@@ -27,6 +33,9 @@ const LIMITS: FetchLimits = FetchLimits {
     bytes: 1 << 30,
     shallow: true,
 };
+
+/// Lock files of large applications have some MiB.
+const LARGEST_LOCK: u64 = 64 << 20;
 
 /// Arguments of `slipway build fetch`.
 #[derive(Debug, clap::Args)]
@@ -77,7 +86,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Ended> {
+pub(super) fn run(args: &Args) -> Result<Message, Ended> {
     source::init(args.ca_bundle.as_deref()).map_err(|error| Ended::for_now(error.to_string()))?;
     // Whether plain http is allowed was asked when the commit was asked for.
     let url = GitUrl::parse(&args.git, true).map_err(|error| Ended::for_good(error.to_string()))?;
@@ -98,13 +107,25 @@ pub(super) fn run(args: &Args) -> Result<(), Ended> {
         .map_err(|error| Ended::for_good(error.to_string()))?;
     tell(&written);
     let judgement = judge(args, &reader, &written)?;
-    let options = options(&written, &judgement);
+    let mut options = options(&written, &judgement);
+    let locks = locks(args, &reader, &judgement)?;
+    println!(
+        "note: locked by {}",
+        if locks.is_empty() { "no file" } else { &locks }
+    );
+    let _ = writeln!(options, "--opt=label:{}={locks}", meta::LOCKS);
     fs::write(&args.options, options).map_err(|error| storing("the options of the builder", &error))?;
     fs::write(&args.time, written.committed_at.to_string())
         .map_err(|error| storing("the time of the commit", &error))?;
     drop(reader);
     // The builder needs none of it, and it counts as what a build may write.
-    fs::remove_dir_all(&store).map_err(|error| storing("away the mirror", &error))
+    fs::remove_dir_all(&store).map_err(|error| storing("away the mirror", &error))?;
+    let warned = |finding: &&Finding| finding.weight == Weight::Warned;
+    let warned = judgement.findings.iter().filter(warned);
+    let sentences: Vec<String> = warned
+        .map(|finding| format!("{} {}", position(finding), finding.words))
+        .collect();
+    Ok(Message::fetched(&sentences))
 }
 
 /// Where a directory of the repository is written to; what is above it is made.
@@ -147,14 +168,17 @@ fn tell(written: &Written) {
     }
 }
 
+/// Where a file of the directory that is built lies in the repository.
+fn place_of(args: &Args, name: &str) -> String {
+    if args.path == "." {
+        name.to_owned()
+    } else {
+        format!("{}/{name}", args.path)
+    }
+}
+
 fn judge(args: &Args, reader: &Reader, written: &Written) -> Result<Judgement, Ended> {
-    let place = |name: &str| {
-        if args.path == "." {
-            name.to_owned()
-        } else {
-            format!("{}/{name}", args.path)
-        }
-    };
+    let place = |name: &str| place_of(args, name);
     let read = |name: &str| -> Result<Option<String>, Ended> {
         // One byte more, so that what is too large is seen to be.
         let most = u64::try_from(tree::LARGEST).unwrap_or(u64::MAX).saturating_add(1);
@@ -199,6 +223,18 @@ fn judge(args: &Args, reader: &Reader, written: &Written) -> Result<Judgement, E
         [first, rest @ ..] => format!("{} {} (and {} more)", position(first), first.words, rest.len()),
     };
     Err(Ended::for_good(sentence))
+}
+
+/// `mix.lock sha256:…`, one after the other: what an image is made with of its dependencies.
+fn locks(args: &Args, reader: &Reader, judgement: &Judgement) -> Result<String, Ended> {
+    let mut locks = Vec::new();
+    for name in &judgement.lock_files {
+        let file = reader.file_up_to(&args.commit, &place_of(args, name), LARGEST_LOCK);
+        if let Some(bytes) = file.map_err(|error| reading(&error))? {
+            locks.push(format!("{name} sha256:{}", hex(&Sha256::digest(&bytes))));
+        }
+    }
+    Ok(locks.join(", "))
 }
 
 /// `apps/shop/Dockerfile:12:`

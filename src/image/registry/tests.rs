@@ -109,6 +109,60 @@ async fn an_index_has_its_own_digest_and_no_attestation_among_its_platforms() {
 }
 
 #[tokio::test]
+async fn what_an_image_was_made_of_is_read_from_what_is_attached_to_it_and_nobody_waits_for_that() {
+    let sha = "1".repeat(64);
+    let statement = json!({"predicateType": "https://slsa.dev/provenance/v0.2", "predicate": {"materials": [
+        {"uri": "pkg:docker/debian@bookworm", "digest": {"sha256": sha}}]}})
+    .to_string();
+    let blob = digest_of(statement.as_bytes());
+    let attached = json!({"schemaVersion": 2, "mediaType": IMAGE, "config": {}, "layers": [
+        {"mediaType": "application/vnd.in-toto+json", "size": statement.len(), "digest": blob,
+         "annotations": {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}}]})
+    .to_string()
+    .into_bytes();
+    let ok = || answer(statement.as_bytes(), "application/octet-stream");
+    let known = vec![format!("debian:bookworm@sha256:{sha}")];
+    for (served, expected) in [
+        (Some(ok()), known),
+        (None, Vec::new()),
+        (Some(answer(b"{}", "application/octet-stream")), Vec::new()),
+        (Some(ok().set_delay(Duration::from_secs(60))), Vec::new()),
+    ] {
+        let server = MockServer::start().await;
+        let manifest = serve_config(&server).await;
+        let (of_image, of_attached) = (digest_of(&manifest), digest_of(&attached));
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+            {"digest": of_image, "mediaType": IMAGE, "size": 1, "platform": {"os": "linux", "architecture": "amd64"}},
+            {"digest": of_attached, "mediaType": IMAGE, "size": 1, "platform": {"os": "unknown", "architecture": "unknown"},
+             "annotations": {"vnd.docker.reference.type": "attestation-manifest"}}]})
+        .to_string()
+        .into_bytes();
+        serve(&server, "manifests/1.8.2", answer(&index, INDEX)).await;
+        serve(
+            &server,
+            &format!("manifests/{of_image}"),
+            answer(&manifest, IMAGE),
+        )
+        .await;
+        serve(
+            &server,
+            &format!("manifests/{of_attached}"),
+            answer(&attached, IMAGE),
+        )
+        .await;
+        if let Some(served) = served {
+            serve(&server, &format!("blobs/{blob}"), served).await;
+        }
+        let image = registry(&[&server])
+            .resolve(&request(&server), None)
+            .await
+            .unwrap();
+        assert_eq!(image.claims[0].made_of.bases, expected);
+        assert_eq!(image.claims.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn for_its_digest_alone_no_image_is_sent_unless_its_registry_knows_no_other_way() {
     let digest = format!("sha256:{}", "b".repeat(64));
     for (status, named, requests) in [(200, true, 1), (200, false, 2), (405, false, 2)] {

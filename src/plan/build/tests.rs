@@ -75,6 +75,7 @@ fn job(o: &Observed, of: &str, run: u32, state: BuildState) -> BuildSeen {
         larger: false,
         wanted: Some(0),
         others: 0,
+        warned: Vec::new(),
         state,
     }
 }
@@ -181,6 +182,7 @@ fn while_it_runs_nobody_is_asked_and_its_commit_is_the_commit() {
 fn what_is_pushed_is_looked_up_and_becomes_a_revision_that_says_where_it_was_built() {
     let mut o = missing();
     o.builds = vec![job(&o, COMMIT, 1, BuildState::Pushed(Some(fixtures::digest(2))))];
+    o.builds[0].warned = vec!["Dockerfile:1: a base image without a version".to_owned()];
     o.image = ImageSeen::NotAsked;
     assert_eq!(decide(&o).steps, [Step::AskRegistry]);
     o.image = found();
@@ -194,6 +196,7 @@ fn what_is_pushed_is_looked_up_and_becomes_a_revision_that_says_where_it_was_bui
         "{}",
         draft.obtained
     );
+    assert_eq!(draft.origin.warned, o.builds[0].warned);
     // Where the registry has lost it nothing is built again by itself.
     o.image = ImageSeen::Missing;
     assert_eq!(
@@ -202,6 +205,19 @@ fn what_is_pushed_is_looked_up_and_becomes_a_revision_that_says_where_it_was_bui
     );
     change(&mut o, |spec| spec.attempt = 1);
     assert_eq!(steps(&o), [create(COMMIT, 2, false)]);
+}
+
+#[test]
+fn what_was_found_in_the_source_of_what_runs_is_told_as_long_as_it_runs() {
+    let mut o = missing();
+    assert!(told(&o).is_none());
+    o.warned = vec!["Dockerfile:1: one".to_owned(), "Dockerfile:2: another".to_owned()];
+    let details = decide(&o).report.details;
+    let told = (
+        "SourceWarned",
+        "Dockerfile:1: one; Dockerfile:2: another".to_owned(),
+    );
+    assert!(details.contains(&told), "{details:?}");
 }
 
 fn found() -> ImageSeen {

@@ -203,6 +203,7 @@ impl<'a> Eyes<'a> {
             builds: Vec::new(),
             suspicious: Vec::new(),
             doubted: Vec::new(),
+            warned: Vec::new(),
             owner: None,
             rolling: remembered.rolling,
             restarts_before: remembered.restarts_before,

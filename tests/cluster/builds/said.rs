@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    super::support::{Case, Mark, Repo, get, pushed, shared},
+    super::support::{Case, Mark, Repo, get, is_true, pushed, shared},
     TINY, begun, newest, repository, tiny, version,
 };
 
@@ -12,7 +12,7 @@ fn an_image_built_for_one_environment_is_an_index_with_its_provenance_and_the_ne
     let _services = shared();
     let app = Repo::new("build-said-app");
     let spec = |ns: &str| tiny(ns, &app, "{}").replace(&repository(ns), &repository("said"));
-    let commit = version(&app, "1.0.0", TINY, &[]);
+    let commit = version(&app, "1.0.0", &format!("{TINY}ARG NPM_TOKEN\n"), &[]);
     let image = format!("registry.bed.test:5000/{}:1.0.0", repository("said"));
     let since = Mark::now();
     let staging = Case::new("build-said-a", &spec("build-said-a"));
@@ -52,7 +52,21 @@ fn an_image_built_for_one_environment_is_an_index_with_its_provenance_and_the_ne
         let deployment = get("deployment", &case.ns, "app").unwrap();
         let runs = deployment["spec"]["template"]["spec"]["containers"][0]["image"].to_string();
         assert!(runs.contains(&digest), "{}: {runs}", case.ns);
+        // Whoever runs it knows what it was made of, and whoever built it need not be asked.
+        let base = pinned["base"].as_array().expect("its provenance was read");
+        let is_probe = |name: &Value| {
+            let name = name.as_str().unwrap();
+            name.starts_with("registry.bed.test:5000/acme/probe:1.0.0@sha256:")
+        };
+        assert!(base.iter().any(is_probe), "{}: {pinned}", case.ns);
     }
+    // What was found before it was built is known where it was built, with its place.
+    let warned = newest(&staging)["spec"]["image"]["warned"][0].to_string();
+    assert!(
+        warned.contains("Dockerfile:4: ") && warned.contains("NPM_TOKEN"),
+        "{warned}"
+    );
+    assert!(is_true(&staging.release(), "SourceWarned"));
     assert_eq!(begun(since, &image).len(), 1, "one build for both");
     staging.end();
     production.end();

@@ -93,6 +93,7 @@ fn seen(job: &Job, release: usize, clock: u64) -> BuildSeen {
         larger: job.larger,
         wanted,
         others: job.wants.len() - usize::from(wanted.is_some()),
+        warned: Vec::new(),
         state: match &job.state {
             State::Waiting => BuildState::Waiting(None),
             State::Running { since: at } => BuildState::Running {
@@ -134,6 +135,7 @@ pub fn ask_registry(world: &World, declared: &Declared) -> ImageSeen {
             revision: says(image.commit.as_str()),
             source: says(super::world::REPOSITORY),
             built: true,
+            ..Claims::default()
         }],
     }
 }
