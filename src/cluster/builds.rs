@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
+    core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod},
 };
 use kube::{
     Api, Client, ResourceExt as _,
@@ -225,13 +225,11 @@ impl Builds {
     async fn running(&self, pod: &Pod, now: Timestamp) -> Result<BuildState, ClusterError> {
         let status = |name: &str| container(pod, name).and_then(|status| status.state.as_ref());
         let runs = |name: &str| status(name).is_some_and(|state| state.running.is_some());
-        let doing = if runs(FETCH) {
-            "fetching its source".to_owned()
-        } else if runs(BUILD) {
+        let doing = if runs(BUILD) {
             let log = self.log(pod, BUILD).await?;
             redact::redact(&progress::doing(&log), &[])
-        } else if runs(PUSH) {
-            "pushing it".to_owned()
+        } else if let Some(doing) = between(status, stuck(pod).is_some()) {
+            doing.to_owned()
         } else {
             return Ok(BuildState::Waiting(stuck(pod)));
         };
@@ -334,6 +332,26 @@ impl Failing {
             again: Again::No,
             ..Self::later(sentence)
         }
+    }
+}
+
+/// What a pod does around its build, by the states of its containers. From the end of one until the next one runs it is that
+/// one which is starting, unless it is known that it is `stuck`.
+fn between<'a>(state: impl Fn(&str) -> Option<&'a ContainerState>, stuck: bool) -> Option<&'static str> {
+    let runs = |name: &str| state(name).is_some_and(|state| state.running.is_some());
+    let ended = |name: &str| state(name).is_some_and(|state| state.terminated.is_some());
+    if runs(FETCH) {
+        Some("fetching its source")
+    } else if runs(PUSH) || ended(PUSH) {
+        Some("pushing it")
+    } else if stuck {
+        None
+    } else if ended(BUILD) {
+        Some("pushing it")
+    } else if ended(FETCH) {
+        Some("starting the builder")
+    } else {
+        None
     }
 }
 
@@ -497,6 +515,36 @@ fn stuck(pod: &Pod) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn between_two_containers_it_is_the_next_one_that_is_starting() {
+        let pod = |states: [&str; 3]| -> Pod {
+            let status = |(name, state): (&str, &str)| {
+                let state = match state {
+                    "runs" => serde_json::json!({ "running": {} }),
+                    "ended" => serde_json::json!({ "terminated": { "exitCode": 0 } }),
+                    _ => serde_json::json!({ "waiting": { "reason": "PodInitializing" } }),
+                };
+                serde_json::json!({ "name": name, "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": "" })
+            };
+            let all: Vec<_> = [FETCH, BUILD, PUSH].into_iter().zip(states).map(status).collect();
+            let pod = serde_json::json!({ "status": { "initContainerStatuses": all[..2], "containerStatuses": all[2..] } });
+            serde_json::from_value(pod).unwrap()
+        };
+        for (states, stuck, expected) in [
+            (["waits", "waits", "waits"], false, None),
+            (["runs", "waits", "waits"], false, Some("fetching its source")),
+            (["ended", "waits", "waits"], false, Some("starting the builder")),
+            (["ended", "waits", "waits"], true, None),
+            (["ended", "ended", "waits"], false, Some("pushing it")),
+            (["ended", "ended", "runs"], false, Some("pushing it")),
+            (["ended", "ended", "ended"], false, Some("pushing it")),
+        ] {
+            let pod = pod(states);
+            let state = |name: &str| container(&pod, name).and_then(|status| status.state.as_ref());
+            assert_eq!(between(state, stuck), expected, "{states:?}");
+        }
+    }
 
     #[test]
     fn what_writes_too_much_is_to_blame_for_that_itself_and_what_its_node_lacks_is_not() {

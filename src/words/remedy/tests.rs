@@ -47,6 +47,8 @@ const OTHERS: &[&str] = &[
     "Ready",
     // the condition that carries the end of a build's log
     "BuildLog",
+    // the condition that carries what was found in a source and let pass: what to do stands in each sentence
+    "SourceWarned",
     "Reconciling",
     "Stalled",
     "Resolved",
