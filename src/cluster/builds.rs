@@ -249,14 +249,8 @@ impl Builds {
             let ended = container(pod, name)?.state.as_ref()?.terminated.as_ref()?;
             (ended.exit_code != 0).then_some(ended)
         };
-        if let Some(Message::Failed { sentence, later }) =
-            [FETCH, PUSH].into_iter().find_map(|name| left(pod, name))
-        {
-            return Ok(if later {
-                Failing::later(sentence)
-            } else {
-                Failing::for_good(sentence)
-            });
+        if let Some(failing) = told(|name| left(pod, name)) {
+            return Ok(failing);
         }
         if let Some(ended) = ended(BUILD) {
             let log = self.log(pod, BUILD).await?;
@@ -353,6 +347,21 @@ fn between<'a>(state: impl Fn(&str) -> Option<&'a ContainerState>, stuck: bool) 
     } else {
         None
     }
+}
+
+/// What one of Slipway's own containers said of its failure. The other one may have said that it succeeded.
+fn told(left: impl Fn(&str) -> Option<Message>) -> Option<Failing> {
+    [FETCH, PUSH].into_iter().find_map(|name| match left(name)? {
+        Message::Failed {
+            sentence,
+            later: true,
+        } => Some(Failing::later(sentence)),
+        Message::Failed {
+            sentence,
+            later: false,
+        } => Some(Failing::for_good(sentence)),
+        Message::Fetched { .. } | Message::Pushed { .. } | Message::Processes { .. } => None,
+    })
 }
 
 /// What ended a pod from outside of its containers.
@@ -544,6 +553,30 @@ mod tests {
             let state = |name: &str| container(&pod, name).and_then(|status| status.state.as_ref());
             assert_eq!(between(state, stuck), expected, "{states:?}");
         }
+    }
+
+    #[test]
+    fn a_push_that_failed_is_heard_though_the_source_was_fetched() {
+        let left = |fetch: Option<Message>, push: Option<Message>| {
+            told(|name| {
+                if name == FETCH {
+                    fetch.clone()
+                } else {
+                    push.clone()
+                }
+            })
+            .map(|failing| (failing.sentence, failing.again))
+        };
+        let fetched = || Some(Message::fetched(&[]));
+        let failed = |later| Some(Message::failed("push refused", later));
+        let sentence = || "push refused".to_owned();
+        assert_eq!(left(fetched(), failed(false)), Some((sentence(), Again::No)));
+        assert_eq!(
+            left(fetched(), failed(true)),
+            Some((sentence(), Again::AfterPause))
+        );
+        assert_eq!(left(failed(false), None), Some((sentence(), Again::No)));
+        assert_eq!(left(fetched(), None), None);
     }
 
     #[test]

@@ -109,9 +109,16 @@ pub fn tell_in_time<T>(story: impl AsyncFnOnce(Story) -> T) -> T {
 }
 
 fn told<T>(paused: bool, story: impl AsyncFnOnce(Story) -> T) -> T {
-    static TLS: Once = Once::new();
-    TLS.call_once(|| {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        // As long as one thread alone listens (`Heard`), what another thread is the first to log is never heard at all: whether
+        // anybody listens to it is asked of that thread once and remembered. With this one everybody listens.
+        let all = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(io::sink)
+            .finish();
+        let _ = tracing::subscriber::set_global_default(all);
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
