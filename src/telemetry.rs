@@ -173,6 +173,8 @@ pub struct Metrics {
     deployments: Family<Outcome, Counter>,
     lead_seconds: Histogram,
     restore_seconds: Histogram,
+    builds: Family<Outcome, Counter>,
+    build_seconds: Histogram,
     watch_errors: Family<Kind, Counter>,
     leader: Gauge,
     builder_ready: Gauge,
@@ -204,6 +206,8 @@ impl Metrics {
             deployments: Family::default(),
             lead_seconds: Histogram::new(LEAD_BUCKETS),
             restore_seconds: Histogram::new(LEAD_BUCKETS),
+            builds: Family::default(),
+            build_seconds: Histogram::new(LEAD_BUCKETS),
             watch_errors: Family::default(),
             leader: Gauge::default(),
             builder_ready: Gauge::default(),
@@ -223,6 +227,8 @@ impl Metrics {
             deployments,
             lead_seconds,
             restore_seconds,
+            builds,
+            build_seconds,
             watch_errors,
             leader,
             builder_ready,
@@ -258,6 +264,12 @@ impl Metrics {
             "restore_time_seconds",
             "From a failed revision until its release is Live again",
             restore_seconds.clone(),
+        );
+        registry.register("builds", "Builds that ended, by outcome", builds.clone());
+        registry.register(
+            "build_duration_seconds",
+            "From the start of a build until its image is pushed",
+            build_seconds.clone(),
         );
         registry.register(
             "watch_errors",
@@ -321,6 +333,14 @@ impl Metrics {
     /// From a failed revision until its release is Live again.
     pub fn restore_time(&self, took: Duration) {
         self.restore_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A build ended; and where it pushed an image, how long it took.
+    pub fn built(&self, outcome: &'static str, took: Option<Duration>) {
+        self.builds.get_or_create(&Outcome { outcome }).inc();
+        if let Some(took) = took {
+            self.build_seconds.observe(took.as_secs_f64());
+        }
     }
 
     /// The watch of `kind` was interrupted.
@@ -418,6 +438,7 @@ mod tests {
         metrics.fetched("Fetched");
         metrics.resolved("Resolved");
         metrics.deployed("Live");
+        metrics.built("Pushed", Some(Duration::ZERO));
         metrics.watch_failed("Release");
         let page = metrics.encode().unwrap();
         let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));

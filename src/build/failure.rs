@@ -208,33 +208,6 @@ pub enum Again {
 }
 
 impl Failure {
-    /// One static word, for conditions, metrics and logs.
-    #[must_use]
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Step { .. } => "Step",
-            Self::OutOfMemory { .. } => "OutOfMemory",
-            Self::Network { .. } => "Network",
-            Self::DiskFull { .. } => "DiskFull",
-            Self::BaseNotFound { .. } => "BaseNotFound",
-            Self::BaseDenied { .. } => "BaseDenied",
-            Self::BasePlatform { .. } => "BasePlatform",
-            Self::PushDenied { .. } => "PushDenied",
-            Self::RegistryUnreachable { .. } => "RegistryUnreachable",
-            Self::RegistryUntrusted { .. } => "RegistryUntrusted",
-            Self::TooManyRequests { .. } => "TooManyRequests",
-            Self::Dockerfile { .. } => "Dockerfile",
-            Self::NoDockerfile { .. } => "NoDockerfile",
-            Self::MissingInContext { .. } => "MissingInContext",
-            Self::MissingSecret { .. } => "MissingSecret",
-            Self::NoTarget { .. } => "NoTarget",
-            Self::Builder { .. } => "Builder",
-            Self::Ended { .. } => "Ended",
-            Self::TimedOut { .. } => "TimedOut",
-            Self::Other { .. } => "Other",
-        }
-    }
-
     /// What comes from outside may pass. What the sources cause does not: a compile error stays one however often it is met,
     /// and a node that cannot run the builder stays as it is.
     #[must_use]

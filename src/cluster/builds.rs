@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod},
-};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ListParams, LogParams},
@@ -18,6 +15,13 @@ use kube::{
     },
 };
 
+mod ends;
+mod pod;
+
+use self::{
+    ends::Ends,
+    pod::{Failing, between, by_pod, container, left, of_builder, one_line, stuck, told},
+};
 use super::{
     error::ClusterError,
     hash_key::HashKey,
@@ -26,19 +30,12 @@ use super::{
 };
 use crate::{
     api::meta,
-    build::{
-        failure::{self, failure},
-        message::Message,
-        progress,
-    },
+    build::{message::Message, progress},
     names::{Namespace, ReleaseId, Uid},
-    plan::{
-        hint::with as with_hint,
-        observed::{Again, BuildSeen, BuildState},
-    },
-    render::{BUILD, FETCH, PROCESSES, PUSH, TESTS_FAILED, want},
+    plan::observed::{BuildSeen, BuildState},
+    render::{BUILD, FETCH, PROCESSES, PUSH, want},
     spec::redact,
-    words::hints::{At, hints},
+    telemetry::Metrics,
 };
 
 /// As much of the end of a build's log as is read: what it does now, or what failed.
@@ -57,16 +54,24 @@ pub fn builds(
     client: Client,
     call: Client,
     namespace: &Namespace,
+    metrics: Arc<Metrics>,
 ) -> (Builds, impl Stream<Item = ReleaseId> + Send + use<>) {
     let (store, writer) = reflector::store();
     let api: Api<Job> = Api::namespaced(client, namespace.as_str());
     let config = watcher::Config::default().labels(meta::BUILD);
     let events = reflector::reflector(writer, watcher(api, config).default_backoff());
-    let waiting = events.flat_map(|event| {
+    let mut ends = Ends::default();
+    let waiting = events.flat_map(move |event| {
+        if let Ok(event) = &event {
+            for end in ends.of(event) {
+                metrics.built(end.word(), end.took());
+            }
+        }
         let of = match event {
             Ok(Event::Apply(job) | Event::InitApply(job) | Event::Delete(job)) => waiting(&job).collect(),
             Ok(Event::Init | Event::InitDone) => Vec::new(),
             Err(error) => {
+                metrics.watch_failed("Job");
                 tracing::warn!(error = %error, "the watch of builds failed; it starts again");
                 Vec::new()
             }
@@ -304,126 +309,6 @@ impl Builds {
     }
 }
 
-/// What failed, and what to do about it.
-struct Failing {
-    sentence: String,
-    tail: String,
-    again: Again,
-}
-
-impl Failing {
-    /// What it is not to blame for itself.
-    fn later(sentence: String) -> Self {
-        Self {
-            sentence,
-            tail: String::new(),
-            again: Again::AfterPause,
-        }
-    }
-
-    fn for_good(sentence: String) -> Self {
-        Self {
-            again: Again::No,
-            ..Self::later(sentence)
-        }
-    }
-}
-
-/// What a pod does around its build, by the states of its containers. From the end of one until the next one runs it is that
-/// one which is starting, unless it is known that it is `stuck`.
-fn between<'a>(state: impl Fn(&str) -> Option<&'a ContainerState>, stuck: bool) -> Option<&'static str> {
-    let runs = |name: &str| state(name).is_some_and(|state| state.running.is_some());
-    let ended = |name: &str| state(name).is_some_and(|state| state.terminated.is_some());
-    if runs(FETCH) {
-        Some("fetching its source")
-    } else if runs(PUSH) || ended(PUSH) {
-        Some("pushing it")
-    } else if stuck {
-        None
-    } else if ended(BUILD) {
-        Some("pushing it")
-    } else if ended(FETCH) {
-        Some("starting the builder")
-    } else {
-        None
-    }
-}
-
-/// What one of Slipway's own containers said of its failure. The other one may have said that it succeeded.
-fn told(left: impl Fn(&str) -> Option<Message>) -> Option<Failing> {
-    [FETCH, PUSH].into_iter().find_map(|name| match left(name)? {
-        Message::Failed {
-            sentence,
-            later: true,
-        } => Some(Failing::later(sentence)),
-        Message::Failed {
-            sentence,
-            later: false,
-        } => Some(Failing::for_good(sentence)),
-        Message::Fetched { .. } | Message::Pushed { .. } | Message::Processes { .. } => None,
-    })
-}
-
-/// What ended a pod from outside of its containers.
-fn by_pod(pod: &Pod) -> Option<Failing> {
-    let status = pod.status.clone().unwrap_or_default();
-    let words = one_line(&status.message.unwrap_or_default());
-    match status.reason.as_deref() {
-        Some("DeadlineExceeded") => {
-            let sentence = "it took longer than build.timeout allows: raise it, or find what hangs";
-            return Some(Failing::for_good(sentence.to_owned()));
-        }
-        // `Usage of EmptyDir volume "state" exceeds the limit "4Gi".`
-        Some("Evicted")
-            if ["emptydir", "ephemeral"]
-                .iter()
-                .any(|word| words.to_lowercase().contains(word)) =>
-        {
-            return Some(Failing::for_good(format!(
-                "it wrote more than a build may here ({words}): make it write less, or have the chart's builds.disk raised"
-            )));
-        }
-        Some("Evicted") => return Some(Failing::later(format!("its node evicted it: {words}"))),
-        _ => {}
-    }
-    let conditions = status.conditions.unwrap_or_default();
-    let disrupted = conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")?;
-    let words = one_line(&disrupted.message.unwrap_or_default());
-    Some(Failing::later(format!("it was disrupted: {words}")))
-}
-
-/// What a builder's log says of its end, with a hint where the failure is a known one.
-fn of_builder(log: &str, ended: &ContainerStateTerminated) -> Failing {
-    let failure = failure(log, Some(ended.exit_code), ended.reason.as_deref());
-    let stage = if ended.exit_code == TESTS_FAILED {
-        "its tests failed: "
-    } else {
-        ""
-    };
-    let hint = hints(At::Build, log).into_iter().next();
-    let hint = hint.map(|hint| hint.hint.as_str());
-    Failing {
-        sentence: with_hint(&format!("{stage}{}", failure.sentence()), hint),
-        tail: failure.tail().join("\n"),
-        again: again(failure.again()),
-    }
-}
-
-fn again(again: failure::Again) -> Again {
-    match again {
-        failure::Again::No => Again::No,
-        failure::Again::AfterPause => Again::AfterPause,
-        failure::Again::WithMoreMemory => Again::WithMoreMemory,
-    }
-}
-
-fn one_line(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().take(300).collect()
-}
-
 fn elapsed(since: Timestamp, now: Timestamp) -> std::time::Duration {
     // A clock that is behind has seen nothing of it yet.
     now.duration_since(since).try_into().unwrap_or_default()
@@ -488,120 +373,9 @@ fn ended(job: &Job) -> Option<(bool, Option<Timestamp>)> {
         })
 }
 
-fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
-    let status = pod.status.as_ref()?;
-    let init = status.init_container_statuses.iter().flatten();
-    init.chain(status.container_statuses.iter().flatten())
-        .find(|container| container.name == name)
-}
-
-/// What one of Slipway's own containers left when it ended.
-fn left(pod: &Pod, name: &str) -> Option<Message> {
-    let ended = container(pod, name)?.state.as_ref()?.terminated.as_ref()?;
-    Message::read(ended.message.as_deref()?)
-}
-
-/// Why a pod has not started.
-fn stuck(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let conditions = status.conditions.iter().flatten();
-    let unscheduled = conditions
-        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
-        .find_map(|condition| condition.message.as_deref())
-        .map(|message| format!("Unschedulable: {}", one_line(message)));
-    let init = status.init_container_statuses.iter().flatten();
-    let mut all = init.chain(status.container_statuses.iter().flatten());
-    let waits = all.find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.as_deref()?;
-        let usual = ["PodInitializing", "ContainerCreating"].contains(&reason);
-        let message = waiting.message.as_deref().unwrap_or_default();
-        (!usual).then(|| format!("{reason}: {}", one_line(message)))
-    });
-    unscheduled.or(waits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn between_two_containers_it_is_the_next_one_that_is_starting() {
-        let pod = |states: [&str; 3]| -> Pod {
-            let status = |(name, state): (&str, &str)| {
-                let state = match state {
-                    "runs" => serde_json::json!({ "running": {} }),
-                    "ended" => serde_json::json!({ "terminated": { "exitCode": 0 } }),
-                    _ => serde_json::json!({ "waiting": { "reason": "PodInitializing" } }),
-                };
-                serde_json::json!({ "name": name, "state": state, "ready": false, "restartCount": 0, "image": "", "imageID": "" })
-            };
-            let all: Vec<_> = [FETCH, BUILD, PUSH].into_iter().zip(states).map(status).collect();
-            let pod = serde_json::json!({ "status": { "initContainerStatuses": all[..2], "containerStatuses": all[2..] } });
-            serde_json::from_value(pod).unwrap()
-        };
-        for (states, stuck, expected) in [
-            (["waits", "waits", "waits"], false, None),
-            (["runs", "waits", "waits"], false, Some("fetching its source")),
-            (["ended", "waits", "waits"], false, Some("starting the builder")),
-            (["ended", "waits", "waits"], true, None),
-            (["ended", "ended", "waits"], false, Some("pushing it")),
-            (["ended", "ended", "runs"], false, Some("pushing it")),
-            (["ended", "ended", "ended"], false, Some("pushing it")),
-        ] {
-            let pod = pod(states);
-            let state = |name: &str| container(&pod, name).and_then(|status| status.state.as_ref());
-            assert_eq!(between(state, stuck), expected, "{states:?}");
-        }
-    }
-
-    #[test]
-    fn a_push_that_failed_is_heard_though_the_source_was_fetched() {
-        let left = |fetch: Option<Message>, push: Option<Message>| {
-            told(|name| {
-                if name == FETCH {
-                    fetch.clone()
-                } else {
-                    push.clone()
-                }
-            })
-            .map(|failing| (failing.sentence, failing.again))
-        };
-        let fetched = || Some(Message::fetched(&[]));
-        let failed = |later| Some(Message::failed("push refused", later));
-        let sentence = || "push refused".to_owned();
-        assert_eq!(left(fetched(), failed(false)), Some((sentence(), Again::No)));
-        assert_eq!(
-            left(fetched(), failed(true)),
-            Some((sentence(), Again::AfterPause))
-        );
-        assert_eq!(left(failed(false), None), Some((sentence(), Again::No)));
-        assert_eq!(left(fetched(), None), None);
-    }
-
-    #[test]
-    fn what_writes_too_much_is_to_blame_for_that_itself_and_what_its_node_lacks_is_not() {
-        let evicted = |message: &str| {
-            let status = serde_json::json!({ "reason": "Evicted", "message": message });
-            let pod = serde_json::json!({ "status": status });
-            by_pod(&serde_json::from_value::<Pod>(pod).unwrap())
-                .unwrap()
-                .again
-        };
-        for (message, again) in [
-            (
-                "Usage of EmptyDir volume \"state\" exceeds the limit \"4Gi\". ",
-                Again::No,
-            ),
-            (
-                "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
-                Again::No,
-            ),
-            ("The node was low on resource: memory. ", Again::AfterPause),
-        ] {
-            assert_eq!(evicted(message), again, "{message}");
-        }
-    }
 
     #[test]
     fn what_others_began_of_a_key_that_a_release_waits_for_concerns_it() {

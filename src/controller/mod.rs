@@ -235,7 +235,12 @@ async fn loops(mut parts: Parts, token: CancellationToken) -> Result<(), RunErro
     let (building, waiting) = match parts.options.builder.clone() {
         Some(builder) => {
             let clients = &parts.clients;
-            let (jobs, waiting) = builds(clients.watch.clone(), clients.call.clone(), &builder.namespace);
+            let (jobs, waiting) = builds(
+                clients.watch.clone(),
+                clients.call.clone(),
+                &builder.namespace,
+                Arc::clone(&parts.metrics),
+            );
             (
                 Some(Building {
                     builder,

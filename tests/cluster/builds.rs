@@ -8,7 +8,8 @@ use serde_json::Value;
 use slipway::api::meta;
 
 use super::support::{
-    BUILDS, Case, Mark, Repo, credentials, get, list, probe, repository, shared, shop, source, wait_telling,
+    BUILDS, Case, Mark, Metrics, Repo, credentials, get, list, probe, repository, shared, shop, source,
+    wait_telling,
 };
 
 fn base(ns: &str, app: &Repo) -> String {
@@ -37,6 +38,14 @@ fn a_version_without_an_image_is_built_from_its_commit_pushed_migrated_and_live(
         ("priv/token.txt", "a text that nobody else has"),
     );
     let case = Case::new(ns, &base(ns, &app));
+    let counted = || {
+        let numbers = Metrics::of_the_leader();
+        (
+            numbers.sum::<u64>("slipway_builds_total", "Pushed"),
+            numbers.sum::<f64>("slipway_build_duration_seconds_sum", ""),
+        )
+    };
+    let before = counted();
     case.declare("built", "version: 1.0.0");
     wait_telling(
         "it says that it is being built",
@@ -50,6 +59,11 @@ fn a_version_without_an_image_is_built_from_its_commit_pushed_migrated_and_live(
     assert!(
         words.contains("version agrees by annotation, revision agrees by annotation"),
         "{words}"
+    );
+    let after = counted();
+    assert!(
+        after.0 > before.0 && after.1 > before.1,
+        "{after:?} after {before:?}"
     );
     // Nobody waits for the build any more.
     wait_telling(
