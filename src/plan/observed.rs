@@ -17,9 +17,17 @@ use super::{
 };
 use crate::{
     api::revision::Outcome,
-    names::{CommitId, Digest, EnvName, ReleaseId, RevisionNumber, Uid},
+    names::{Digest, EnvName, ReleaseId, RevisionNumber, Uid},
     render::{Object, ObjectKey, OwnerRef, Tree},
     spec::{Declared, declared::AttemptHash},
+};
+
+mod build;
+mod image;
+
+pub use self::{
+    build::{Again, BuildSeen, BuildState, BuilderSeen, CommitSeen},
+    image::{Baked, Claim, ClaimedBy, Claims, ImageSeen, MadeOf, Weight},
 };
 
 /// The whole snapshot.
@@ -202,197 +210,6 @@ pub struct Migration {
     pub database: String,
     /// The name of the lock.
     pub lock: String,
-}
-
-/// What the registry said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ImageSeen {
-    /// It was not asked in this pass.
-    NotAsked,
-    /// The image.
-    Found {
-        /// Its digest.
-        digest: Digest,
-        /// Its platforms, `linux/amd64`.
-        platforms: Vec<String>,
-        /// How it was found: `registry`, `declared`.
-        obtained: String,
-        /// The secrets in it, as far as it tells, the gravest first.
-        baked: Vec<Baked>,
-        /// What it says of where it comes from, for each of its platforms that says something else.
-        claims: Vec<Claims>,
-    },
-    /// There is no such tag or digest.
-    Missing,
-    /// No answer.
-    Failed {
-        /// `RegistryAuth`, `RegistryUnreachable`, …
-        reason: String,
-        /// One sentence.
-        message: String,
-    },
-}
-
-/// A secret in an image.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Baked {
-    /// How sure that is.
-    pub weight: Weight,
-    /// Where, and by which rule: `the variable A holds an AWS access key`. Never the value.
-    pub words: String,
-}
-
-/// How sure it is that something is a secret, and one that counts; the gravest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
-    /// It is one: such an image is not run.
-    Refused,
-    /// It looks like one.
-    Warned,
-    /// It is one that is expected there, or that pods are given another one for.
-    Told,
-}
-
-/// What an image says of where it comes from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Claims {
-    /// `org.opencontainers.image.version`.
-    pub version: Option<Claim>,
-    /// `org.opencontainers.image.revision`: a commit.
-    pub revision: Option<Claim>,
-    /// `org.opencontainers.image.source`: a repository.
-    pub source: Option<Claim>,
-    /// Whether Slipway built it, by an annotation, which no image inherits.
-    pub built: bool,
-    /// What it was made of.
-    pub made_of: MadeOf,
-}
-
-/// What an image was made of, as it says itself. It is told, and decides nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MadeOf {
-    /// Images, with the digests that they had then.
-    pub bases: Vec<String>,
-    /// The lock files of its source, with the hash of each, where Slipway built it.
-    pub locks: Option<String>,
-}
-
-/// One thing that an image says.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Claim {
-    /// In one line.
-    pub text: String,
-    /// How it says so.
-    pub by: ClaimedBy,
-}
-
-/// How an image says something of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ClaimedBy {
-    /// By an annotation of its manifest or index: it is said of this image alone.
-    Annotation,
-    /// By a label of its config, which it may have from the image that it was built on.
-    Label,
-}
-
-/// The commit that `source.ref` names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CommitSeen {
-    /// It was not asked in this pass.
-    NotAsked,
-    /// Others are asking the same server; it is asked later.
-    Busy,
-    /// This one.
-    Known(CommitId),
-    /// The server did not say, or there is no such reference.
-    Failed {
-        /// One word.
-        reason: String,
-        /// One sentence.
-        message: String,
-    },
-}
-
-/// What builds images in this installation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BuilderSeen {
-    /// Nothing: images are waited for.
-    Off,
-    /// It is being tried whether it can run on the nodes.
-    Checking,
-    /// It cannot run; why, and what to do.
-    Unfit(String),
-    /// Whoever installed it does not let this release push such an image; the sentence.
-    Refused(String),
-    /// It runs; what makes its images, in one text.
-    Ready(String),
-}
-
-/// A Job that builds an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildSeen {
-    /// Its name.
-    pub job: String,
-    /// Its UID.
-    pub uid: Uid,
-    /// Its resourceVersion.
-    pub resource_version: String,
-    /// The short form of its key.
-    pub key: String,
-    /// The short form of its inputs.
-    pub inputs: String,
-    /// What it builds.
-    pub commit: CommitId,
-    /// Which Job of this key, from 1.
-    pub run: u32,
-    /// Whether it was given more memory than usual.
-    pub larger: bool,
-    /// The counter `attempt` of this release when it came to wait for it; `None` while it does not.
-    pub wanted: Option<u64>,
-    /// How many other releases wait for it.
-    pub others: usize,
-    /// What it does.
-    pub state: BuildState,
-    /// What was found in its source and let pass, in words.
-    pub warned: Vec<String>,
-}
-
-/// What a build does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BuildState {
-    /// Nothing of it has started; why, where that is known: `Quota: …`.
-    Waiting(Option<String>),
-    /// It runs.
-    Running {
-        /// What it does now, in words.
-        doing: String,
-        /// For how long it has run.
-        running_for: Duration,
-    },
-    /// The registry took what it built; under which digest, unless its pod is gone.
-    Pushed(Option<Digest>),
-    /// It failed.
-    Failed {
-        /// One sentence: what failed, and where.
-        sentence: String,
-        /// The end of what failed printed, redacted; empty where that says nothing.
-        tail: String,
-        /// What to do about it.
-        again: Again,
-        /// For how long it has been over.
-        over_for: Duration,
-    },
-}
-
-/// Whether what failed may succeed when it is done again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
-    /// The same would fail.
-    No,
-    /// It was none of its own.
-    AfterPause,
-    /// It had too little memory.
-    WithMoreMemory,
 }
 
 /// The database that a migration would change.

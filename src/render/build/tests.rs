@@ -1,6 +1,9 @@
 use k8s_openapi::api::batch::v1::Job;
 
-use super::*;
+use super::{
+    options::{cache, csv},
+    *,
+};
 use crate::{
     api::Duration,
     render::{fixtures::exactly, trial_job},

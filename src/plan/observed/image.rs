@@ -1,0 +1,95 @@
+//! What the registry says of an image, and what the image says of itself. Read from the registry, and kept for as long as a
+//! digest is the same: nothing here changes behind a digest.
+
+use crate::names::Digest;
+
+/// What the registry said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSeen {
+    /// It was not asked in this pass.
+    NotAsked,
+    /// The image.
+    Found {
+        /// Its digest.
+        digest: Digest,
+        /// Its platforms, `linux/amd64`.
+        platforms: Vec<String>,
+        /// How it was found: `registry`, `declared`.
+        obtained: String,
+        /// The secrets in it, as far as it tells, the gravest first.
+        baked: Vec<Baked>,
+        /// What it says of where it comes from, for each of its platforms that says something else.
+        claims: Vec<Claims>,
+    },
+    /// There is no such tag or digest.
+    Missing,
+    /// No answer.
+    Failed {
+        /// `RegistryAuth`, `RegistryUnreachable`, …
+        reason: String,
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// A secret in an image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Baked {
+    /// How sure that is.
+    pub weight: Weight,
+    /// Where, and by which rule: `the variable A holds an AWS access key`. Never the value.
+    pub words: String,
+}
+
+/// How sure it is that something is a secret, and one that counts; the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// It is one: such an image is not run.
+    Refused,
+    /// It looks like one.
+    Warned,
+    /// It is one that is expected there, or that pods are given another one for.
+    Told,
+}
+
+/// What an image says of where it comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claims {
+    /// `org.opencontainers.image.version`.
+    pub version: Option<Claim>,
+    /// `org.opencontainers.image.revision`: a commit.
+    pub revision: Option<Claim>,
+    /// `org.opencontainers.image.source`: a repository.
+    pub source: Option<Claim>,
+    /// Whether Slipway built it, by an annotation, which no image inherits.
+    pub built: bool,
+    /// What it was made of.
+    pub made_of: MadeOf,
+}
+
+/// What an image was made of, as it says itself. It is told, and decides nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MadeOf {
+    /// Images, with the digests that they had then.
+    pub bases: Vec<String>,
+    /// The lock files of its source, with the hash of each, where Slipway built it.
+    pub locks: Option<String>,
+}
+
+/// One thing that an image says.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    /// In one line.
+    pub text: String,
+    /// How it says so.
+    pub by: ClaimedBy,
+}
+
+/// How an image says something of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClaimedBy {
+    /// By an annotation of its manifest or index: it is said of this image alone.
+    Annotation,
+    /// By a label of its config, which it may have from the image that it was built on.
+    Label,
+}
