@@ -1,5 +1,6 @@
 //! The rules: what is refused, what is warned of, and what is told.
 
+mod absent;
 mod args;
 mod files;
 mod images;
@@ -17,6 +18,7 @@ use super::{
     stages::Stages,
 };
 
+pub(super) use absent::run as absent;
 pub(super) use locks::run as locks;
 pub(super) use secrets::run as secrets;
 

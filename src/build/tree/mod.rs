@@ -65,6 +65,10 @@ pub struct Source<'a> {
     pub target: Option<&'a str>,
     /// The ids of the build secrets that the spec gives.
     pub secrets: &'a [String],
+    /// Directories of the build context that are submodules, and empty therefore.
+    pub submodules: &'a [String],
+    /// Files of the build context that only say where Git LFS has their content.
+    pub pointers: &'a [String],
 }
 
 impl<'a> Source<'a> {
@@ -160,6 +164,7 @@ pub fn judge(input: &Source<'_>) -> Judgement {
         lint::stages(input, &stages, target, &needed, &base_images, &mut findings);
     }
     let lock_files = lint::locks(input, &file, &mut findings);
+    lint::absent(input, &mut findings);
     Judgement {
         findings: findings.done(),
         extra_args,

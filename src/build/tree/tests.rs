@@ -13,6 +13,8 @@ struct Tree {
     args: BTreeMap<String, String>,
     target: Option<String>,
     secrets: Vec<String>,
+    submodules: Vec<String>,
+    pointers: Vec<String>,
 }
 
 impl Tree {
@@ -59,6 +61,8 @@ impl Tree {
             args: &self.args,
             target: self.target.as_deref(),
             secrets: &self.secrets,
+            submodules: &self.submodules,
+            pointers: &self.pointers,
         })
     }
 
@@ -673,8 +677,29 @@ fn files_of_a_context_have_their_place_in_the_repository() {
         args: &tree.args,
         target: None,
         secrets: &[],
+        submodules: &[],
+        pointers: &[],
     });
     assert_eq!(judged.findings.first().unwrap().file, "apps/shop/mix.exs");
+}
+
+#[test]
+fn what_a_commit_only_refers_to_is_warned_of_by_the_first_of_its_kind() {
+    let mut tree = Tree::of("FROM scratch\n");
+    tree.submodules = vec!["vendor/a".to_owned()];
+    tree.pointers = ["logo.png", "film.mp4", "font.ttf"].map(str::to_owned).into();
+    let findings = tree.judged().findings;
+    let of = |rule: &str| findings.iter().find(|finding| finding.rule == rule).unwrap();
+    assert_eq!(
+        (of("submodule").file.as_str(), of("submodule").weight),
+        ("vendor/a", Weight::Warned)
+    );
+    assert!(of("submodule").words.contains("is a submodule, which"));
+    assert_eq!(
+        (of("lfs").file.as_str(), of("lfs").weight),
+        ("logo.png", Weight::Warned)
+    );
+    assert!(of("lfs").words.contains("(and 2 others)"), "{}", of("lfs").words);
 }
 
 #[test]

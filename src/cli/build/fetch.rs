@@ -105,7 +105,7 @@ pub(super) fn run(args: &Args) -> Result<Message, Ended> {
     let written = reader
         .check_out(&args.commit, &args.path, &to, CheckoutLimits::default())
         .map_err(|error| Ended::for_good(error.to_string()))?;
-    tell(&written);
+    println!("{} files, {} KiB", written.files.len(), written.bytes >> 10);
     let judgement = judge(args, &reader, &written)?;
     let mut options = options(&written, &judgement);
     let locks = locks(args, &reader, &judgement)?;
@@ -155,19 +155,6 @@ fn reading(error: &ReadError) -> Ended {
     Ended::for_good(error.to_string())
 }
 
-/// What of the source is not what it seems to be, for the log.
-fn tell(written: &Written) {
-    println!("{} files, {} KiB", written.files.len(), written.bytes >> 10);
-    for path in &written.submodules {
-        println!("warning: {path} is a submodule, which is not fetched: its directory is empty");
-    }
-    for path in &written.pointers {
-        println!(
-            "warning: {path} is kept by Git LFS, whose content is not fetched: it is a pointer of three lines"
-        );
-    }
-}
-
 /// Where a file of the directory that is built lies in the repository.
 fn place_of(args: &Args, name: &str) -> String {
     if args.path == "." {
@@ -211,6 +198,8 @@ fn judge(args: &Args, reader: &Reader, written: &Written) -> Result<Judgement, E
         args: &args.given.iter().cloned().collect(),
         target: args.target.as_deref(),
         secrets: &args.secrets,
+        submodules: &written.submodules,
+        pointers: &written.pointers,
     });
     for finding in &judgement.findings {
         println!("{}", line(finding));
