@@ -197,6 +197,9 @@ fn fetch(input: &BuildInput<'_>) -> Value {
     for id in build.secrets.keys() {
         give("secret", id);
     }
+    for platform in &build.platforms {
+        give("platform", platform);
+    }
     give("tree", TREE);
     give("options", OPTIONS);
     give("time", TIME);

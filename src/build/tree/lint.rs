@@ -2,6 +2,7 @@
 
 mod absent;
 mod args;
+mod emulated;
 mod files;
 mod images;
 mod last;
@@ -19,6 +20,7 @@ use super::{
 };
 
 pub(super) use absent::run as absent;
+pub(super) use emulated::run as emulated;
 pub(super) use locks::run as locks;
 pub(super) use secrets::run as secrets;
 

@@ -65,6 +65,10 @@ pub struct Source<'a> {
     pub target: Option<&'a str>,
     /// The ids of the build secrets that the spec gives.
     pub secrets: &'a [String],
+    /// What it is built for; empty for the platform of the node.
+    pub platforms: &'a [String],
+    /// The processor of the node that builds, `amd64`.
+    pub node: &'a str,
     /// Directories of the build context that are submodules, and empty therefore.
     pub submodules: &'a [String],
     /// Files of the build context that only say where Git LFS has their content.
@@ -111,7 +115,7 @@ pub struct BaseImage {
 pub struct Judgement {
     /// Heaviest first.
     pub findings: Vec<Finding>,
-    /// Build arguments that `.tool-versions` gives beside those of the spec.
+    /// Build arguments beside those of the spec.
     pub extra_args: Vec<ExtraArg>,
     /// Images that the target is made of, in the order of the file. One whose reference is not known yet is none of them.
     pub base_images: Vec<BaseImage>,
@@ -150,7 +154,7 @@ pub fn judge(input: &Source<'_>) -> Judgement {
     let file = dockerfile::read(input.dockerfile);
     lint::secrets(input, &file, &mut findings);
     let tools = versions::Tools::of(input, &mut findings);
-    let extra_args = tools.args(input, &file, &mut findings);
+    let mut extra_args = tools.args(input, &file, &mut findings);
     let mut args = input.args.clone();
     let extra = extra_args.iter();
     args.extend(extra.map(|extra| (extra.arg.clone(), extra.value.clone())));
@@ -162,6 +166,7 @@ pub fn judge(input: &Source<'_>) -> Judgement {
         base_images = bases(&stages, &needed);
         tools.compare(input, &stages, target, &base_images, &mut findings);
         lint::stages(input, &stages, target, &needed, &base_images, &mut findings);
+        extra_args.extend(lint::emulated(input, &file, &stages, target, &mut findings));
     }
     let lock_files = lint::locks(input, &file, &mut findings);
     lint::absent(input, &mut findings);

@@ -42,6 +42,8 @@ pub(super) fn is_predefined(name: &str) -> bool {
 pub(super) struct Stage<'a> {
     pub name: Option<&'a str>,
     pub line: u32,
+    /// Of its `--platform=`, as written.
+    pub platform: Option<&'a str>,
     pub base: Base,
     /// Without its `FROM`.
     pub instructions: &'a [Instruction],
@@ -106,6 +108,7 @@ impl<'a> Stages<'a> {
                 stages.list.push(Stage {
                     name: name.as_deref(),
                     line: from.line,
+                    platform: from.flag("platform").last(),
                     base,
                     instructions,
                 });
@@ -246,6 +249,12 @@ impl<'a> Stages<'a> {
             Base::Image(image) => Some(image),
             Base::Stage(_) => None,
         }
+    }
+
+    /// For what the steps of a stage are run, as its oldest `FROM` says it.
+    pub fn platform(&self, stage: usize) -> Option<&'a str> {
+        let first = self.roots.get(stage)?;
+        self.list.get(*first)?.platform
     }
 
     /// The variables of a stage at its end, each with the line that set it; `Later` for a value that is not known.

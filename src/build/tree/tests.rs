@@ -13,6 +13,7 @@ struct Tree {
     args: BTreeMap<String, String>,
     target: Option<String>,
     secrets: Vec<String>,
+    platforms: Vec<String>,
     submodules: Vec<String>,
     pointers: Vec<String>,
 }
@@ -61,6 +62,8 @@ impl Tree {
             args: &self.args,
             target: self.target.as_deref(),
             secrets: &self.secrets,
+            platforms: &self.platforms,
+            node: "amd64",
             submodules: &self.submodules,
             pointers: &self.pointers,
         })
@@ -677,10 +680,54 @@ fn files_of_a_context_have_their_place_in_the_repository() {
         args: &tree.args,
         target: None,
         secrets: &[],
+        platforms: &[],
+        node: "amd64",
         submodules: &[],
         pointers: &[],
     });
     assert_eq!(judged.findings.first().unwrap().file, "apps/shop/mix.exs");
+}
+
+#[test]
+fn steps_for_another_processor_are_warned_of_and_the_erlang_vm_is_told_where_it_listens() {
+    let of = |dockerfile: &str, platforms: &[&str]| {
+        let mut tree = Tree::of(dockerfile);
+        tree.platforms = platforms.iter().map(|one| (*one).to_owned()).collect();
+        let judged = tree.judged();
+        let found = judged
+            .findings
+            .into_iter()
+            .find(|finding| finding.rule == "emulated");
+        let given = judged
+            .extra_args
+            .into_iter()
+            .map(|extra| (extra.arg, extra.value, extra.line));
+        (
+            found.map(|finding| (finding.line.unwrap(), finding.words)),
+            given.collect::<Vec<_>>(),
+        )
+    };
+    let both = ["linux/amd64", "linux/arm64"];
+    let plain = "FROM a:1 AS builder\nARG ERL_AFLAGS\nRUN mix release\nFROM b:1\nCOPY --from=builder /a /a\n";
+    let (found, given) = of(plain, &both);
+    let (line, words) = found.unwrap();
+    assert_eq!(line, 1);
+    assert!(
+        words.starts_with("the steps of this stage for linux/arm64 are emulated"),
+        "{words}"
+    );
+    let flag = ("ERL_AFLAGS".to_owned(), "+JMsingle true".to_owned(), None);
+    assert_eq!(given, [flag]);
+    assert_eq!(of(&plain.replace("ARG ERL_AFLAGS\n", ""), &both).1, []);
+    // No steps of another processor: on the node's own, without steps, and where the node itself is meant.
+    for platforms in [&[][..], &["linux/amd64"]] {
+        assert_eq!(of(plain, platforms), (None, Vec::new()), "{platforms:?}");
+    }
+    assert_eq!(of("FROM a:1\nCOPY a /a\n", &both).0, None);
+    let crossed = "FROM --platform=$BUILDPLATFORM a:1 AS base\nFROM base\nRUN go build\n";
+    assert_eq!(of(crossed, &both).0, None);
+    let fixed = "FROM --platform=linux/s390x a:1\nRUN make\n";
+    assert!(of(fixed, &[]).0.unwrap().1.contains("linux/s390x"));
 }
 
 #[test]
@@ -950,7 +997,8 @@ fn tool_versions_become_the_arguments_that_are_declared_and_not_given() {
     let tools = "erlang 27.0.1\nelixir 1.17.3-otp-27\nnodejs 22.3.0\n";
     let extra = |tree: Tree| -> Vec<(String, String, u32)> {
         let all = tree.file(".tool-versions", tools).judged().extra_args.into_iter();
-        all.map(|extra| (extra.arg, extra.value, extra.line)).collect()
+        all.map(|extra| (extra.arg, extra.value, extra.line.unwrap()))
+            .collect()
     };
     assert_eq!(
         extra(phoenix()),

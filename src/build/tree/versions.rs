@@ -12,15 +12,15 @@ use super::{
 const FILE: &str = ".tool-versions";
 const MOST: usize = 64;
 
-/// A build argument that a file of the tree gives.
+/// A build argument that follows from the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExtraArg {
     /// The name of the `ARG`.
     pub arg: String,
     /// Its value.
     pub value: String,
-    /// The line of `.tool-versions`.
-    pub line: u32,
+    /// The line of `.tool-versions` that says it; `None` for what emulated programs need.
+    pub line: Option<u32>,
 }
 
 /// Names of tools, what they are also called, and the arguments that have their version.
@@ -80,7 +80,7 @@ impl Tools {
                         extra.push(ExtraArg {
                             arg: (*arg).to_owned(),
                             value: version.clone(),
-                            line: tool.line,
+                            line: Some(tool.line),
                         });
                         if default.is_some_and(|default| !agree(default, version)) {
                             let words = format!(
@@ -163,7 +163,7 @@ impl Tools {
 }
 
 /// The first line that declares an argument, and the first default.
-fn declared<'a>(file: &'a Dockerfile, name: &str) -> Option<(u32, Option<&'a str>)> {
+pub(super) fn declared<'a>(file: &'a Dockerfile, name: &str) -> Option<(u32, Option<&'a str>)> {
     let instructions = file.instructions.iter().filter(|one| !one.on_build);
     let pairs = instructions.filter_map(|one| match &one.kind {
         Kind::Arg(pairs) => Some(pairs),

@@ -64,6 +64,9 @@ pub struct Args {
     /// The id of a secret mount that the spec gives; may be repeated.
     #[arg(long = "secret", value_name = "ID")]
     secrets: Vec<String>,
+    /// What is built for, beside or instead of the platform of this node; may be repeated.
+    #[arg(long = "platform", value_name = "OS/ARCH")]
+    platforms: Vec<String>,
     /// Where the credentials are, one file for each key.
     #[arg(long, value_name = "DIR")]
     credentials: Option<PathBuf>,
@@ -198,6 +201,8 @@ fn judge(args: &Args, reader: &Reader, written: &Written) -> Result<Judgement, E
         args: &args.given.iter().cloned().collect(),
         target: args.target.as_deref(),
         secrets: &args.secrets,
+        platforms: &args.platforms,
+        node: processor(),
         submodules: &written.submodules,
         pointers: &written.pointers,
     });
@@ -246,6 +251,17 @@ fn line(finding: &Finding) -> String {
     )
 }
 
+/// The processor of this node, as [Go](https://go.dev/doc/install/source#environment) and so Kubernetes and registries call it.
+fn processor() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        other => other,
+    }
+}
+
 /// What follows from the source for the builder: the versions that `.tool-versions` names, and `SOURCE_DATE_EPOCH`
 /// (<https://reproducible-builds.org/docs/source-date-epoch/>) where a step is to see it. Each `COPY` is then known by it, too,
 /// so nothing of an earlier commit is found in the cache: where nobody declares it, it is not given.
@@ -264,10 +280,10 @@ fn options(written: &Written, judgement: &Judgement) -> String {
     for extra in &judgement.extra_args {
         // One line each: what does not fit into one is no version.
         if !extra.value.contains(['\n', '\r', '\0']) {
-            println!(
-                "note: {}={} by .tool-versions:{}",
-                extra.arg, extra.value, extra.line
-            );
+            let by = extra.line.map_or("since steps are emulated".to_owned(), |line| {
+                format!("by .tool-versions:{line}")
+            });
+            println!("note: {}={} {by}", extra.arg, extra.value);
             let _ = writeln!(options, "--opt=build-arg:{}={}", extra.arg, extra.value);
         }
     }
