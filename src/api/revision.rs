@@ -128,6 +128,9 @@ pub struct RevisionImage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub locks: Option<String>,
+    /// How many bytes a node fetches for it; of several platforms those of the largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<i64>,
 }
 
 /// The migration of a revision.

@@ -280,6 +280,9 @@ async fn create_revision(
                 .collect(),
             base: draft.origin.made_of.bases.clone(),
             locks: draft.origin.made_of.locks.clone(),
+            size: i64::try_from(draft.origin.made_of.size)
+                .ok()
+                .filter(|size| *size > 0),
         },
         preset: declared.preset.clone(),
         values: observed.fingerprints.as_ref().map(recorded),

@@ -63,6 +63,7 @@ pub fn claims(annotations: [&Said; 2], labels: &Said) -> Claims {
         made_of: MadeOf {
             bases: Vec::new(),
             locks,
+            size: 0,
         },
     }
 }

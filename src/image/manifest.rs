@@ -55,6 +55,8 @@ pub enum Manifest {
     Image {
         /// Where its config lies.
         config: Digest,
+        /// The bytes of its layers together, as they are fetched.
+        size: u64,
         /// What its annotations say.
         said: Said,
     },
@@ -67,7 +69,7 @@ struct RawManifest {
     media_type: Option<String>,
     manifests: Option<Vec<RawEntry>>,
     config: Option<RawDescriptor>,
-    layers: Option<Vec<serde::de::IgnoredAny>>,
+    layers: Option<Vec<Value>>,
     annotations: Option<Value>,
 }
 
@@ -145,7 +147,10 @@ pub fn parse_manifest(body: &[u8]) -> Result<Manifest, String> {
                 .digest
                 .parse()
                 .map_err(|e| format!("the digest of its config {e}"))?;
-            Ok(Manifest::Image { config, said })
+            let layers = raw.layers.unwrap_or_default();
+            let sizes = layers.iter().filter_map(|layer| layer.get("size")?.as_u64());
+            let size = sizes.fold(0, u64::saturating_add);
+            Ok(Manifest::Image { config, size, said })
         }
         (None, None) => Err("its manifest lists neither images nor a config".into()),
     }

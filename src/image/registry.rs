@@ -52,10 +52,21 @@ impl ResolvedImage {
     /// With what one of its images says.
     fn add(&mut self, annotations: [&Said; 2], config: Config) {
         let claims = claims(annotations, &config.said);
-        if !self.claims.contains(&claims) {
+        let is_known = |known: &Claims| {
+            (&known.version, &known.revision, &known.source, known.built)
+                == (&claims.version, &claims.revision, &claims.source, claims.built)
+        };
+        if !self.claims.iter().any(is_known) {
             self.claims.push(claims);
         }
         self.texts.push(config.texts);
+    }
+
+    /// With the bytes of one of its images: of several platforms the largest is told.
+    fn is_of(&mut self, size: u64) {
+        if let Some(claims) = self.claims.first_mut() {
+            claims.made_of.size = claims.made_of.size.max(size);
+        }
     }
 }
 
@@ -211,10 +222,11 @@ impl Registry {
             claims: Vec::new(),
         };
         match manifest::parse_manifest(&top.body).map_err(Failure::Invalid)? {
-            Manifest::Image { config, said } => {
+            Manifest::Image { config, size, said } => {
                 let config = session.config(&config).await?;
                 image.platforms.push(config.platform.clone());
                 image.add([&said, &Said::default()], config);
+                image.is_of(size);
             }
             Manifest::Index {
                 platforms,
@@ -224,8 +236,9 @@ impl Registry {
             } => {
                 image.platforms = platforms;
                 for digest in images.iter().take(MAX_IMAGES) {
-                    if let Some((of_one, config)) = session.config_of(digest).await? {
+                    if let Some((of_one, size, config)) = session.config_of(digest).await? {
                         image.add([&said, &of_one], config);
+                        image.is_of(size);
                     }
                 }
                 if let (Some(attached), Some(claims)) = (attached, image.claims.first_mut()) {

@@ -164,10 +164,12 @@ impl<'a> Session<'a> {
 
     /// What the annotations and the config of one of an index's images say; `None` where the registry has no such image, as in a copy of some
     /// platforms alone, or none that could run.
-    pub async fn config_of(&mut self, image: &Digest) -> Result<Option<(Said, Config)>, Failure> {
+    pub async fn config_of(&mut self, image: &Digest) -> Result<Option<(Said, u64, Config)>, Failure> {
         let config = match self.manifest(image.as_str(), Some(image)).await {
             Ok(answer) => match manifest::parse_manifest(&answer.body) {
-                Ok(Manifest::Image { config, said }) => self.blob(&config).await.map(|config| (said, config)),
+                Ok(Manifest::Image { config, size, said }) => {
+                    self.blob(&config).await.map(|config| (said, size, config))
+                }
                 Ok(Manifest::Index { .. }) | Err(_) => return Ok(None),
             },
             Err(failure) => Err(failure),

@@ -199,6 +199,9 @@ fn image(facts: &Facts) -> Link {
             let warned = image.warned.iter();
             link.below
                 .extend(warned.map(|words| format!("found in its source: {words}")));
+            let size = image.size.iter();
+            link.below
+                .extend(size.map(|bytes| format!("a node fetches {} KiB of layers for it", bytes >> 10)));
             let base = image.base.iter();
             link.below.extend(base.map(|name| format!("made of {name}")));
             let locks = image.locks.iter();

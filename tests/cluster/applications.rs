@@ -290,6 +290,8 @@ fn a_next_application_is_built_from_git_hardened_rendered_anew_and_updated_witho
     case.declare("1.0.0", "version: 1.0.0");
     let figures = watch_build(&case, "Live", "1.0.0");
     let (_, size) = pushed(ns, "1.0.0");
+    let on_record = newest(&case)["spec"]["image"]["size"].as_u64();
+    assert_eq!(on_record.map(|bytes| bytes >> 20), Some(size));
     println!("storefront 1.0.0: {figures}, an image of {size} MiB");
     let page = case.ask("/");
     assert_eq!(element(&page, "version"), "1.0.0");

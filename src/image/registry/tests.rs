@@ -61,7 +61,7 @@ async fn serve_config(server: &MockServer) -> Vec<u8> {
         answer(config.as_bytes(), "application/octet-stream"),
     )
     .await;
-    json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": [], "config": {
+    json!({"schemaVersion": 2, "mediaType": IMAGE, "layers": [{"size": 3000}, {"size": 70}, 7, {"size": -1}], "config": {
         "mediaType": "application/vnd.oci.image.config.v1+json", "size": config.len(), "digest": digest}})
     .to_string()
     .into_bytes()
@@ -159,6 +159,10 @@ async fn what_an_image_was_made_of_is_read_from_what_is_attached_to_it_and_nobod
             .unwrap();
         assert_eq!(image.claims[0].made_of.bases, expected);
         assert_eq!(image.claims.len(), 1);
+        assert_eq!(
+            image.claims[0].made_of.size, 3070,
+            "a layer without a size has none"
+        );
     }
 }
 

@@ -74,6 +74,8 @@ pub struct MadeOf {
     pub bases: Vec<String>,
     /// The lock files of its source, with the hash of each, where Slipway built it.
     pub locks: Option<String>,
+    /// The bytes of its layers, as a node fetches them; of several platforms those of the largest. 0 where nobody knows.
+    pub size: u64,
 }
 
 /// One thing that an image says.
