@@ -49,7 +49,7 @@ pub struct Builder {
     /// Requests and limits of the builder.
     #[serde(default)]
     pub resources: Amounts,
-    /// How much a build may write: source, layers and image together.
+    /// How much a build may write: source, layers, image and logs together.
     pub disk: String,
     /// Nodes that are for builds.
     #[serde(default)]

@@ -154,6 +154,8 @@ pub const GIT: &str = "/run/slipway/git";
 const SECRETS: &str = "/run/slipway/secrets";
 const REGISTRY: &str = "/run/slipway/registry";
 const CAS: &str = "/run/slipway/ca";
+/// What the disk of a node is called as a resource.
+const DISK: &str = "ephemeral-storage";
 
 fn mount(name: &str, path: &str) -> Value {
     json!({ "name": name, "mountPath": path, "readOnly": true })
@@ -299,7 +301,17 @@ fn resources(builder: &Builder, larger: bool) -> Value {
         };
         amounts.iter().map(amount).collect()
     };
-    json!({ "requests": twice(&builder.resources.requests), "limits": twice(&builder.resources.limits) })
+    let (mut requests, mut limits) = (
+        twice(&builder.resources.requests),
+        twice(&builder.resources.limits),
+    );
+    // All that the pod writes counts: its volumes, what its containers write beside them, and their logs
+    // (<https://kubernetes.io/docs/concepts/storage/ephemeral-storage/>). Without a request all of it would be kept free.
+    limits
+        .entry(DISK.to_owned())
+        .or_insert_with(|| builder.disk.clone());
+    requests.entry(DISK.to_owned()).or_insert_with(|| "0".to_owned());
+    json!({ "requests": requests, "limits": limits })
 }
 
 fn volumes(input: &BuildInput<'_>) -> Vec<Value> {

@@ -232,8 +232,25 @@ fn what_had_too_little_memory_is_given_twice_as_much() {
     let job = build_job(&input);
     let resources = &containers(&job)[1]["resources"];
     assert_eq!(resources["limits"]["memory"], "8Gi");
-    assert_eq!(resources["requests"], json!({"cpu": "250m", "memory": "1Gi"}));
+    assert_eq!(
+        resources["requests"],
+        json!({"cpu": "250m", "memory": "1Gi", "ephemeral-storage": "0"})
+    );
     assert_eq!(job["metadata"]["annotations"][meta::LARGER], "true");
+}
+
+#[test]
+fn all_that_a_build_writes_is_bounded_together() {
+    let mut fixture = Fixture::new();
+    let amounts = |fixture: &Fixture| {
+        let resources = containers(&build_job(&fixture.input()))[1]["resources"].clone();
+        ["requests", "limits"].map(|kind| resources[kind]["ephemeral-storage"].clone())
+    };
+    assert_eq!(amounts(&fixture), ["0", "20Gi"]);
+    let own = |amount: &str| BTreeMap::from([("ephemeral-storage".to_owned(), amount.to_owned())]);
+    fixture.builder.resources.requests = own("5Gi");
+    fixture.builder.resources.limits = own("40Gi");
+    assert_eq!(amounts(&fixture), ["5Gi", "40Gi"]);
 }
 
 #[test]
