@@ -94,6 +94,21 @@ pub fn release_status(
     }
 }
 
+/// Whether a status only says in other words how far a build is. Its steps follow each other quickly, and each thing that happens
+/// in its namespace wakes the release: so this is written no more often than once in [`PROGRESS`](crate::plan::build::PROGRESS).
+#[must_use]
+pub fn is_progress(old: &ReleaseStatus, new: &ReleaseStatus) -> bool {
+    let without_words = |status: &ReleaseStatus| {
+        let mut status = status.clone();
+        status.message.clear();
+        for condition in &mut status.conditions {
+            condition.message.clear();
+        }
+        status
+    };
+    old.phase == label(&Phase::Building) && without_words(old) == without_words(new)
+}
+
 /// The phase as one word, and the reason of the conditions.
 fn words(phase: &Phase) -> (String, String) {
     match phase {
@@ -169,6 +184,31 @@ mod tests {
             namespace: "shop".parse().unwrap(),
             name: "shop".parse().unwrap(),
         }
+    }
+
+    #[test]
+    fn other_words_about_a_build_are_progress_and_everything_else_is_news() {
+        let old = ReleaseStatus::default();
+        let status = |phase: Phase, words: &str, generation: i64, detail: bool| {
+            let mut report = report(phase);
+            report.message = words.into();
+            if detail {
+                report.details.push(("TagMoved", "it moved".into()));
+            }
+            release_status(&id(), &report, &old, Some(generation), Timestamp::UNIX_EPOCH)
+        };
+        let first = status(Phase::Building, "fetching", 1, false);
+        let progress =
+            |phase, words, generation, detail| is_progress(&first, &status(phase, words, generation, detail));
+        assert!(progress(Phase::Building, "step 2/9", 1, false));
+        assert!(!progress(Phase::Building, "step 2/9", 2, false), "another spec");
+        assert!(
+            !progress(Phase::Building, "step 2/9", 1, true),
+            "something else, too"
+        );
+        assert!(!progress(Phase::Failed("BuildFailed"), "step 2/9", 1, false));
+        let live = status(Phase::Live, "a", 1, false);
+        assert!(!is_progress(&live, &status(Phase::Live, "b", 1, false)));
     }
 
     #[test]

@@ -133,6 +133,8 @@ pub struct Remembered {
     pub repairs: usize,
     /// Errors in a row.
     pub failures: u32,
+    /// When its status was written last.
+    pub told: Option<Instant>,
     /// The phase that it is counted in.
     pub phase: Option<&'static str>,
     /// Since when a revision of it has failed and it was not Live.

@@ -8,6 +8,7 @@ use kube::{
     runtime::events::{Event, EventType},
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{act::clip, context::Context, releases::Meta, subject::Subject, tally};
 use crate::{
@@ -16,8 +17,8 @@ use crate::{
         error::ClusterError,
         objects::{found, within},
     },
-    plan::{Phase, Report, Stage},
-    status::release_status,
+    plan::{Phase, Report, Stage, build::PROGRESS},
+    status::{is_progress, release_status},
 };
 
 /// What was decided, and all repairs that no status has counted yet.
@@ -80,7 +81,14 @@ async fn write(
     if new == old {
         return Ok(());
     }
+    let told = context.memory.get(&subject.id).told;
+    if is_progress(old, new) && told.is_some_and(|at| at.elapsed() < PROGRESS) {
+        return Ok(());
+    }
     patch(context, subject, new).await?;
+    context
+        .memory
+        .update(&subject.id, |memory| memory.told = Some(Instant::now()));
     if old.phase != new.phase {
         tracing::info!(revision, phase = %new.phase, message = %new.message, "phase");
         event(context, subject, new).await;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long until it is looked again how far a build is: one status at most is written in that time.
-const PROGRESS: Duration = Duration::from_secs(10);
+pub const PROGRESS: Duration = Duration::from_secs(10);
 /// Jobs of one key at most, where what failed may succeed.
 const MOST_RUNS: u32 = 3;
 /// How long until what failed through no fault of its own is begun again; as much longer as often.

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::support::{
-    Asker, Case, Repo, bed_dir, credentials, exec, exec_in, list, repository, shared, shop, source, wait,
-    watch_build,
+    Asker, Case, Mark, Repo, bed_dir, credentials, exec, exec_in, list, repository, shared, shop, source,
+    wait, watch_build,
 };
 
 /// A text that nobody else has.
@@ -279,6 +280,16 @@ fn is_hardened(case: &Case) {
     .unwrap();
 }
 
+/// Steps follow each other quickly, and a build takes minutes: who watches it is told, and the API server is left alone.
+fn how_far_it_is_is_told_every_ten_seconds(told: &[(Timestamp, String)]) {
+    let of_a_step = |(_, words): &&(Timestamp, String)| words.contains("npm") || words.contains("next build");
+    assert!(told.iter().any(|told| of_a_step(&told)), "{told:#?}");
+    for pair in told.windows(2) {
+        let pause = pair[1].0.duration_since(pair[0].0);
+        assert!(pause.as_secs() >= 9, "{told:#?}");
+    }
+}
+
 #[test]
 fn a_next_application_is_built_from_git_hardened_rendered_anew_and_updated_without_a_failed_request() {
     let _services = shared();
@@ -287,8 +298,10 @@ fn a_next_application_is_built_from_git_hardened_rendered_anew_and_updated_witho
     let case = Case::new(ns, &of_storefront(ns, &app));
     let first = token("1.0.0");
     source(&app, "storefront", "1.0.0", ("token.txt", &first));
+    let since = Mark::now();
     case.declare("1.0.0", "version: 1.0.0");
     let figures = watch_build(&case, "Live", "1.0.0");
+    how_far_it_is_is_told_every_ten_seconds(&since.told(ns, "Building"));
     let (_, size) = pushed(ns, "1.0.0");
     let on_record = newest(&case)["spec"]["image"]["size"].as_u64();
     assert_eq!(on_record.map(|bytes| bytes >> 20), Some(size));

@@ -102,6 +102,22 @@ impl Mark {
         found
     }
 
+    /// When and with which words a phase of a release was written into its status.
+    pub fn told(self, namespace: &str, phase: &str) -> Vec<(Timestamp, String)> {
+        let mut found = self.mutations(namespace);
+        found.retain(|event| wrote(event, "releases") && event["objectRef"]["subresource"] == "status");
+        let told = found.iter().filter_map(|event| {
+            let status = &event["responseObject"]["status"];
+            (status["phase"] == phase).then(|| {
+                (
+                    received(event),
+                    status["message"].as_str().unwrap_or("").to_owned(),
+                )
+            })
+        });
+        told.collect()
+    }
+
     /// Who held the lease of the controller after each write of it; nobody, where it was given back.
     pub fn holders(self) -> Vec<(Timestamp, String)> {
         let mut found = self.requests(&["\"name\":\"slipway-controller\"", "\"resource\":\"leases\""]);
