@@ -124,9 +124,7 @@ fn an_elixir_release_is_built_from_git_pushed_migrated_and_live_and_its_next_ver
         assert!(page.starts_with(&head), "{page}");
         assert_eq!(case.ask("/token"), token);
         is_given_to_no_pod(&case, &token);
-        if version != "1.0.0" {
-            assert!(figures.cached > 0, "{}", figures.log);
-        }
+        assert_eq!(figures.cached > 0, version != "1.0.0", "{}", figures.log);
     }
     // The former image can be gone back to without another build.
     case.declare("back", "version: 1.0.0");
@@ -265,6 +263,12 @@ fn is_hardened(case: &Case) {
         .iter()
         .find(|one| one["name"] == "HOSTNAME");
     assert_eq!(hostname.unwrap()["value"], "0.0.0.0");
+    let mode = container["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == "NODE_ENV");
+    assert_eq!(mode.unwrap()["value"], "production");
     let user = exec_in(case, &["id", "-u"]).unwrap();
     assert_eq!(user.trim(), "1001");
     let refused = exec_in(case, &["sh", "-c", "echo x >/app/server.js"]).unwrap_err();
@@ -310,6 +314,8 @@ fn a_next_application_is_built_from_git_hardened_rendered_anew_and_updated_witho
     assert_eq!(element(&page, "version"), "1.0.0");
     assert_eq!(element(&page, "token"), first);
     assert_eq!(element(&page, "greeting"), "Welcome to the bed");
+    // `deploymentId`: a browser that has pages of the version before is told to load them anew.
+    assert!(page.contains("dpl=1-0-0"), "{page}");
     let made = &newest(&case)["spec"]["image"];
     let locks = made["locks"].as_str().unwrap_or_default();
     assert!(locks.starts_with("package-lock.json sha256:"), "{made}");
@@ -337,12 +343,20 @@ fn a_next_application_is_built_from_git_hardened_rendered_anew_and_updated_witho
     println!("storefront 1.1.0: {figures}, an image of {size} MiB");
     assert!(figures.cached > 0, "{}", figures.log);
     std::thread::sleep(Duration::from_secs(10));
-    for (what, client) in [("quick", quick), ("slow", slow)] {
+    for (what, client, least) in [("quick", quick, 15.0), ("slow", slow, 1.5)] {
         let seen = client.end();
         println!("storefront, a rolling update, {what}: {seen}");
         assert_eq!(seen["errors"], json!({}), "{seen}");
         assert_eq!(seen["asked"], seen["ok"], "{seen}");
+        let rate = seen["asked"].as_f64().unwrap() / seen["seconds"].as_f64().unwrap();
+        assert!(rate >= least, "{rate:.1} requests/s: {seen}");
         assert!(seen["refused_retried"].as_i64().unwrap() <= 5, "{seen}");
+        let versions = seen["versions"].as_object().unwrap();
+        let both = ["1.0.0", "1.1.0"].iter().all(|version| {
+            let is = |answer: &String| answer.contains(version);
+            versions.keys().any(is)
+        });
+        assert!(what == "slow" || (both && versions.len() == 2), "{seen}");
     }
     let page = case.ask("/");
     assert_eq!(element(&page, "token"), second);

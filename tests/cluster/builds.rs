@@ -8,7 +8,7 @@ use serde_json::Value;
 use slipway::api::meta;
 
 use super::support::{
-    BUILDS, Case, Mark, Metrics, Repo, credentials, get, list, probe, repository, shared, shop, source,
+    BUILDS, Case, Mark, Metrics, Repo, credentials, get, key, list, probe, repository, shared, shop, source,
     wait_telling,
 };
 
@@ -185,10 +185,16 @@ fn what_cannot_be_built_says_what_failed_is_not_tried_again_and_the_version_befo
             TINY.replace("acme/probe:1.0.0", "acme/nothing:1.0.0"),
             &[],
             "{}",
-            &["registry.bed.test:5000/acme/nothing:1.0.0"],
+            &["there is no base image registry.bed.test:5000/acme/nothing:1.0.0"],
         ),
         ("1.5.0", arg, &[], "{}", &["Dockerfile:2", "AWS access key"]),
-        ("1.6.0", TINY.to_owned(), &[], "{target: nothing}", &["nothing"]),
+        (
+            "1.6.0",
+            TINY.to_owned(),
+            &[],
+            "{target: nothing}",
+            &["there is no stage nothing"],
+        ),
         (
             "1.7.0",
             format!("{TINY}RUN sleep 600\n"),
@@ -212,8 +218,28 @@ fn what_cannot_be_built_says_what_failed_is_not_tried_again_and_the_version_befo
     }
     case.declare("no such tag", "version: 1.8.0\nbuild: {}");
     case.until("Waiting(RefNotFound)", "1.8.0");
+    assert_eq!(
+        case.pod_identities(),
+        served,
+        "no such tag: what serves is left alone"
+    );
     version(&app, "1.8.0", TINY, &[]);
     case.live("1.8.0");
+    case.end();
+}
+
+#[test]
+fn a_source_over_ssh_is_built_with_its_key() {
+    let _services = shared();
+    let ns = "build-ssh";
+    let app = Repo::new("build-ssh-app");
+    let base = tiny(ns, &app, "{}").replace(app.https(), app.ssh());
+    key(ns, app.ssh());
+    let case = Case::new(ns, &base);
+    let commit = version(&app, "1.0.0", TINY, &[]);
+    case.declare("over ssh", "version: 1.0.0");
+    case.live("1.0.0");
+    assert_eq!(newest(&case)["spec"]["image"]["sourceCommit"], commit.as_str());
     case.end();
 }
 

@@ -120,8 +120,28 @@ fn a_build_has_no_token_and_no_rights_and_writes_nothing_to_its_node() {
         };
         assert!(!lines.is_empty() && lines.iter().any(refused), "{what}: {log}");
     }
+    let cgroup = said("cgroup");
+    assert!(
+        !cgroup.is_empty() && cgroup.iter().all(|line| !line.is_empty()),
+        "it could not: {log}"
+    );
     // It is an ordinary user of the node.
-    assert!(said("user").iter().all(|map| !map.starts_with("0 0 ")), "{log}");
+    let maps = said("user");
+    assert!(
+        !maps.is_empty() && maps.iter().all(|map| !map.starts_with("0 0 ")),
+        "{log}"
+    );
+    // What contains it where a network plugin does: the bed has none, so that it is there is all that is seen.
+    let policy = get("networkpolicy", BUILDS, "slipway-build").expect("a NetworkPolicy of builds");
+    assert_eq!(policy["spec"]["podSelector"], serde_json::json!({}));
+    assert_eq!(
+        policy["spec"]["policyTypes"],
+        serde_json::json!(["Ingress", "Egress"])
+    );
+    assert!(
+        policy["spec"]["ingress"].is_null(),
+        "nobody may come in: {policy}"
+    );
     for place in ["hostile-was-here", "var/hostile-was-here"] {
         assert!(!node_files().join(place).exists() && !Path::new("/").join(place).exists());
     }

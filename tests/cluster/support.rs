@@ -29,7 +29,7 @@ pub use self::{
     api::{create, delete, get, list},
     audit::{Mark, audit, received, writes},
     before::Before,
-    builds::{Asker, BUILDS, annotate, credentials, exec_in, repository, source, watch_build},
+    builds::{Asker, BUILDS, annotate, credentials, exec_in, key, repository, source, watch_build},
     case::{Case, Repo, Way, migrating, probe, shop},
     images::{pushed, saying, saying_nothing, with_variable},
     metrics::{Metrics, until_asked_again},

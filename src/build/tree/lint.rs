@@ -88,6 +88,7 @@ pub(super) fn stages(
     images::without_value(input, stages, needed, findings);
     images::suites(input, stages, needed, findings);
     last::run(input, stages, target, findings);
+    last::releases(input, stages, needed, findings);
     args::run(input, stages, needed, findings);
     files::run(input, stages, needed, findings);
 }

@@ -832,6 +832,28 @@ fn an_image_in_development_is_warned_of() {
 }
 
 #[test]
+fn a_release_that_is_made_in_another_mode_is_warned_of_in_the_stage_that_makes_it() {
+    let made = |env: &str, run: &str| {
+        Tree::of(&format!(
+            "FROM a:1 AS builder\n{env}\nRUN {run}\nFROM b:1\nUSER 1\nCOPY --from=builder /a /a"
+        ))
+        .found(&["not-production"])
+    };
+    assert_eq!(
+        made("ENV MIX_ENV=dev", "mix release"),
+        [(Weight::Warned, "not-production", 3)]
+    );
+    for (env, run) in [
+        ("ENV MIX_ENV=prod", "mix release"),
+        ("ENV MIX_ENV=dev", "MIX_ENV=prod mix release"),
+        ("ENV MIX_ENV=test", "mix test"),
+        ("ENV OTHER=1", "mix release"),
+    ] {
+        assert_eq!(made(env, run), [], "{env} {run}");
+    }
+}
+
+#[test]
 fn arguments_that_nothing_takes_are_warned_of_with_what_was_meant() {
     let rule = ["unknown-arg"];
     let tree = last_stage("ARG VERSION").arg("VERSON", "1");

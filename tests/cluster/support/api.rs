@@ -42,6 +42,9 @@ fn path(kind: &str, namespace: &str) -> String {
         "clusterrole" => return "apis/rbac.authorization.k8s.io/v1/clusterroles".to_owned(),
         "releasesource" => return "apis/slipway.dev/v1alpha1/releasesources".to_owned(),
         "ingress" => return format!("apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses"),
+        "networkpolicy" => {
+            return format!("apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies");
+        }
         "configmap" | "pod" | "secret" | "service" | "serviceaccount" => "api/v1",
         "deployment" => "apis/apps/v1",
         "event" => "apis/events.k8s.io/v1",

@@ -36,6 +36,22 @@ pub fn credentials(name: &str, url: &str) {
     annotate(name, url);
 }
 
+/// The same over ssh, in place of the Secret of that name: a key, and by what the server is known.
+pub fn key(name: &str, url: &str) {
+    let file = |key: &str, file: &str| {
+        format!(
+            "--from-file={key}={}",
+            bed_dir().join("secrets").join(file).display()
+        )
+    };
+    let (identity, hosts) = (file("identity", "ssh-key"), file("known_hosts", "known_hosts"));
+    kubectl(&["-n", BUILDS, "delete", "secret", name, "--ignore-not-found"]);
+    kubectl(&[
+        "-n", BUILDS, "create", "secret", "generic", name, &identity, &hosts,
+    ]);
+    annotate(name, url);
+}
+
 /// Says for which repositories a Secret is.
 pub fn annotate(name: &str, url: &str) {
     let what = format!("slipway.dev/for={url}");

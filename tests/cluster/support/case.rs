@@ -110,6 +110,11 @@ impl Repo {
         &self.places["REPO_HTTPS"]
     }
 
+    /// How it is reached over ssh inside the bed.
+    pub fn ssh(&self) -> &str {
+        &self.places["REPO_SSH"]
+    }
+
     /// A clone of what the server has, as an auditor makes it.
     pub fn cloned(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();

@@ -43,6 +43,32 @@ pub(super) fn run(input: &Source<'_>, stages: &Stages<'_>, target: usize, findin
     entrypoint(input, &layers, findings);
 }
 
+/// A release is what `mix` made of it, whatever the image says when it runs.
+pub(super) fn releases(input: &Source<'_>, stages: &Stages<'_>, needed: &[usize], findings: &mut Findings) {
+    for number in needed {
+        let Some(stage) = stages.list.get(*number) else {
+            continue;
+        };
+        let makes = |one: &&Instruction| {
+            let text = one.arguments();
+            matches!(one.kind, Kind::Run(_)) && text.contains("mix release") && !text.contains("MIX_ENV=")
+        };
+        let Some(makes) = stage.instructions.iter().find(makes) else {
+            continue;
+        };
+        if let Some((Given::Value(mode), line)) = stages.env(*number).get("MIX_ENV")
+            && !["", "prod"].contains(&mode.as_str())
+        {
+            let words = format!(
+                "the release is made with MIX_ENV={}, as {}:{line} says: set it to prod there",
+                shown(mode),
+                input.path
+            );
+            findings.warn("not-production", (input.path, Some(makes.line)), words);
+        }
+    }
+}
+
 /// What a framework does by itself in development has no place in an image.
 fn modes(input: &Source<'_>, stages: &Stages<'_>, target: usize, findings: &mut Findings) {
     let env = stages.env(target);
