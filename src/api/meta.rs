@@ -63,6 +63,8 @@ pub const SOURCE_COMMIT: &str = "slipway.dev/source-commit";
 pub const IMAGE: &str = "slipway.dev/image";
 /// Annotation on them: they were given more memory than usual.
 pub const LARGER: &str = "slipway.dev/larger";
+/// Annotation on them: which Job of its key it is, from 1, since somebody asked for another attempt.
+pub const TRIES: &str = "slipway.dev/tries";
 /// Label on the Job that shows whether the builder can run.
 pub const TRIAL: &str = "slipway.dev/builder-trial";
 /// Annotation of images: Slipway built this one, by the key of its build. No image inherits it.

@@ -112,10 +112,12 @@ pub struct RevisionImage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub origin: Option<String>,
-    /// What of that differs and was let pass.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), inner(length(max = 512)))]
-    pub doubts: Vec<String>,
+    /// What of that differs, whatever `match` said of it then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub differs: Option<ImageDiffers>,
+    /// Whether Slipway built it, as the image says itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub built: bool,
     /// What was found in its source when it was built here, and let pass.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 1024)))]
@@ -131,6 +133,20 @@ pub struct RevisionImage {
     /// How many bytes a node fetches for it; of several platforms those of the largest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<i64>,
+}
+
+/// What an image says of itself that is not what was declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ImageDiffers {
+    /// Of its version.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 512)))]
+    pub version: Vec<String>,
+    /// Of its commit and repository.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 512)))]
+    pub revision: Vec<String>,
 }
 
 /// The migration of a revision.

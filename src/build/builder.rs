@@ -46,6 +46,9 @@ pub struct Builder {
     pub plain_http: Vec<String>,
     /// The `ServiceAccount` of the pods; none of them has its token.
     pub service_account: ObjectName,
+    /// Variables of all containers of a build, such as those of a proxy. No secret: whoever may read the pod can read them.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
     /// Requests and limits of the builder.
     #[serde(default)]
     pub resources: Amounts,

@@ -51,6 +51,8 @@ impl Inputs {
             args,
             secrets,
             platforms,
+            // Whoever lets something pass asks anew.
+            locks,
             // Neither is how long one waits for it.
             timeout: _,
         } = build;
@@ -67,6 +69,7 @@ impl Inputs {
             args,
             secrets,
             platforms,
+            locks,
         ]);
         Self(hex(&Sha256::digest(all.to_string().as_bytes())))
     }

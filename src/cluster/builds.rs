@@ -341,8 +341,11 @@ fn facts(job: &Job, want: &str) -> Option<BuildSeen> {
         .filter(|label| label.starts_with(meta::WANT))
         .collect();
     let wanted = labels.get(want).map(|attempt| attempt.parse().unwrap_or(0));
+    let run = name.rsplit('-').next()?.parse().ok()?;
+    let tries = annotations.get(meta::TRIES).and_then(|tries| tries.parse().ok());
     Some(BuildSeen {
-        run: name.rsplit('-').next()?.parse().ok()?,
+        run,
+        tries: tries.unwrap_or(run),
         uid: job.metadata.uid.as_deref()?.parse::<Uid>().ok()?,
         resource_version: job.metadata.resource_version.clone()?,
         key: labels.get(meta::BUILD)?.clone(),

@@ -22,6 +22,10 @@ use crate::{
     spec::declared::AttemptHash,
 };
 
+mod image;
+
+pub use image::{doubts, kept, of_image};
+
 /// A revision, or why it cannot be read.
 pub fn revision(object: &ReleaseRevision) -> Result<Revision, String> {
     let unreadable = |what: String| format!("ReleaseRevision {}: {what}", object.name_any());

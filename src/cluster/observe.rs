@@ -21,7 +21,7 @@ use crate::{
     plan::{
         Ledger, MigrationKey,
         ledger::{Entry, EntryState},
-        observed::{JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen, Revision},
+        observed::{Doubts, JobSeen, LedgerSeen, LiveObject, LockSeen, NamespaceSeen, Pin, Revision},
         rotation,
     },
     render::ObjectKey,
@@ -124,10 +124,13 @@ impl Revisions {
         self.said_of_image(|image| &image.suspicious)
     }
 
-    /// What that image says of itself that is not what was declared.
+    /// What it says of itself that is not what was declared: of the version of this revision, and of no other that has the
+    /// same image.
     #[must_use]
-    pub fn doubted(&self) -> Vec<String> {
-        self.said_of_image(|image| &image.doubts)
+    pub fn doubted(&self) -> Doubts {
+        let serving = self.live().or_else(|| self.current());
+        let image = serving.and_then(|serving| self.image(serving.number));
+        image.map(facts::doubts).unwrap_or_default()
     }
 
     /// What was found in its source when it was built here.
@@ -148,26 +151,26 @@ impl Revisions {
         found.into_iter().cloned().collect()
     }
 
-    /// The retained revision that already resolved this reference, under this counter `repin`.
+    /// The image that a retained revision already resolved this reference to, under this counter `repin`.
     #[must_use]
-    pub fn pin(
-        &self,
-        reference: &str,
-        repin: u64,
-    ) -> Option<(crate::names::Digest, crate::names::RevisionNumber, Vec<String>)> {
-        self.all
-            .iter()
-            .rev()
-            .find(|revision| revision.reference == reference && revision.repin == repin)
-            .map(|revision| {
-                let platforms = self
-                    .objects
-                    .iter()
-                    .find(|object| object.spec.number == i64::try_from(revision.number.0).unwrap_or(-1))
-                    .map(|object| object.spec.image.platforms.clone())
-                    .unwrap_or_default();
-                (revision.digest.clone(), revision.number, platforms)
-            })
+    pub fn pin(&self, reference: &str, repin: u64) -> Option<Pin> {
+        let mut newest_first = self.all.iter().rev();
+        let revision =
+            newest_first.find(|revision| revision.reference == reference && revision.repin == repin)?;
+        Some(Pin {
+            digest: revision.digest.clone(),
+            revision: revision.number,
+            record: self
+                .image(revision.number)
+                .map(facts::of_image)
+                .unwrap_or_default(),
+        })
+    }
+
+    fn image(&self, number: RevisionNumber) -> Option<&RevisionImage> {
+        let mut both = self.objects.iter().zip(&self.all);
+        both.find(|(_, revision)| revision.number == number)
+            .map(|(object, _)| &object.spec.image)
     }
 }
 

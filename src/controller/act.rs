@@ -13,12 +13,13 @@ use crate::{
     api::{FIELD_MANAGER, ReleaseRevision, ReleaseRevisionSpec, meta, release::ShortText, revision},
     cluster::{
         error::ClusterError,
+        facts,
         objects::{self, found, within},
         observe,
     },
     names::{ReleaseId, RevisionNumber, Uid},
     plan::{
-        Observed, Step, baked, cause,
+        Observed, Step, cause,
         decision::{AsFound, Draft},
         ledger::{Entry, MigrationKey},
         observed::{Fingerprints, Migration},
@@ -231,7 +232,7 @@ async fn create_revision(
         return Ok(());
     };
     let id = &observed.id;
-    let architectures = architectures(&draft.platforms);
+    let architectures = architectures(&draft.record.platforms);
     let rendered = render::render(&subject.input(id, declared, &draft.digest, &architectures, draft.number));
     let reference = declared.image.reference();
     let before = observed.current.as_ref();
@@ -259,30 +260,7 @@ async fn create_revision(
             reference,
             digest: draft.digest.to_string(),
             obtained: draft.obtained.clone(),
-            platforms: draft.platforms.clone(),
-            suspicious: baked::warnings(&draft.baked),
-            harmless: baked::harmless(&draft.baked),
-            source_commit: draft.origin.commit.as_ref().map(ToString::to_string),
-            origin: Some(clip(&draft.origin.words, 1000)).filter(|words| !words.is_empty()),
-            doubts: draft
-                .origin
-                .doubts
-                .iter()
-                .take(8)
-                .map(|words| clip(words, 400))
-                .collect(),
-            warned: draft
-                .origin
-                .warned
-                .iter()
-                .take(16)
-                .map(|words| clip(words, 900))
-                .collect(),
-            base: draft.origin.made_of.bases.clone(),
-            locks: draft.origin.made_of.locks.clone(),
-            size: i64::try_from(draft.origin.made_of.size)
-                .ok()
-                .filter(|size| *size > 0),
+            ..facts::kept(&draft.record)
         },
         preset: declared.preset.clone(),
         values: observed.fingerprints.as_ref().map(recorded),

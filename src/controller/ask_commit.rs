@@ -8,7 +8,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -39,8 +39,6 @@ pub struct GitServers {
     /// Where mirrors lie.
     root: PathBuf,
     allow_plain_http: bool,
-    /// Where credentials lie.
-    namespace: Namespace,
     silences: Silences<&'static str>,
     turns: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
@@ -50,7 +48,6 @@ impl GitServers {
         Self {
             root: options.cache_dir.join("git"),
             allow_plain_http: options.allow_plain_http_git,
-            namespace: options.build_namespace.clone(),
             silences: Silences::default(),
             turns: Mutex::default(),
         }
@@ -160,18 +157,11 @@ async fn credentials(
     let Some(name) = &origin.secret else {
         return Ok(Ok(Credentials::anonymous()));
     };
-    let namespace = &context.git.namespace;
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace.as_str());
-    let attempted = || format!("get Secret {name} in {namespace}");
-    let Some(secret) = found(within(attempted, api.get(name.as_str())).await)? else {
-        return Ok(Err(format!(
-            "Secret {name} does not exist in namespace {namespace}"
-        )));
+    let namespace = &context.builds;
+    let secret = match shown(&context.client, namespace, name, &origin.git).await? {
+        Ok(secret) => secret,
+        Err(why) => return Ok(Err(why)),
     };
-    let allowed = secret.annotations().get(meta::FOR).cloned().unwrap_or_default();
-    if !is_for(&allowed, &origin.git) {
-        return Ok(Err(refused(name, namespace, &origin.git)));
-    }
     let data: BTreeMap<String, Vec<u8>> = secret
         .data
         .unwrap_or_default()
@@ -181,7 +171,32 @@ async fn credentials(
     Ok(Credentials::from_secret(data.iter()).map_err(|error| format!("Secret {name}: {error}")))
 }
 
-pub fn refused(name: &ObjectName, namespace: &Namespace, url: &GitUrl) -> String {
+/// A Secret of the namespace for builds that its own annotation names this address of, or why there is none.
+///
+/// # Errors
+/// The API server did not give it.
+pub async fn shown(
+    client: &Client,
+    namespace: &Namespace,
+    name: &ObjectName,
+    to: &GitUrl,
+) -> Result<Result<Secret, String>, ClusterError> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace.as_str());
+    let attempted = || format!("get Secret {name} in {namespace}");
+    let Some(secret) = found(within(attempted, api.get(name.as_str())).await)? else {
+        return Ok(Err(format!(
+            "Secret {name} does not exist in namespace {namespace}"
+        )));
+    };
+    let allowed = secret.annotations().get(meta::FOR).cloned().unwrap_or_default();
+    Ok(if is_for(&allowed, to) {
+        Ok(secret)
+    } else {
+        Err(refused(name, namespace, to))
+    })
+}
+
+fn refused(name: &ObjectName, namespace: &Namespace, url: &GitUrl) -> String {
     format!(
         "Secret {name} in namespace {namespace} is not for {url}: its annotation {} lists the addresses, or their beginnings, \
          that it is shown to",
@@ -190,7 +205,7 @@ pub fn refused(name: &ObjectName, namespace: &Namespace, url: &GitUrl) -> String
 }
 
 /// Whether one of the addresses, which spaces or commas part, is this one or a directory that it is in.
-pub fn is_for(allowed: &str, url: &GitUrl) -> bool {
+fn is_for(allowed: &str, url: &GitUrl) -> bool {
     let url = url.to_string();
     let mut all = allowed
         .split([' ', ',', '\n', '\t'])

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::{batch::v1::Job, core::v1::Secret};
+use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
@@ -12,13 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    act::ActError,
-    ask_commit::{is_for, refused},
-    context::Context,
-    releases::Meta,
-    subject::Subject,
-};
+use super::{act::ActError, ask_commit::shown, context::Context, releases::Meta, subject::Subject};
 use crate::{
     api::{FIELD_MANAGER, meta},
     build::{
@@ -120,7 +114,12 @@ pub async fn build(
     };
     let id = &observed.id;
     match step {
-        BuildStep::Create { commit, run, larger } => {
+        BuildStep::Create {
+            commit,
+            run,
+            tries,
+            larger,
+        } => {
             let reference = declared.image.reference();
             let Some(wanted) = Wanted::of(declared, &reference) else {
                 return Ok(());
@@ -131,6 +130,7 @@ pub async fn build(
                 wanted,
                 commit,
                 run: *run,
+                tries: *tries,
                 larger: *larger,
                 by: (id, declared.attempt),
             });
@@ -245,26 +245,25 @@ async fn delete(
     Ok(())
 }
 
-/// That the Secrets of the spec are there and are for its repository. What one holds stays where it is: the kubelet alone
+/// That the Secrets of the spec are there and are for its repository: looked at before each Job, since a build that is begun again
+/// asks nobody else, and spec and annotations may have been changed since. What one holds stays where it is: the kubelet alone
 /// gives it to the pod.
 async fn secrets(context: &Context, building: &Building, wanted: Wanted<'_>) -> Result<(), ActError> {
     let namespace = building.jobs.namespace();
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace.as_str());
+    let git = &wanted.origin.git;
+    if let Some(name) = &wanted.origin.secret {
+        let lacks = |why: String| ActError::BuildSecret(format!("source.secret: {why}"));
+        shown(&context.client, namespace, name, git)
+            .await?
+            .map_err(lacks)?;
+    }
     for (id, key) in &wanted.build.secrets {
-        let attempted = || format!("get Secret {} in {namespace}", key.name);
-        let lacks = |what: &str| ActError::BuildSecret(format!("build.secrets.{id}: {what}"));
-        let Some(secret) = found(within(attempted, api.get(key.name.as_str())).await)? else {
-            return Err(lacks(&format!(
-                "Secret {} does not exist in namespace {namespace}",
-                key.name
-            )));
-        };
-        let allowed = secret.annotations().get(meta::FOR).cloned().unwrap_or_default();
-        if !is_for(&allowed, &wanted.origin.git) {
-            return Err(lacks(&refused(&key.name, namespace, &wanted.origin.git)));
-        }
+        let lacks = |why: String| ActError::BuildSecret(format!("build.secrets.{id}: {why}"));
+        let secret = shown(&context.client, namespace, &key.name, git)
+            .await?
+            .map_err(lacks)?;
         if !secret.data.unwrap_or_default().contains_key(&key.key) {
-            return Err(lacks(&format!(
+            return Err(lacks(format!(
                 "Secret {} in namespace {namespace} has no key {}",
                 key.name, key.key
             )));

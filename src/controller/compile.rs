@@ -12,7 +12,7 @@ use crate::{
     spec::{
         document::Problem,
         file::File,
-        reading::{self, Named},
+        reading::{self, Named, Own},
         spec_hash,
     },
 };
@@ -115,7 +115,7 @@ pub fn compile(
     head: &CommitId,
     paths: &[String],
     allowed: &[String],
-    own: &Namespace,
+    own: &Own,
     key: String,
     before: Option<&Compiled>,
 ) -> Result<Compiled, ReadError> {
@@ -286,7 +286,10 @@ mod tests {
             .fetch(&main, &Credentials::anonymous(), FetchLimits::default())
             .unwrap();
         let paths = ["base".to_owned(), "production".to_owned()];
-        let own = "slipway-system".parse().unwrap();
+        let own = Own {
+            slipway: "slipway-system".parse().unwrap(),
+            builds: "slipway-builds".parse().unwrap(),
+        };
         compile(
             &mirror.reader().unwrap(),
             commit,

@@ -36,6 +36,8 @@ pub struct Context {
     pub client: Client,
     /// Slipway's own namespace: locks and credentials of sources live there.
     pub own: Namespace,
+    /// The namespace of builds: credentials of repositories of applications live there.
+    pub builds: Namespace,
     /// The sources that there are.
     pub sources: Sources,
     /// Registries.
@@ -77,6 +79,7 @@ impl Context {
             recorder: Recorder::new(client.clone(), reporter),
             client,
             own: parts.options.namespace.clone(),
+            builds: parts.options.build_namespace.clone(),
             sources,
             building,
             registry: parts.registry.clone(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::{Api, Client, api::ListParams};
 
 use super::{
@@ -338,11 +338,11 @@ async fn nodes(context: &Context) -> Result<(Vec<String>, BTreeMap<String, Strin
     let mut boots = BTreeMap::new();
     let attempted = || "list the nodes".to_owned();
     pages(attempted, &api, ListParams::default(), |node: Node| {
-        let schedulable = !node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
+        let takes_pods = takes_pods(&node);
         let Some(info) = node.status.and_then(|status| status.node_info) else {
             return;
         };
-        if schedulable {
+        if takes_pods {
             architectures.insert(info.architecture);
         }
         boots.insert(node.metadata.name.unwrap_or_default(), info.boot_id);
@@ -351,9 +351,34 @@ async fn nodes(context: &Context) -> Result<(Vec<String>, BTreeMap<String, Strin
     Ok((architectures.into_iter().collect(), boots))
 }
 
+/// Whether pods of a release may come to a node: they tolerate no taint. A node that is not ready may be so soon.
+fn takes_pods(node: &Node) -> bool {
+    let Some(spec) = &node.spec else { return true };
+    let keeps_off = |taint: &Taint| {
+        let passing = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+        taint.effect != "PreferNoSchedule" && !passing.contains(&taint.key.as_str())
+    };
+    !spec.unschedulable.unwrap_or(false) && !spec.taints.iter().flatten().any(keeps_off)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_pods_are_kept_off_says_nothing_of_what_runs_here() {
+        let taints = |taints: serde_json::Value| {
+            takes_pods(&serde_json::from_value(serde_json::json!({"spec": {"taints": taints}})).unwrap())
+        };
+        let taint = |key: &str, effect: &str| taints(serde_json::json!([{"key": key, "effect": effect}]));
+        assert!(taints(serde_json::json!([])));
+        assert!(!taint("node-role.kubernetes.io/control-plane", "NoSchedule"));
+        assert!(!taint("gpu", "NoExecute"));
+        assert!(taint("gpu", "PreferNoSchedule"));
+        assert!(taint("node.kubernetes.io/not-ready", "NoExecute"));
+        let cordoned = serde_json::json!({"spec": {"unschedulable": true}});
+        assert!(!takes_pods(&serde_json::from_value(cordoned).unwrap()));
+    }
 
     #[test]
     fn only_a_boot_of_a_node_that_has_a_pod_of_a_migration_makes_the_pods_looked_at_again() {

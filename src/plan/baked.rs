@@ -47,14 +47,12 @@ pub(super) fn told(o: &Observed) -> Option<(&'static str, String)> {
 }
 
 /// What is worth a warning.
-#[must_use]
-pub fn warnings(baked: &[Baked]) -> Vec<String> {
+pub(super) fn warnings(baked: &[Baked]) -> Vec<String> {
     words(baked, Weight::Warned)
 }
 
 /// What is worth knowing.
-#[must_use]
-pub fn harmless(baked: &[Baked]) -> Vec<String> {
+pub(super) fn harmless(baked: &[Baked]) -> Vec<String> {
     words(baked, Weight::Told)
 }
 
@@ -140,12 +138,11 @@ mod tests {
         let [Step::CreateRevision(draft)] = &decision.steps[..] else {
             panic!("{:?}", decision.steps)
         };
-        assert_eq!(draft.baked, found);
         assert_eq!(
-            warnings(&draft.baked),
+            draft.record.suspicious,
             ["the variable A holds a URL with a password"]
         );
-        assert_eq!(harmless(&draft.baked), [found[1].words.clone()]);
+        assert_eq!(draft.record.harmless, [found[1].words.clone()]);
     }
 
     #[test]

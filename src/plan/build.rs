@@ -21,7 +21,7 @@ use crate::{
 
 /// How long until it is looked again how far a build is: one status at most is written in that time.
 pub const PROGRESS: Duration = Duration::from_secs(10);
-/// Jobs of one key at most, where what failed may succeed.
+/// Jobs of one key at most since somebody asked for it, where what failed may succeed.
 const MOST_RUNS: u32 = 3;
 /// How long until what failed through no fault of its own is begun again; as much longer as often.
 const PAUSE: Duration = Duration::from_secs(20);
@@ -90,7 +90,7 @@ pub(super) fn build(o: &Observed, declared: &Declared) -> Built {
     let mut of_key: Vec<&BuildSeen> = o.builds.iter().filter(|build| build.key == key.short()).collect();
     of_key.sort_by_key(|build| build.run);
     let Some(last) = of_key.last() else {
-        return begin(o, declared, &commit, 1, false);
+        return begin(o, declared, &commit, Run::first());
     };
     if last.wanted.is_none() {
         return join(o, declared, last);
@@ -99,9 +99,7 @@ pub(super) fn build(o: &Observed, declared: &Declared) -> Built {
         BuildState::Waiting(_) | BuildState::Running { .. } => {
             Built::Going(Box::new(progress(o, declared, last)))
         }
-        _ if is_asked_again(last, declared) => {
-            begin(o, declared, &commit, last.run.saturating_add(1), last.larger)
-        }
+        _ if is_asked_again(last, declared) => begin(o, declared, &commit, Run::asked_after(last)),
         BuildState::Pushed(_) => Built::Pushed,
         BuildState::Failed { .. } => failed(o, declared, last),
     }
@@ -124,13 +122,13 @@ fn failed(o: &Observed, declared: &Declared, last: &BuildSeen) -> Built {
     );
     let may = match again {
         Again::No => false,
-        Again::AfterPause => last.run < MOST_RUNS,
+        Again::AfterPause => last.tries < MOST_RUNS,
         // Twice as much is given once.
-        Again::WithMoreMemory => !last.larger && last.run < MOST_RUNS,
+        Again::WithMoreMemory => !last.larger && last.tries < MOST_RUNS,
     };
     if !may {
-        let tried = if last.run > 1 {
-            format!(" ({} times)", last.run)
+        let tried = if last.tries > 1 {
+            format!(" ({} times)", last.tries)
         } else {
             String::new()
         };
@@ -141,7 +139,7 @@ fn failed(o: &Observed, declared: &Declared, last: &BuildSeen) -> Built {
         }
         return Built::Going(Box::new(decision.after(POLL)));
     }
-    let pause = PAUSE * last.run;
+    let pause = PAUSE * last.tries;
     if *over_for < pause {
         let message = format!("{what}: {sentence}; it is begun again soon");
         return going(
@@ -152,8 +150,12 @@ fn failed(o: &Observed, declared: &Declared, last: &BuildSeen) -> Built {
             pause.saturating_sub(*over_for),
         );
     }
-    let larger = last.larger || *again == Again::WithMoreMemory;
-    begin(o, declared, &last.commit, last.run.saturating_add(1), larger)
+    let run = Run {
+        number: last.run.saturating_add(1),
+        tries: last.tries.saturating_add(1),
+        larger: last.larger || *again == Again::WithMoreMemory,
+    };
+    begin(o, declared, &last.commit, run)
 }
 
 /// The newest of the builds that this release waits for which is of what it declares, whatever its commit.
@@ -167,7 +169,8 @@ fn own<'a>(o: &'a Observed, declared: &Declared) -> Option<&'a BuildSeen> {
         .builds
         .iter()
         .filter(|build| build.wanted.is_some() && build.inputs == inputs.short());
-    of_inputs.max_by_key(|build| build.run)
+    // What a commit asked for again comes after what it was asked for instead of, however often that was tried.
+    of_inputs.max_by_key(|build| (build.wanted, build.run))
 }
 
 /// What this release waited for that the registry has taken, with its digest.
@@ -181,18 +184,15 @@ fn pushed<'a>(o: &'a Observed, declared: &Declared) -> Option<(&'a BuildSeen, Op
     }
 }
 
-/// How an image was obtained that was built for this release.
-pub(super) fn of(o: &Observed, declared: &Declared, digest: &Digest) -> Option<String> {
+/// The build of an image that was built for this release.
+pub(super) fn of<'a>(o: &'a Observed, declared: &Declared, digest: &Digest) -> Option<&'a BuildSeen> {
     let (build, pushed) = pushed(o, declared)?;
-    pushed
-        .is_none_or(|pushed| pushed == digest)
-        .then(|| format!("{} of commit {}", build.job, build.commit.short()))
+    pushed.is_none_or(|pushed| pushed == digest).then_some(build)
 }
 
-/// What was found in the source of an image that was built for this release.
-pub(super) fn warned(o: &Observed, declared: &Declared, digest: &Digest) -> Vec<String> {
-    let known = pushed(o, declared).filter(|(_, pushed)| pushed.is_none_or(|pushed| pushed == digest));
-    known.map_or_else(Vec::new, |(build, _)| build.warned.clone())
+/// How an image was obtained that was built here.
+pub(super) fn named(build: &BuildSeen) -> String {
+    format!("{} of commit {}", build.job, build.commit.short())
 }
 
 /// What is told as long as an image runs in whose source something was found.
@@ -212,7 +212,37 @@ fn is_asked_again(build: &BuildSeen, declared: &Declared) -> bool {
     over && build.wanted.is_some_and(|attempt| attempt < declared.attempt)
 }
 
-fn begin(o: &Observed, declared: &Declared, commit: &CommitId, run: u32, larger: bool) -> Built {
+/// A Job that is to be made.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    /// Which of its key.
+    number: u32,
+    /// Which of those since somebody asked for it.
+    tries: u32,
+    /// Whether it is given more memory than usual.
+    larger: bool,
+}
+
+impl Run {
+    fn first() -> Self {
+        Self {
+            number: 1,
+            tries: 1,
+            larger: false,
+        }
+    }
+
+    /// The first that a commit asked for again.
+    fn asked_after(last: &BuildSeen) -> Self {
+        Self {
+            number: last.run.saturating_add(1),
+            tries: 1,
+            larger: last.larger,
+        }
+    }
+}
+
+fn begin(o: &Observed, declared: &Declared, commit: &CommitId, run: Run) -> Built {
     let message = format!(
         "{} is going to be built from commit {}",
         declared.version,
@@ -223,8 +253,9 @@ fn begin(o: &Observed, declared: &Declared, commit: &CommitId, run: u32, larger:
         declared,
         BuildStep::Create {
             commit: commit.clone(),
-            run,
-            larger,
+            run: run.number,
+            tries: run.tries,
+            larger: run.larger,
         },
         message,
     )
@@ -300,16 +331,17 @@ pub(super) fn left(o: &Observed) -> Vec<Step> {
         }
         _ => None,
     };
-    let newest = declared
-        .and_then(|declared| own(o, declared))
-        .map(|build| build.key.clone());
+    let own = declared.and_then(|declared| Some((own(o, declared)?, declared)));
+    // As it was resolved for this build, whatever the reference names by now.
+    let meant = own.filter(|(own, declared)| !is_asked_again(own, declared));
     let is_wanted = |build: &BuildSeen| {
         let of_inputs = inputs
             .as_ref()
             .is_some_and(|inputs| build.inputs == inputs.short());
-        let of_commit = match &o.commit {
-            CommitSeen::Known(commit) => build.commit == *commit,
-            _ => newest.as_ref().is_none_or(|newest| build.key == *newest),
+        let of_commit = match (meant, &o.commit) {
+            (Some((meant, _)), _) => build.key == meant.key,
+            (None, CommitSeen::Known(commit)) => build.commit == *commit,
+            (None, _) => own.is_none_or(|(own, _)| build.key == own.key),
         };
         of_inputs && of_commit
     };

@@ -3,10 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    ladder::Origin,
     ledger::{Entry, MigrationKey},
     migration::Migrated,
-    observed::{Baked, Fingerprints, Migration},
+    observed::{Fingerprints, Migration, Record},
 };
 use crate::{
     api::revision::Outcome,
@@ -128,6 +127,8 @@ pub enum BuildStep {
         commit: CommitId,
         /// Which Job of its key, from 1.
         run: u32,
+        /// Which of those since somebody asked for it, from 1.
+        tries: u32,
         /// Whether it is given more memory than usual.
         larger: bool,
     },
@@ -281,12 +282,8 @@ pub struct Draft {
     pub digest: Digest,
     /// How the digest was obtained.
     pub obtained: String,
-    /// The platforms of the image.
-    pub platforms: Vec<String>,
-    /// What looks like a secret in it, or is one that does no harm.
-    pub baked: Vec<Baked>,
-    /// What is known of where it comes from.
-    pub origin: Origin,
+    /// What is known of it.
+    pub record: Record,
     /// The migration.
     pub migration: Option<Migration>,
 }

@@ -56,6 +56,7 @@ const ROWS: &[(&str, &str)] = &[
     ("build.args.*", "build: {args: {A: b}}"),
     ("build.secrets.*", "build: {secrets: {npm: npm/token}}"),
     ("build.platforms", "build: {platforms: [linux/arm64]}"),
+    ("build.locks", "build: {locks: warn}"),
     ("build.timeout", "build: {timeout: 5m}"),
     ("match.version", "match: {version: enforce}"),
     ("match.revision", "match: {revision: ignore}"),
@@ -237,6 +238,7 @@ fn built(declared: &Declared) -> Option<String> {
     });
     let reference = declared.image.reference();
     let input = BuildInput {
+        tries: 1,
         builder: &serde_json::from_value(builder).unwrap(),
         wanted: Wanted::of(declared, &reference)?,
         commit: &"f".repeat(40).parse().unwrap(),
@@ -320,6 +322,9 @@ fn served(declared: &Declared) -> Observed {
 fn settled(declared: &Declared) -> Observed {
     let mut o = served(declared);
     o.retained = fixtures::retained(1..=9);
+    // Its image says something else of both, and was let pass.
+    o.doubted.version = vec!["it says that it is version 0.0.1".into()];
+    o.doubted.revision = vec!["it says that it was built from commit 0123456".into()];
     o
 }
 

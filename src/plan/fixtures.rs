@@ -11,8 +11,8 @@ use super::{
     decide::key_now,
     ledger::{Entry, EntryState, Ledger, MigrationKey},
     observed::{
-        BuilderSeen, CommitSeen, DatabaseSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LedgerSeen,
-        LiveObject, LockSeen, Migration, NamespaceSeen, Observed, Revision,
+        BuilderSeen, CommitSeen, DatabaseSeen, Declaration, Doubts, ImageSeen, JobPodSeen, JobSeen,
+        LedgerSeen, LiveObject, LockSeen, Migration, NamespaceSeen, Observed, Pin, Record, Revision,
     },
     renew::lock_name,
 };
@@ -188,7 +188,7 @@ pub fn observed(declared: Declared) -> Observed {
         builder: BuilderSeen::Off,
         builds: Vec::new(),
         suspicious: Vec::new(),
-        doubted: Vec::new(),
+        doubted: Doubts::default(),
         warned: Vec::new(),
         owner: None,
         rolling: None,
@@ -244,6 +244,15 @@ pub fn revision(o: &Observed, declared: &Declared, number: u64) -> Revision {
         message: String::new(),
         was_live: false,
         resource_version: String::new(),
+    }
+}
+
+/// Revision 1 has this image under what is declared.
+pub fn pinned(digest: Digest) -> Pin {
+    Pin {
+        digest,
+        revision: RevisionNumber(1),
+        record: Record::default(),
     }
 }
 

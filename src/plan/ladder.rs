@@ -11,7 +11,7 @@ use super::{
     decide::POLL,
     decision::{Decision, Phase, Step, Wait},
     keep::meanwhile,
-    observed::{Claim, ClaimedBy, Claims, CommitSeen, MadeOf, Observed},
+    observed::{Claim, ClaimedBy, Claims, CommitSeen, Declaration, Doubts, Observed, Origin},
 };
 use crate::{
     api::release::Agree,
@@ -29,55 +29,61 @@ pub const NOTHING: &str = "version unlabelled, revision not compared";
 /// The shortest beginning of a commit's id that names one.
 const SHORT: usize = 7;
 
-/// What is known of where an image comes from, for its revision.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// The commit that `source` names, where it was asked.
-    pub commit: Option<CommitId>,
-    /// What came of comparing, in words; empty where nobody was asked what the image says.
-    pub words: String,
-    /// What differs, and was let pass.
-    pub doubts: Vec<String>,
-    /// What it was made of.
-    pub made_of: MadeOf,
-    /// What was found in its source when it was built here, and let pass.
-    pub warned: Vec<String>,
-}
-
-/// What is known of where an image comes from, or why it is not run, or not yet.
-pub(super) fn origin(o: &Observed, declared: &Declared, claims: &[Claims]) -> Result<Origin, Box<Decision>> {
-    if needs_commit(declared, claims)
-        && let Err(decision) = commit(o, declared)
-    {
-        let said_nothing = matches!(o.commit, CommitSeen::Failed { .. });
-        if !said_nothing || declared.agree.revision == Some(Agree::Enforce) {
-            return Err(decision);
+/// What is known of where an image comes from, or why it is not run, or not yet. An image that was built for this release is of
+/// the commit that it was built from, whatever has become of the reference since: nobody is asked.
+pub(super) fn origin(
+    o: &Observed,
+    declared: &Declared,
+    claims: &[Claims],
+    built_from: Option<&CommitId>,
+) -> Result<Origin, Box<Decision>> {
+    let own;
+    let seen = if let Some(commit) = built_from {
+        own = CommitSeen::Known(commit.clone());
+        &own
+    } else {
+        if needs_commit(declared, claims)
+            && let Err(decision) = commit(o, declared)
+        {
+            let said_nothing = matches!(o.commit, CommitSeen::Failed { .. });
+            if !said_nothing || mode(declared.agree.revision, is_built(claims)) == Agree::Enforce {
+                return Err(decision);
+            }
         }
-    }
-    let found = differences(declared, claims, &o.commit);
-    if !found.refused.is_empty() {
-        let message = format!(
-            "{} is not the image that is meant, and nothing is changed: {}. Push the right one under another version, or let \
-             `match` only warn",
-            declared.image.reference(),
-            found.refused.join("; ")
-        );
-        let decision = meanwhile(o, declared).saying(Phase::Failed("ImageMismatch"), message);
-        return Err(Box::new(decision.after(AGAIN)));
+        &o.commit
+    };
+    let doubts = doubts(declared, claims, seen);
+    if let Some(decision) = refused(o, declared, &doubts) {
+        return Err(Box::new(decision));
     }
     Ok(Origin {
-        commit: match &o.commit {
+        commit: match seen {
             CommitSeen::Known(commit) => Some(commit.clone()),
             _ => None,
         },
-        words: words(declared, claims, &o.commit),
-        doubts: found.warned,
-        warned: Vec::new(),
+        words: words(declared, claims, seen),
+        doubts,
         made_of: claims
             .first()
             .map(|claims| claims.made_of.clone())
             .unwrap_or_default(),
     })
+}
+
+/// Refuses an image for what it says of itself, where `match` says so now; what runs is kept.
+pub(super) fn refused(o: &Observed, declared: &Declared, doubts: &Doubts) -> Option<Decision> {
+    let refused = taken(Some(declared), doubts, Agree::Enforce);
+    if refused.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "{} is not the image that is meant, and nothing is changed: {}. Push the right one under another version, or let \
+         `match` only warn",
+        declared.image.reference(),
+        refused.join("; ")
+    );
+    let decision = meanwhile(o, declared).saying(Phase::Failed("ImageMismatch"), message);
+    Some(decision.after(AGAIN))
 }
 
 /// The commit that `source` names, or what goes on until it is known.
@@ -107,10 +113,22 @@ pub(super) fn commit(o: &Observed, declared: &Declared) -> Result<CommitId, Box<
 
 /// What is told as long as an image runs that says something else than what was declared.
 pub(super) fn told(o: &Observed) -> Option<(&'static str, String)> {
-    (!o.doubted.is_empty()).then(|| {
+    let declared = match &o.declaration {
+        Declaration::Valid(declared) => Some(declared.as_ref()),
+        _ => None,
+    };
+    let told = |mode| taken(declared, &o.doubted, mode);
+    let (warned, enforced) = (told(Agree::Warn), told(Agree::Enforce));
+    let then = if enforced.is_empty() {
+        "with `match` set to enforce, no change is rolled out with such an image"
+    } else {
+        "as `match` enforces that, what runs is left alone and no change is rolled out with it"
+    };
+    let all = [enforced, warned].concat();
+    (!all.is_empty()).then(|| {
         let sentence = format!(
-            "the image that runs may not be the one that is meant: {}; with `match` set to enforce such an image is not run",
-            o.doubted.join("; ")
+            "the image that runs may not be the one that is meant: {}; {then}",
+            all.join("; ")
         );
         ("ImageMismatch", sentence)
     })
@@ -228,29 +246,36 @@ fn mode(declared: Option<Agree>, own: bool) -> Agree {
     declared.unwrap_or(if own { Agree::Enforce } else { Agree::Warn })
 }
 
-/// What of an image is not as declared: what it is not run for, and what is told while it runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Differences {
-    /// Such an image is not run.
-    refused: Vec<String>,
-    /// It is told.
-    warned: Vec<String>,
+/// Whether Slipway built an image, as it says itself.
+fn is_built(claims: &[Claims]) -> bool {
+    claims.iter().any(|claims| claims.built)
+}
+
+/// What differs that is taken this way now.
+fn taken(declared: Option<&Declared>, doubts: &Doubts, how: Agree) -> Vec<String> {
+    let agree = declared.map(|declared| &declared.agree);
+    let of_version = (&doubts.version, agree.and_then(|agree| agree.version));
+    let of_revision = (&doubts.revision, agree.and_then(|agree| agree.revision));
+    [of_version, of_revision]
+        .into_iter()
+        .filter(|(_, declared)| mode(*declared, doubts.built) == how)
+        .flat_map(|(words, _)| words.iter().cloned())
+        .collect()
 }
 
 /// What of the images of an index, or of the one that there is, is not as declared.
-fn differences(declared: &Declared, claims: &[Claims], commit: &CommitSeen) -> Differences {
-    let mut found = Differences::default();
+fn doubts(declared: &Declared, claims: &[Claims], commit: &CommitSeen) -> Doubts {
+    let mut found = Doubts {
+        built: is_built(claims),
+        ..Doubts::default()
+    };
     for claims in claims {
         let rungs = compare(declared, claims, commit);
-        let modes = [declared.agree.version, declared.agree.revision];
-        for (word, declared) in [rungs.version, rungs.revision].into_iter().zip(modes) {
-            let Word::Differs(words) = word else { continue };
-            let list = match mode(declared, claims.built) {
-                Agree::Ignore => continue,
-                Agree::Warn => &mut found.warned,
-                Agree::Enforce => &mut found.refused,
-            };
-            if !list.contains(&words) {
+        let lists = [&mut found.version, &mut found.revision];
+        for (word, list) in [rungs.version, rungs.revision].into_iter().zip(lists) {
+            if let Word::Differs(words) = word
+                && !list.contains(&words)
+            {
                 list.push(words);
             }
         }
@@ -396,22 +421,20 @@ mod tests {
 
     #[test]
     fn what_is_enforced_is_refused_what_is_not_is_told_and_own_builds_are_enforced() {
-        let wrong = says(&["version=1.8.3"]);
         let found = |agree, claims: &Claims| {
-            differences(&spec((agree, None)), std::slice::from_ref(claims), &known())
+            let spec = spec((agree, None));
+            let doubts = doubts(&spec, std::slice::from_ref(claims), &known());
+            [Agree::Warn, Agree::Enforce].map(|how| taken(Some(&spec), &doubts, how).len())
         };
-        assert_eq!(found(None, &wrong).warned.len(), 1);
-        assert_eq!(found(Some(Agree::Warn), &wrong).warned.len(), 1);
-        assert_eq!(found(Some(Agree::Enforce), &wrong).refused.len(), 1);
-        assert_eq!(found(Some(Agree::Ignore), &wrong), Differences::default());
+        let wrong = says(&["version=1.8.3"]);
+        assert_eq!(found(None, &wrong), [1, 0]);
+        assert_eq!(found(Some(Agree::Warn), &wrong), [1, 0]);
+        assert_eq!(found(Some(Agree::Enforce), &wrong), [0, 1]);
+        assert_eq!(found(Some(Agree::Ignore), &wrong), [0, 0]);
         let built = Claims { built: true, ..wrong };
-        assert_eq!(found(None, &built).refused.len(), 1);
-        assert_eq!(found(Some(Agree::Warn), &built).warned.len(), 1);
-        assert_eq!(
-            found(Some(Agree::Enforce), &says(&[])),
-            Differences::default(),
-            "unlabelled"
-        );
+        assert_eq!(found(None, &built), [0, 1]);
+        assert_eq!(found(Some(Agree::Warn), &built), [1, 0]);
+        assert_eq!(found(Some(Agree::Enforce), &says(&[])), [0, 0], "unlabelled");
     }
 
     #[test]

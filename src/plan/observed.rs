@@ -27,7 +27,7 @@ mod image;
 
 pub use self::{
     build::{Again, BuildSeen, BuildState, BuilderSeen, CommitSeen},
-    image::{Baked, Claim, ClaimedBy, Claims, ImageSeen, MadeOf, Weight},
+    image::{Baked, Claim, ClaimedBy, Claims, Doubts, ImageSeen, MadeOf, Origin, Pin, Record, Weight},
 };
 
 /// The whole snapshot.
@@ -69,14 +69,14 @@ pub struct Observed {
     pub builder: BuilderSeen,
     /// The builds that this release waits for, and those of what it declares that others wait for.
     pub builds: Vec<BuildSeen>,
-    /// The digest that the declared reference already has in a retained revision, and in which.
-    pub pin: Option<(Digest, RevisionNumber, Vec<String>)>,
+    /// The image that the declared reference already has in a retained revision.
+    pub pin: Option<Pin>,
     /// The digest that the tag of the serving revision has now, where it was asked and differs.
     pub tag_moved: Option<Digest>,
     /// What looked like a secret in the image of the serving revision when it was resolved, in words.
     pub suspicious: Vec<String>,
-    /// What that image says of itself that is not what was declared, in words.
-    pub doubted: Vec<String>,
+    /// What that image says of itself that is not what was declared.
+    pub doubted: Doubts,
     /// What was found in its source when it was built here, and let pass, in words.
     pub warned: Vec<String>,
     /// Architectures of the schedulable nodes (`amd64`); empty when not known.

@@ -10,9 +10,9 @@ use super::{
     decide::{POLL, facts, key_now, report, waiting_for_missing},
     decision::{Decision, Draft, Phase, Step, Wait},
     keep::{meanwhile, steady},
-    ladder::{self, Origin},
+    ladder,
     migration::{self, Next},
-    observed::{Baked, Claims, DatabaseSeen, Declaration, ImageSeen, Migration, Observed, Revision},
+    observed::{Baked, Claims, DatabaseSeen, Declaration, ImageSeen, Migration, Observed, Record, Revision},
     rebuild, restore, schema,
 };
 use crate::{
@@ -39,28 +39,20 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
     }
     let Found {
         digest,
-        platforms,
         obtained,
-        baked,
-        claims,
+        known,
     } = match image(o, declared) {
         Ok(found) => found,
         Err(decision) => return *decision,
     };
-    if let Some(decision) = baked::refused(o, declared, &baked) {
-        return decision;
-    }
-    let origin = match ladder::origin(o, declared, &claims) {
-        Ok(origin) => Origin {
-            warned: build::warned(o, declared, &digest),
-            ..origin
-        },
+    let record = match record(o, declared, &digest, known) {
+        Ok(record) => record,
         Err(decision) => return *decision,
     };
     if let Some(barrier) = schema::barrier(o, &digest) {
         return schema::refused(o, declared, &barrier, meanwhile(o, declared));
     }
-    if let Some(message) = platform_mismatch(o, &platforms) {
+    if let Some(message) = platform_mismatch(o, &record.platforms) {
         return meanwhile(o, declared)
             .saying(Phase::Waiting("PlatformMismatch".into()), message)
             .after(POLL);
@@ -89,14 +81,12 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
         number,
         cause: match before {
             _ if moved => Some("database moved".to_owned()),
-            Some(before) => repinned(before, declared, &digest),
+            Some(before) => repinned(o, before, declared, &digest),
             None => None,
         },
         digest,
         obtained,
-        platforms,
-        baked,
-        origin,
+        record,
         migration,
     };
     if let Some(decision) = restore::what_failed(o, declared, &draft) {
@@ -116,14 +106,20 @@ pub(super) fn renew(o: &Observed, declared: &Declared) -> Decision {
     }
 }
 
-/// Why there is a revision of a tag that was looked up anew, where that alone made it.
-fn repinned(before: &Revision, declared: &Declared, digest: &Digest) -> Option<String> {
+/// Why there is a revision whose `repin` alone differs from that of the one before.
+fn repinned(o: &Observed, before: &Revision, declared: &Declared, digest: &Digest) -> Option<String> {
     let same = before.reference == declared.image.reference() && before.repin != declared.repin;
+    let again = o.pin.as_ref().map(|pin| pin.revision);
     same.then(|| {
-        let words = if before.digest == *digest {
-            "is the same image still".to_owned()
-        } else {
-            format!("is {} now, was {}", short(digest), short(&before.digest))
+        let words = match again {
+            _ if before.digest == *digest => "is the same image still".to_owned(),
+            // Nobody looked the tag up: what was found under this counter is kept.
+            Some(revision) => format!(
+                "is {} again, as in {revision}, was {}",
+                short(digest),
+                short(&before.digest)
+            ),
+            None => format!("is {} now, was {}", short(digest), short(&before.digest)),
         };
         format!("repin {}: {} {words}", declared.repin, before.reference)
     })
@@ -137,27 +133,64 @@ fn short(digest: &Digest) -> String {
 /// An image that is known.
 struct Found {
     digest: Digest,
-    platforms: Vec<String>,
     obtained: String,
-    baked: Vec<Baked>,
-    claims: Vec<Claims>,
+    known: Known,
+}
+
+/// What is known of an image.
+enum Known {
+    /// What a revision has on record of it.
+    Recorded(Record),
+    /// What it said now.
+    Asked {
+        platforms: Vec<String>,
+        baked: Vec<Baked>,
+        claims: Vec<Claims>,
+    },
+}
+
+/// What the revision will have on record of an image, or why there is none of it, or not yet.
+fn record(o: &Observed, declared: &Declared, digest: &Digest, known: Known) -> Result<Record, Box<Decision>> {
+    let (platforms, baked, claims) = match known {
+        Known::Recorded(record) => {
+            // `match` may have been set since it was looked up.
+            return match ladder::refused(o, declared, &record.origin.doubts) {
+                Some(decision) => Err(Box::new(decision)),
+                None => Ok(record),
+            };
+        }
+        Known::Asked {
+            platforms,
+            baked,
+            claims,
+        } => (platforms, baked, claims),
+    };
+    if let Some(decision) = baked::refused(o, declared, &baked) {
+        return Err(Box::new(decision));
+    }
+    let own = build::of(o, declared, digest);
+    let origin = ladder::origin(o, declared, &claims, own.map(|build| &build.commit))?;
+    Ok(Record {
+        platforms,
+        suspicious: baked::warnings(&baked),
+        harmless: baked::harmless(&baked),
+        origin,
+        warned: own.map_or_else(Vec::new, |build| build.warned.clone()),
+    })
 }
 
 /// The image of the declared reference: pinned by a retained revision, declared by digest, or asked for.
 fn image(o: &Observed, declared: &Declared) -> Result<Found, Box<Decision>> {
-    let found = |digest: &Digest, platforms: &[String], obtained: String| Found {
-        digest: digest.clone(),
-        platforms: platforms.to_vec(),
-        obtained,
-        baked: Vec::new(),
-        claims: Vec::new(),
-    };
     let pin = o.pin.as_ref();
     #[cfg(test)]
     let pin = pin.filter(|_| !mutant::is(Mutant::TagAskedAgain));
-    if let Some((digest, revision, platforms)) = pin {
+    if let Some(pin) = pin {
         // One version never gets a second digest while its revision is kept.
-        return Ok(found(digest, platforms, format!("revision {revision}")));
+        return Ok(Found {
+            digest: pin.digest.clone(),
+            obtained: format!("revision {}", pin.revision),
+            known: Known::Recorded(pin.record.clone()),
+        });
     }
     if let Some(decision) = build::under_way(o, declared) {
         return Err(Box::new(decision));
@@ -190,16 +223,24 @@ fn image(o: &Observed, declared: &Declared) -> Result<Found, Box<Decision>> {
             },
             _,
         ) => Ok(Found {
-            baked: baked.clone(),
-            claims: claims.clone(),
-            ..found(
-                digest,
-                platforms,
-                build::of(o, declared, digest).unwrap_or_else(|| obtained.clone()),
-            )
+            digest: digest.clone(),
+            obtained: build::of(o, declared, digest).map_or_else(|| obtained.clone(), build::named),
+            known: Known::Asked {
+                platforms: platforms.clone(),
+                baked: baked.clone(),
+                claims: claims.clone(),
+            },
         }),
         // It needs no registry. Whoever looks at the world asks one all the same, since it may tell more.
-        (_, ImagePick::Digest(digest)) => Ok(found(digest, &[], DECLARED.to_owned())),
+        (_, ImagePick::Digest(digest)) => Ok(Found {
+            digest: digest.clone(),
+            obtained: DECLARED.to_owned(),
+            known: Known::Asked {
+                platforms: Vec::new(),
+                baked: Vec::new(),
+                claims: Vec::new(),
+            },
+        }),
         (ImageSeen::NotAsked, ImagePick::Tag(_)) => {
             let mut decision =
                 meanwhile(o, declared).saying(Phase::Resolving, format!("looking for {reference}"));

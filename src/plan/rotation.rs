@@ -9,9 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     attempt, decide,
     decision::{AsFound, Decision, Draft, Phase, Step, Wait},
-    hint,
-    ladder::Origin,
-    migration,
+    hint, migration,
     observed::{Declaration, Fingerprints, Observed, Revision},
     restore, serve,
 };
@@ -348,14 +346,12 @@ fn roll(o: &Observed, declared: &Declared, revision: &Revision, references: &BTr
         cause: Some(cause),
         digest: revision.digest.clone(),
         obtained: format!("revision {}", revision.number),
-        origin: Origin::default(),
-        platforms: o
+        record: o
             .pin
             .as_ref()
-            .filter(|(digest, ..)| *digest == revision.digest)
-            .map(|(_, _, platforms)| platforms.clone())
+            .filter(|pin| pin.digest == revision.digest)
+            .map(|pin| pin.record.clone())
             .unwrap_or_default(),
-        baked: Vec::new(),
         migration: revision.migration.clone(),
     })));
     decision.wait = Wait::Again;

@@ -17,7 +17,7 @@ use super::{
     quantity::Quantity,
 };
 use crate::{
-    api::meta,
+    api::{meta, release::Agree},
     build::{
         builder::{Builder, Isolation},
         key::{BuildKey, Inputs, Wanted},
@@ -50,6 +50,8 @@ pub struct BuildInput<'a> {
     pub commit: &'a CommitId,
     /// Which Job of this key, from 1.
     pub run: u32,
+    /// Which of those since somebody asked for it, from 1.
+    pub tries: u32,
     /// Whether it has more memory than usual.
     pub larger: bool,
     /// The release that it is begun for, and its counter `attempt`.
@@ -83,6 +85,7 @@ pub fn build_job(input: &BuildInput<'_>) -> Value {
         (meta::IMAGE.to_owned(), wanted.reference.to_owned()),
         (want(id), id.to_string()),
     ]);
+    annotations.insert(meta::TRIES.to_owned(), input.tries.to_string());
     if input.larger {
         annotations.insert(meta::LARGER.to_owned(), "true".to_owned());
     }
@@ -147,7 +150,7 @@ pub const LAYOUT: &str = "/workspace/image";
 pub const TREE: &str = "/workspace/tree";
 /// Further arguments for the builder, one a line, which follow from the source.
 pub const OPTIONS: &str = "/workspace/options";
-/// The time of the commit, in seconds.
+/// The time of the commit, as fields of the output.
 pub const TIME: &str = "/workspace/time";
 /// A credential for git.
 pub const GIT: &str = "/run/slipway/git";
@@ -173,6 +176,7 @@ fn own(input: &BuildInput<'_>, name: &str, args: &[String], mounts: Vec<Value>) 
         "name": name,
         "image": input.builder.own_image,
         "args": args,
+        "env": variables(input.builder, Vec::new()),
         "resources": { "requests": { "cpu": "50m", "memory": "64Mi" }, "limits": { "memory": "512Mi" } },
         "securityContext": confined(),
         "volumeMounts": mounts,
@@ -201,6 +205,11 @@ fn fetch(input: &BuildInput<'_>) -> Value {
     }
     for platform in &build.platforms {
         give("platform", platform);
+    }
+    match build.locks {
+        Agree::Enforce => {}
+        Agree::Warn => give("locks", "warn"),
+        Agree::Ignore => give("locks", "ignore"),
     }
     give("tree", TREE);
     give("options", OPTIONS);
@@ -240,7 +249,7 @@ if [ -n "$TESTS" ]; then
   buildctl-daemonless.sh build "$@" --opt "target=$TESTS" || exit 64
 fi
 [ -z "$TARGET" ] || set -- "$@" --opt "target=$TARGET"
-exec buildctl-daemonless.sh build "$@" --output "$OUTPUT,source-date-epoch=$(cat "$TIME")"
+exec buildctl-daemonless.sh build "$@" --output "$OUTPUT,$(cat "$TIME")"
 "#;
 
 fn build(input: &BuildInput<'_>, key: &BuildKey) -> Value {
@@ -248,7 +257,7 @@ fn build(input: &BuildInput<'_>, key: &BuildKey) -> Value {
     let mut mounts = own_directories(builder.isolation);
     mounts.push(work());
     let stage = |stage: &Option<String>| stage.clone().unwrap_or_default();
-    let mut variables = vec![
+    let mut own = vec![
         ("BUILDKITD_FLAGS", flags(builder.isolation).to_owned()),
         ("OPTIONS", OPTIONS.to_owned()),
         ("TIME", TIME.to_owned()),
@@ -257,11 +266,11 @@ fn build(input: &BuildInput<'_>, key: &BuildKey) -> Value {
         ("OUTPUT", output(input, key)),
     ];
     if builder.secret.is_some() {
-        variables.push(("DOCKER_CONFIG", REGISTRY.to_owned()));
+        own.push(("DOCKER_CONFIG", REGISTRY.to_owned()));
         mounts.push(mount("registry", REGISTRY));
     }
     if builder.ca_bundle.is_some() {
-        variables.push(("SSL_CERT_DIR", format!("/etc/ssl/certs:{CAS}")));
+        own.push(("SSL_CERT_DIR", format!("/etc/ssl/certs:{CAS}")));
         mounts.push(mount("ca", CAS));
     }
     if builder.config.is_some() {
@@ -274,21 +283,31 @@ fn build(input: &BuildInput<'_>, key: &BuildKey) -> Value {
     if !wanted.build.secrets.is_empty() {
         mounts.push(mount("secrets", SECRETS));
     }
-    let env: Vec<Value> = variables
-        .into_iter()
-        .map(|(name, value)| json!({ "name": name, "value": value }))
-        .collect();
     json!({
         "name": BUILD,
         "image": builder.image,
         "command": ["/bin/sh", "-euc", SCRIPT, BUILD],
         "args": arguments(input),
-        "env": env,
+        "env": variables(builder, own),
         "resources": resources(builder, input.larger),
         "securityContext": of_builder(builder.isolation),
         "volumeMounts": mounts,
         "terminationMessagePolicy": "File",
     })
+}
+
+/// What whoever installed Slipway gives to all builds, and after it what a container cannot do without.
+fn variables(builder: &Builder, own: Vec<(&str, String)>) -> Vec<Value> {
+    let given = builder
+        .env
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.clone()));
+    let given = given.filter(|(name, _)| own.iter().all(|(own, _)| own != name));
+    let all: Vec<(&str, String)> = given.collect();
+    all.into_iter()
+        .chain(own)
+        .map(|(name, value)| json!({ "name": name, "value": value }))
+        .collect()
 }
 
 fn resources(builder: &Builder, larger: bool) -> Value {

@@ -195,6 +195,8 @@ pub struct BuildSpec {
     pub secrets: BTreeMap<String, KeyRef>,
     /// What it is built for, `linux/amd64`; empty is what the builder runs on.
     pub platforms: Vec<String>,
+    /// What follows from dependencies without a lock file.
+    pub locks: Agree,
     /// How long it may take.
     pub timeout: Duration,
 }

@@ -64,11 +64,26 @@ pub fn is_system(namespace: &Namespace) -> bool {
     SYSTEM.contains(&namespace.as_str())
 }
 
-/// Why no release of a source may live in a namespace; `own` is Slipway's.
+/// Namespaces of this installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Slipway's own.
+    pub slipway: Namespace,
+    /// That of builds and their credentials.
+    pub builds: Namespace,
+}
+
+/// Why no release of a source may live in a namespace. In that of builds none may, whoever names it: its pods could be given
+/// every credential that is kept there, whatever the annotation of the Secret says.
 #[must_use]
-pub fn forbidden(namespace: &Namespace, allowed: &[String], own: &Namespace) -> Option<String> {
+pub fn forbidden(namespace: &Namespace, allowed: &[String], own: &Own) -> Option<String> {
+    if *namespace == own.builds {
+        return Some(format!(
+            "no release may live in namespace {namespace}, where the credentials of builds are; give it another one"
+        ));
+    }
     let permitted = if allowed.is_empty() {
-        !is_system(namespace) && namespace != own
+        !is_system(namespace) && *namespace != own.slipway
     } else {
         allowed.iter().any(|name| name == namespace.as_str())
     };

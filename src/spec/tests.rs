@@ -86,7 +86,10 @@ pub(crate) const SECRETS: [&str; 6] = [
 
 /// One file beside a good one, which must never suffer.
 fn read(text: &[u8]) -> Reading {
-    let own = "slipway-system".parse().unwrap();
+    let own = reading::Own {
+        slipway: "slipway-system".parse().unwrap(),
+        builds: "slipway-builds".parse().unwrap(),
+    };
     let layer = vec![
         Arc::new(File::read("a.yaml", text)),
         Arc::new(File::read("neighbour.yaml", NEIGHBOUR.as_bytes())),
@@ -634,4 +637,23 @@ fn line_ends_and_a_byte_order_mark_change_no_hash() {
         spec_hash(&release.merged.spec)
     };
     assert_eq!(hash(&unix), hash(&windows));
+}
+
+#[test]
+fn no_release_lives_beside_the_credentials_of_builds_not_even_where_a_source_names_that_namespace() {
+    let own = reading::Own {
+        slipway: "slipway-system".parse().unwrap(),
+        builds: "slipway-builds".parse().unwrap(),
+    };
+    let forbidden = |namespace: &str, allowed: &[&str]| {
+        let allowed: Vec<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        reading::forbidden(&namespace.parse().unwrap(), &allowed, &own)
+    };
+    let why = forbidden("slipway-builds", &[]).unwrap();
+    assert!(why.contains("where the credentials of builds are"), "{why}");
+    assert_eq!(forbidden("slipway-builds", &["slipway-builds"]), Some(why));
+    assert!(forbidden("slipway-system", &[]).is_some());
+    assert_eq!(forbidden("slipway-system", &["slipway-system"]), None);
+    assert_eq!(forbidden("shop", &[]), None);
+    assert!(forbidden("shop", &["billing"]).is_some());
 }

@@ -181,7 +181,7 @@ fn image(facts: &Facts) -> Link {
                 current.spec.number,
                 current.spec.cause
             );
-            let mark = if image.suspicious.is_empty() && image.doubts.is_empty() {
+            let mark = if image.suspicious.is_empty() && image.differs.is_none() {
                 Mark::Well
             } else {
                 Mark::Wrong

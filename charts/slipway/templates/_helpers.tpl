@@ -42,6 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   "config" (printf "%s-buildkitd" $name)
   "plainHttp" .Values.registry.plainHttp
   "serviceAccount" (printf "%s-build" $name)
+  "env" .Values.builds.env
   "resources" .Values.builds.resources
   "disk" .Values.builds.disk
   "nodeSelector" .Values.builds.nodeSelector

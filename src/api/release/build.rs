@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Text;
+use super::{Agree, Text};
 use crate::api::Duration;
 
 /// How the image is built from `source` where there is none.
@@ -41,6 +41,10 @@ pub struct Build {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(max = 64)))]
     pub platforms: Vec<String>,
+    /// What follows from dependencies without a lock file, with which the same commit is another image tomorrow; `enforce` when
+    /// absent: nothing is built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locks: Option<Agree>,
     /// How long it may take, `30m` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,

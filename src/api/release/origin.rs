@@ -39,13 +39,13 @@ pub struct Match {
 
 /// What follows where an image says something else than what is declared; `warn` when absent, `enforce` for images that
 /// Slipway built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Agree {
     /// Nothing.
     Ignore,
     /// The release says so.
     Warn,
-    /// The image is not run.
+    /// The image is not run, or not built.
     Enforce,
 }

@@ -49,6 +49,21 @@ pub(super) struct Suite {
     pub name: Option<String>,
 }
 
+/// What an official image is of whose tag does not say it.
+fn by_default(reference: &Reference<'_>, words: &[&str]) -> Option<Suite> {
+    let official = reference.repository == reference.name
+        || reference
+            .repository
+            .strip_suffix(reference.name)
+            .is_some_and(|before| before.ends_with("library/"));
+    let elsewhere = ["windowsservercore", "nanoserver"];
+    let known = OF_DEBIAN.contains(&reference.name) && !words.iter().any(|word| elsewhere.contains(word));
+    (official && known).then_some(Suite {
+        family: Family::Debian,
+        name: None,
+    })
+}
+
 const DEBIAN: [(&str, &str); 8] = [
     ("8", "jessie"),
     ("9", "stretch"),
@@ -68,6 +83,30 @@ const UBUNTU: [(&str, &str); 8] = [
     ("24.10", "oracular"),
     ("25.04", "plucky"),
     ("25.10", "questing"),
+];
+
+/// Official images that are of Debian where their tag names no distribution
+/// (<https://github.com/docker-library/official-images>).
+const OF_DEBIAN: [&str; 19] = [
+    "buildpack-deps",
+    "elixir",
+    "erlang",
+    "gcc",
+    "golang",
+    "haskell",
+    "httpd",
+    "julia",
+    "mariadb",
+    "nginx",
+    "node",
+    "perl",
+    "php",
+    "postgres",
+    "pypy",
+    "python",
+    "redis",
+    "ruby",
+    "rust",
 ];
 
 impl Suite {
@@ -95,7 +134,9 @@ impl Suite {
             Self::of_word(word, next)
         });
         // 3.12-slim-bookworm: the release may stand behind what only says the family.
-        let first = suites.next()?;
+        let Some(first) = suites.next() else {
+            return by_default(&reference, &words);
+        };
         if first.name.is_some() {
             return Some(first);
         }
@@ -263,6 +304,12 @@ mod tests {
             ("rust:1.89-bookworm", "Debian bookworm"),
             ("gcr.io/distroless/cc-debian12:nonroot", "Debian bookworm"),
             ("ruby:3.3-bookworm@sha256:00", "Debian bookworm"),
+            ("rust:1.89", "Debian"),
+            ("elixir:1.17", "Debian"),
+            ("docker.io/library/python:3.12", "Debian"),
+            ("mirror.example.com/library/node", "Debian"),
+            ("golang:1.22-alpine", "Alpine"),
+            ("nginx:1.27", "Debian"),
         ] {
             assert_eq!(
                 Suite::of(text).map(|suite| suite.words()).as_deref(),
@@ -271,9 +318,9 @@ mod tests {
             );
         }
         for text in [
-            "golang:1.22",
+            "golang:1.22-windowsservercore",
+            "ghcr.io/acme/rust:1.89",
             "scratch",
-            "nginx:1.27",
             "busybox",
             "ghcr.io/acme/base:4",
             "",

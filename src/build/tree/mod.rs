@@ -22,6 +22,8 @@ pub mod versions;
 
 use std::collections::BTreeMap;
 
+use crate::api::release::Agree;
+
 use dockerfile::{Dockerfile, Instruction, Kind};
 pub use finding::{Finding, Weight};
 use finding::{Findings, shown};
@@ -32,9 +34,8 @@ pub use versions::ExtraArg;
 pub const LARGEST: usize = 512 * 1024;
 
 /// Files in the root of the build context whose texts say something, where they exist.
-pub const WANTED: [&str; 11] = [
+pub const WANTED: [&str; 10] = [
     ".npmrc",
-    ".tool-versions",
     "Cargo.toml",
     "Gemfile",
     "Pipfile",
@@ -45,6 +46,73 @@ pub const WANTED: [&str; 11] = [
     "pyproject.toml",
     "requirements.txt",
 ];
+
+/// What the file is called that says which tools people develop with.
+pub const TOOLS: &str = ".tool-versions";
+
+/// Directories of projects below the build context that are looked at.
+const MOST_BELOW: usize = 50;
+
+/// A directory of the build context that a Dockerfile takes a project from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Below {
+    /// From the build context on.
+    pub directory: String,
+    /// The names of files in it.
+    pub names: Vec<String>,
+    /// The texts of the [`WANTED`] files there.
+    pub texts: BTreeMap<String, String>,
+}
+
+/// The directories that have a project and that a Dockerfile copies from by name; `files` are all of the build context.
+#[must_use]
+pub fn below(files: &[String], dockerfile: &str) -> Vec<Below> {
+    if dockerfile.len() > LARGEST {
+        return Vec::new();
+    }
+    let file = dockerfile::read(dockerfile);
+    let mut copied: Vec<String> = Vec::new();
+    for instruction in &file.instructions {
+        if let Kind::Copy { sources, from: None } = &instruction.kind {
+            let plain = sources
+                .iter()
+                .map(|source| source.trim_start_matches("./").trim_matches('/'));
+            copied.extend(plain.map(str::to_owned));
+        }
+    }
+    let is_copied = |directory: &str, path: &str| {
+        copied.iter().any(|source| {
+            source == path
+                || source == directory
+                || directory
+                    .strip_prefix(source.as_str())
+                    .is_some_and(|rest| rest.starts_with('/'))
+                || source
+                    .strip_prefix(directory)
+                    .is_some_and(|rest| rest.starts_with("/*"))
+        })
+    };
+    let mut found: BTreeMap<&str, Below> = BTreeMap::new();
+    for path in files {
+        let Some((directory, name)) = path.rsplit_once('/') else {
+            continue;
+        };
+        if WANTED.contains(&name) && is_copied(directory, path) && found.len() < MOST_BELOW {
+            found.entry(directory).or_insert_with(|| Below {
+                directory: directory.to_owned(),
+                ..Below::default()
+            });
+        }
+    }
+    for path in files {
+        if let Some((directory, name)) = path.rsplit_once('/')
+            && let Some(project) = found.get_mut(directory)
+        {
+            project.names.push(name.to_owned());
+        }
+    }
+    found.into_values().collect()
+}
 
 /// A source tree, as far as it is judged.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +127,12 @@ pub struct Source<'a> {
     pub names: &'a [String],
     /// The texts of the [`WANTED`] files there.
     pub texts: &'a BTreeMap<String, String>,
+    /// Projects in directories below it.
+    pub below: &'a [Below],
+    /// The nearest `.tool-versions`, in the build context or above it: its place from the root of the repository, and its text.
+    pub tools: Option<(&'a str, &'a str)>,
+    /// What follows from dependencies without a lock file.
+    pub unlocked: Agree,
     /// `build.args` of the spec.
     pub args: &'a BTreeMap<String, String>,
     /// The stage that is built; `None` for the last.
@@ -119,8 +193,8 @@ pub struct Judgement {
     pub extra_args: Vec<ExtraArg>,
     /// Images that the target is made of, in the order of the file. One whose reference is not known yet is none of them.
     pub base_images: Vec<BaseImage>,
-    /// Names of lock files in the root of the build context.
-    pub lock_files: Vec<&'static str>,
+    /// Lock files, from the build context on.
+    pub lock_files: Vec<String>,
     /// Whether a step is to see the time of the commit: the file declares `ARG SOURCE_DATE_EPOCH`.
     pub declares_time: bool,
 }

@@ -16,6 +16,8 @@ struct Tree {
     platforms: Vec<String>,
     submodules: Vec<String>,
     pointers: Vec<String>,
+    files: Vec<String>,
+    unlocked: Option<Agree>,
 }
 
 impl Tree {
@@ -52,8 +54,25 @@ impl Tree {
         self
     }
 
+    /// A file below the build context.
+    fn below(mut self, path: &str, text: &str) -> Self {
+        self.files.push(path.to_owned());
+        self.texts.insert(path.to_owned(), text.to_owned());
+        self
+    }
+
     fn judged(&self) -> Judgement {
+        let mut below = below(&self.files, &self.dockerfile);
+        for project in &mut below {
+            for name in &project.names {
+                let text = &self.texts[&format!("{}/{name}", project.directory)];
+                project.texts.insert(name.clone(), text.clone());
+            }
+        }
         judge(&Source {
+            below: &below,
+            tools: self.texts.get(TOOLS).map(|text| (TOOLS, text.as_str())),
+            unlocked: self.unlocked.unwrap_or(Agree::Enforce),
             path: "Dockerfile",
             dockerfile: &self.dockerfile,
             context: "",
@@ -576,19 +595,19 @@ fn a_missing_lock_file_is_named_with_what_makes_it_as_the_project_installs() {
             "RUN npm ci",
             needs,
             "there is no package-lock.json for its dependencies (nor ",
-            "run npm install --package-lock-only and commit it",
+            "run npm install --package-lock-only and commit it, or say build.locks: warn",
         ),
         (
             "RUN corepack enable && pnpm i",
             needs,
             "there is no pnpm-lock.yaml ",
-            "run pnpm install --lockfile-only and commit it",
+            "run pnpm install --lockfile-only and commit it, or say build.locks: warn",
         ),
         (
             "RUN make",
             r#"{"packageManager": "yarn@4.1.0", "dependencies": {"a": "1"}}"#,
             "there is no yarn.lock ",
-            "run yarn install and commit it",
+            "run yarn install and commit it, or say build.locks: warn",
         ),
     ] {
         let words = node(script, text);
@@ -599,7 +618,7 @@ fn a_missing_lock_file_is_named_with_what_makes_it_as_the_project_installs() {
         .with(&["package-lock.json"]);
     assert_eq!(
         mix.words("no-lock"),
-        "there is no mix.lock for its dependencies: run mix deps.get and commit it"
+        "there is no mix.lock for its dependencies: run mix deps.get and commit it, or say build.locks: warn"
     );
 }
 
@@ -651,6 +670,63 @@ fn a_project_that_fetches_nothing_needs_no_lock_file() {
 }
 
 #[test]
+fn whoever_declares_it_builds_without_a_lock_file() {
+    let tree = |unlocked| {
+        let mut tree = last_stage("RUN mix deps.get").file("mix.exs", "[{:phoenix, \"~> 1.7\"}]");
+        tree.unlocked = Some(unlocked);
+        tree.found(&["no-lock"])
+    };
+    assert_eq!(tree(Agree::Enforce), [(Weight::Refused, "no-lock", 0)]);
+    assert_eq!(tree(Agree::Warn), [(Weight::Warned, "no-lock", 0)]);
+    assert_eq!(tree(Agree::Ignore), [(Weight::Told, "no-lock", 0)]);
+}
+
+#[test]
+fn a_project_below_the_build_context_that_is_copied_by_name_is_warned_of() {
+    let rule = ["no-lock"];
+    let mix = "[{:phoenix, \"~> 1.7\"}]";
+    let tree =
+        |copied: &str| last_stage(&format!("{copied}\nRUN mix deps.get")).below("backend/mix.exs", mix);
+    for copied in [
+        "COPY backend/mix.exs ./",
+        "COPY backend/ .",
+        "COPY ./backend /app",
+        "COPY backend/* ./",
+    ] {
+        assert_eq!(
+            tree(copied).found(&rule),
+            [(Weight::Warned, "no-lock", 0)],
+            "{copied}"
+        );
+        let locked = tree(copied).below("backend/mix.lock", "%{}");
+        assert_eq!(locked.found(&rule), [], "{copied}");
+        assert_eq!(locked.judged().lock_files, ["backend/mix.lock"], "{copied}");
+        assert_eq!(
+            tree(copied).with(&["mix.lock"]).found(&rule),
+            [],
+            "one for all: {copied}"
+        );
+    }
+    let first = tree("COPY backend/ .")
+        .judged()
+        .findings
+        .into_iter()
+        .find(|one| one.rule == "no-lock");
+    assert_eq!(first.unwrap().file, "backend/mix.exs");
+    assert_eq!(tree("COPY frontend/ .").found(&rule), []);
+}
+
+#[test]
+fn an_umbrella_and_a_workspace_need_the_lock_file_of_all_that_is_in_them() {
+    let rule = ["no-lock"];
+    let umbrella = last_stage("RUN mix deps.get").file("mix.exs", "[apps_path: \"apps\", deps: []]");
+    assert_eq!(umbrella.found(&rule), [(Weight::Refused, "no-lock", 0)]);
+    let workspace = last_stage("RUN npm ci").file("package.json", r#"{"workspaces": ["apps/*"]}"#);
+    assert_eq!(workspace.found(&rule), [(Weight::Refused, "no-lock", 0)]);
+    assert_eq!(workspace.with(&["package-lock.json"]).found(&rule), []);
+}
+
+#[test]
 fn exact_requirements_are_a_lock_file() {
     let exact = last_stage("RUN pip install -r requirements.txt")
         .file("requirements.txt", "flask==3.0.3\n")
@@ -673,6 +749,9 @@ fn files_of_a_context_have_their_place_in_the_repository() {
     let tree = last_stage("RUN mix deps.get").with(&["mix.exs"]);
     let judged = judge(&Source {
         context: "apps/shop/",
+        below: &[],
+        tools: None,
+        unlocked: Agree::Enforce,
         path: "apps/shop/Dockerfile",
         dockerfile: &tree.dockerfile,
         names: &tree.names,
@@ -802,6 +881,40 @@ fn copies_between_releases_of_distributions_are_warned_of() {
     assert_eq!(of("node:22-alpine", "RUN npm run build", "debian:bookworm"), []);
     assert_eq!(of("node:22-alpine", "", "node:22-bookworm"), warned);
     assert_eq!(of("golang:1.22", "", "debian:12"), []);
+    // Without a word in its tag it is of Debian all the same.
+    assert_eq!(of("rust:1.89", "", "alpine:3.20"), warned);
+    assert_eq!(of("elixir:1.17", "", "docker.io/library/alpine:3.20"), warned);
+    assert_eq!(of("rust:1.89", "", "debian:12"), []);
+    assert_eq!(of("node:22", "RUN npm run build", "nginx:1.27-alpine"), []);
+}
+
+#[test]
+fn a_program_that_is_copied_from_an_image_of_another_distribution_is_warned_of() {
+    let of = |copied: &str| {
+        let tree = Tree::of(&format!("FROM alpine:3.20\nUSER 1\n{copied}"));
+        tree.found(&["other-suite"]).len()
+    };
+    assert_eq!(of("COPY --from=rust:1.89 /usr/local/cargo/bin/just /bin/"), 1);
+    assert_eq!(of("COPY --from=rust:1.89 / /"), 1);
+    assert_eq!(
+        of("COPY --from=rust:1.89-alpine /usr/local/cargo/bin/just /bin/"),
+        0
+    );
+    assert_eq!(
+        of("COPY --from=debian:12 /etc/ssl/certs /etc/ssl/certs"),
+        0,
+        "text"
+    );
+    assert_eq!(
+        of("COPY --from=debian:12 /usr/share/zoneinfo /usr/share/zoneinfo"),
+        0,
+        "data"
+    );
+    assert_eq!(
+        of("COPY --from=ghcr.io/acme/tool:1 /tool /bin/"),
+        0,
+        "nobody knows"
+    );
 }
 
 #[test]

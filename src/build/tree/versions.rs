@@ -1,7 +1,7 @@
 //! `.tool-versions`, which asdf and mise read: the versions that people develop with are those that are built with.
 
 use super::{
-    BaseImage, Source,
+    BaseImage, LARGEST, Source,
     base::versions,
     dockerfile::{Dockerfile, Kind},
     expand::Given,
@@ -9,7 +9,6 @@ use super::{
     stages::Stages,
 };
 
-const FILE: &str = ".tool-versions";
 const MOST: usize = 64;
 
 /// A build argument that follows from the tree.
@@ -59,12 +58,13 @@ pub(super) struct Tools {
 impl Tools {
     /// Reads the file, where there is one.
     pub fn of(input: &Source<'_>, findings: &mut Findings) -> Self {
-        let place = input.place(FILE);
-        if input.texts.contains_key(FILE) && input.text(FILE).is_none() {
+        let (place, mut text) = input.tools.unwrap_or_default();
+        if text.len() > LARGEST {
             let words = "this file is too large to be read: it has one tool in each line";
-            findings.warn("not-understood", (&place, None), words.into());
+            findings.warn("not-understood", (place, None), words.into());
+            text = "";
         }
-        let list = read(input.text(FILE).unwrap_or_default());
+        let (place, list) = (place.to_owned(), read(text));
         Self { place, list }
     }
 

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Ended, mounted};
 use crate::{
-    api::meta,
+    api::{meta, release::Agree},
     build::{
         message::Message,
         tree::{self, Finding, Judgement, Source, Weight},
@@ -67,6 +67,9 @@ pub struct Args {
     /// What is built for, beside or instead of the platform of this node; may be repeated.
     #[arg(long = "platform", value_name = "OS/ARCH")]
     platforms: Vec<String>,
+    /// What follows from dependencies without a lock file.
+    #[arg(long, default_value = "enforce", value_enum)]
+    locks: Unlocked,
     /// Where the credentials are, one file for each key.
     #[arg(long, value_name = "DIR")]
     credentials: Option<PathBuf>,
@@ -79,9 +82,27 @@ pub struct Args {
     /// Where further arguments for the builder are written to, one a line.
     #[arg(long, value_name = "FILE")]
     options: PathBuf,
-    /// Where the time of the commit is written to, in seconds.
+    /// Where fields of the builder's output are written to: the time of the commit, as that of the image.
     #[arg(long, value_name = "FILE")]
     time: PathBuf,
+}
+
+/// As [`Agree`], as an argument.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Unlocked {
+    Ignore,
+    Warn,
+    Enforce,
+}
+
+impl From<Unlocked> for Agree {
+    fn from(unlocked: Unlocked) -> Self {
+        match unlocked {
+            Unlocked::Ignore => Self::Ignore,
+            Unlocked::Warn => Self::Warn,
+            Unlocked::Enforce => Self::Enforce,
+        }
+    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -118,7 +139,7 @@ pub(super) fn run(args: &Args) -> Result<Message, Ended> {
     );
     let _ = writeln!(options, "--opt=label:{}={locks}", meta::LOCKS);
     fs::write(&args.options, options).map_err(|error| storing("the options of the builder", &error))?;
-    fs::write(&args.time, written.committed_at.to_string())
+    fs::write(&args.time, time(written.committed_at))
         .map_err(|error| storing("the time of the commit", &error))?;
     drop(reader);
     // The builder needs none of it, and it counts as what a build may write.
@@ -192,12 +213,28 @@ fn judge(args: &Args, reader: &Reader, written: &Written) -> Result<Judgement, E
             texts.insert(name.to_owned(), text);
         }
     }
+    let tools = tools(args, reader)?;
+    let mut below = tree::below(&written.files, &dockerfile);
+    for project in &mut below {
+        for name in project.names.clone() {
+            if tree::WANTED.contains(&name.as_str())
+                && let Some(text) = read(&format!("{}/{name}", project.directory))?
+            {
+                project.texts.insert(name, text);
+            }
+        }
+    }
     let judgement = tree::judge(&Source {
         path: &path,
         dockerfile: &dockerfile,
         context: &args.path,
         names: &names,
         texts: &texts,
+        below: &below,
+        tools: tools
+            .as_ref()
+            .map(|(place, text)| (place.as_str(), text.as_str())),
+        unlocked: args.locks.into(),
         args: &args.given.iter().cloned().collect(),
         target: args.target.as_deref(),
         secrets: &args.secrets,
@@ -217,6 +254,28 @@ fn judge(args: &Args, reader: &Reader, written: &Written) -> Result<Judgement, E
         [first, rest @ ..] => format!("{} {} (and {} more)", position(first), first.words, rest.len()),
     };
     Err(Ended::for_good(sentence))
+}
+
+/// The nearest `.tool-versions`, with its place: asdf and mise look for it in the directories above, too
+/// (<https://asdf-vm.com/manage/configuration.html>).
+fn tools(args: &Args, reader: &Reader) -> Result<Option<(String, String)>, Ended> {
+    let most = u64::try_from(tree::LARGEST).unwrap_or(u64::MAX).saturating_add(1);
+    let mut directory = if args.path == "." { "" } else { args.path.as_str() };
+    loop {
+        let place = if directory.is_empty() {
+            tree::TOOLS.to_owned()
+        } else {
+            format!("{directory}/{}", tree::TOOLS)
+        };
+        let bytes = reader.file_up_to(&args.commit, &place, most);
+        if let Some(bytes) = bytes.map_err(|error| reading(&error))? {
+            return Ok(Some((place, String::from_utf8_lossy(&bytes).into_owned())));
+        }
+        if directory.is_empty() {
+            return Ok(None);
+        }
+        directory = directory.rsplit_once('/').map_or("", |(above, _)| above);
+    }
 }
 
 /// `mix.lock sha256:…`, one after the other: what an image is made with of its dependencies.
@@ -262,6 +321,20 @@ fn processor() -> &'static str {
     }
 }
 
+/// When an image was made: <https://github.com/opencontainers/image-spec/blob/main/annotations.md>.
+const CREATED: &str = "org.opencontainers.image.created";
+
+/// The time of the commit is that of the image, and of what it says of itself.
+fn time(seconds: i64) -> String {
+    let mut fields = format!("source-date-epoch={seconds}");
+    if let Ok(time) = Timestamp::from_second(seconds) {
+        for of in ["annotation", "annotation-index"] {
+            let _ = write!(fields, ",{of}.{CREATED}={time}");
+        }
+    }
+    fields
+}
+
 /// What follows from the source for the builder: the versions that `.tool-versions` names, and `SOURCE_DATE_EPOCH`
 /// (<https://reproducible-builds.org/docs/source-date-epoch/>) where a step is to see it. Each `COPY` is then known by it, too,
 /// so nothing of an earlier commit is found in the cache: where nobody declares it, it is not given.
@@ -275,7 +348,7 @@ fn options(written: &Written, judgement: &Judgement) -> String {
         );
     }
     if let Ok(time) = Timestamp::from_second(written.committed_at) {
-        let _ = writeln!(options, "--opt=label:org.opencontainers.image.created={time}");
+        let _ = writeln!(options, "--opt=label:{CREATED}={time}");
     }
     for extra in &judgement.extra_args {
         // One line each: what does not fit into one is no version.

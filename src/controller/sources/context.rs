@@ -22,8 +22,8 @@ use crate::{
     build::fitness::Fitness,
     cluster::Leader,
     controller::{Parts, compile::Compiled},
-    names::Namespace,
     server::Heartbeat,
+    spec::reading::Own,
     telemetry::Metrics,
 };
 
@@ -34,8 +34,8 @@ const WORKING: usize = 4;
 pub struct Context {
     /// The API server.
     pub client: Client,
-    /// Slipway's own namespace: credentials of sources live there.
-    pub own: Namespace,
+    /// Slipway's own namespace, where credentials of sources live, and that of builds.
+    pub own: Own,
     /// Where mirrors are kept.
     pub root: PathBuf,
     /// Whether git may be spoken to without TLS.
@@ -102,7 +102,10 @@ impl Context {
     pub fn new(parts: &Parts, fitness: watch::Receiver<Fitness>, bound: Duration) -> Self {
         Self {
             client: parts.clients.call.clone(),
-            own: parts.options.namespace.clone(),
+            own: Own {
+                slipway: parts.options.namespace.clone(),
+                builds: parts.options.build_namespace.clone(),
+            },
             root: parts.options.cache_dir.join("git"),
             allow_plain_http: parts.options.allow_plain_http_git,
             metrics: Arc::clone(&parts.metrics),

@@ -18,6 +18,7 @@ use crate::{
     hex::hex,
     names::CommitId,
     source::{Credentials, FetchError, FetchLimits, GitRef, GitUrl, Mirror, ReadError, Reader},
+    spec::reading::Own,
 };
 
 /// What was read.
@@ -166,7 +167,7 @@ fn applied(source: &ReleaseSource, origin: &str) -> Option<CommitId> {
 struct Job {
     paths: Vec<String>,
     allowed: Vec<String>,
-    own: crate::names::Namespace,
+    own: Own,
     applied: Option<CommitId>,
     /// Whether a branch that does not descend from what was applied may be taken.
     may_rewrite: bool,
@@ -307,13 +308,18 @@ async fn target(source: &ReleaseSource, context: &Context) -> Result<Result<Targ
     let credentials = match &git.secret {
         None => Credentials::anonymous(),
         Some(name) => {
-            let api: Api<Secret> = Api::namespaced(context.client.clone(), context.own.as_str());
-            let secret =
-                found(within(|| format!("get Secret {name} in {}", context.own), api.get(name)).await)?;
+            let api: Api<Secret> = Api::namespaced(context.client.clone(), context.own.slipway.as_str());
+            let secret = found(
+                within(
+                    || format!("get Secret {name} in {}", context.own.slipway),
+                    api.get(name),
+                )
+                .await,
+            )?;
             let Some(secret) = secret else {
                 return Ok(Err(format!(
                     "git.secret: Secret {name} does not exist in namespace {}",
-                    context.own
+                    context.own.slipway
                 )));
             };
             let data: BTreeMap<String, Vec<u8>> = secret
@@ -378,7 +384,10 @@ mod tests {
         let mut job = Job {
             paths: vec!["production".to_owned()],
             allowed: Vec::new(),
-            own: "slipway-system".parse().unwrap(),
+            own: Own {
+                slipway: "slipway-system".parse().unwrap(),
+                builds: "slipway-builds".parse().unwrap(),
+            },
             applied: Some(applied.clone()),
             may_rewrite: false,
             before: None,

@@ -1,7 +1,10 @@
 use super::*;
 use crate::{
-    api::Duration as Span,
-    plan::{decide, fixtures, observed::ImageSeen},
+    api::{Duration as Span, release::Agree},
+    plan::{
+        decide, fixtures,
+        observed::{Claim, ClaimedBy, Claims, ImageSeen},
+    },
     repository::{GitUrl, RefName},
     spec::declared::{self, BuildSpec, ImagePick, OriginRef},
 };
@@ -27,6 +30,7 @@ fn spec() -> Declared {
         args: std::collections::BTreeMap::new(),
         secrets: std::collections::BTreeMap::new(),
         platforms: Vec::new(),
+        locks: Agree::Enforce,
         timeout: Span::from_secs(1800),
     });
     spec
@@ -72,6 +76,7 @@ fn job(o: &Observed, of: &str, run: u32, state: BuildState) -> BuildSeen {
         inputs: inputs.short().to_owned(),
         commit: commit(of),
         run,
+        tries: run,
         larger: false,
         wanted: Some(0),
         others: 0,
@@ -111,11 +116,23 @@ fn said(o: &Observed) -> (Phase, String) {
     (report.phase, report.message)
 }
 
+/// The first of its key, or one that is tried once more.
 fn create(of: &str, run: u32, larger: bool) -> BuildStep {
     BuildStep::Create {
         commit: commit(of),
         run,
+        tries: run,
         larger,
+    }
+}
+
+/// The first that a commit asked for again.
+fn asked_again(of: &str, run: u32) -> BuildStep {
+    BuildStep::Create {
+        commit: commit(of),
+        run,
+        tries: 1,
+        larger: false,
     }
 }
 
@@ -196,7 +213,7 @@ fn what_is_pushed_is_looked_up_and_becomes_a_revision_that_says_where_it_was_bui
         "{}",
         draft.obtained
     );
-    assert_eq!(draft.origin.warned, o.builds[0].warned);
+    assert_eq!(draft.record.warned, o.builds[0].warned);
     // Where the registry has lost it nothing is built again by itself.
     o.image = ImageSeen::Missing;
     assert_eq!(
@@ -204,7 +221,76 @@ fn what_is_pushed_is_looked_up_and_becomes_a_revision_that_says_where_it_was_bui
         (vec![], Phase::Waiting("WaitingForImage".into()))
     );
     change(&mut o, |spec| spec.attempt = 1);
-    assert_eq!(steps(&o), [create(COMMIT, 2, false)]);
+    assert_eq!(steps(&o), [asked_again(COMMIT, 2)]);
+}
+
+#[test]
+fn a_tag_that_moves_while_its_build_runs_and_a_server_that_is_silent_after_it_change_nothing() {
+    let mut o = missing();
+    o.builds = vec![job(&o, COMMIT, 1, BuildState::Pushed(Some(fixtures::digest(2))))];
+    let says = |text: &str| {
+        Some(Claim {
+            text: text.to_owned(),
+            by: ClaimedBy::Annotation,
+        })
+    };
+    o.image = ImageSeen::Found {
+        digest: fixtures::digest(2),
+        platforms: Vec::new(),
+        obtained: "registry".to_owned(),
+        baked: Vec::new(),
+        claims: vec![Claims {
+            version: says("2.0.0"),
+            revision: says(COMMIT),
+            source: says("https://git.example.com/acme/shop.git"),
+            built: true,
+            ..Claims::default()
+        }],
+    };
+    let silent = CommitSeen::Failed {
+        reason: "GitUnreachable".to_owned(),
+        message: "no answer".to_owned(),
+    };
+    for seen in [
+        CommitSeen::Known(commit(LATER)),
+        silent.clone(),
+        CommitSeen::NotAsked,
+    ] {
+        o.commit = seen;
+        let decision = decide(&o);
+        let [Step::CreateRevision(draft)] = &decision.steps[..] else {
+            panic!("{:?} {:?}", o.commit, decision)
+        };
+        assert_eq!(draft.record.origin.commit, Some(commit(COMMIT)));
+        assert_eq!(
+            draft.record.origin.words,
+            "version agrees by annotation, revision agrees by annotation"
+        );
+    }
+    // Whoever finds the image that others built asks what it should be, and waits for the answer.
+    o.builds.clear();
+    o.commit = CommitSeen::Known(commit(LATER));
+    assert_eq!(said(&o).0, Phase::Failed("ImageMismatch"));
+    o.commit = silent;
+    assert_eq!(said(&o).0, Phase::Waiting("GitUnreachable".into()));
+}
+
+#[test]
+fn what_was_asked_for_again_is_what_is_meant_however_often_the_build_before_was_tried() {
+    let mut o = missing();
+    change(&mut o, |spec| spec.attempt = 1);
+    let before = job(&o, COMMIT, 3, failed(Again::AfterPause, 600));
+    let mut now = job(&o, LATER, 1, running());
+    now.wanted = Some(1);
+    o.builds = vec![before.clone(), now];
+    o.commit = CommitSeen::NotAsked;
+    let gone = BuildStep::Delete {
+        job: before.job,
+        uid: before.uid,
+        over: before.resource_version,
+    };
+    assert_eq!(steps(&o), [gone]);
+    assert_eq!(said(&o).0, Phase::Building);
 }
 
 #[test]
@@ -253,7 +339,7 @@ fn a_compile_error_is_not_tried_again_until_attempt_is_raised_or_something_else_
     // The tag may have been moved to what mends it: it is asked for.
     assert!(decide(&again).steps.contains(&Step::AskCommit));
     again.commit = CommitSeen::Known(commit(COMMIT));
-    assert_eq!(steps(&again), [create(COMMIT, 2, false)]);
+    assert_eq!(steps(&again), [asked_again(COMMIT, 2)]);
     again.commit = CommitSeen::Known(commit(LATER));
     assert!(steps(&again).contains(&create(LATER, 1, false)));
     change(&mut o, |spec| {
@@ -282,6 +368,30 @@ fn what_was_no_fault_of_its_own_is_tried_three_times_with_pauses_and_too_little_
     larger.larger = true;
     o.builds = vec![larger];
     assert_eq!((steps(&o), said(&o).0), (vec![], Phase::Failed("BuildFailed")));
+}
+
+#[test]
+fn who_asks_again_gets_as_many_tries_as_before() {
+    let mut o = missing();
+    change(&mut o, |spec| spec.attempt = 1);
+    let third = job(&o, COMMIT, 3, failed(Again::AfterPause, 600));
+    o.builds = vec![third];
+    assert_eq!(steps(&o), [asked_again(COMMIT, 4)]);
+    let mut fourth = job(&o, COMMIT, 4, failed(Again::AfterPause, 600));
+    (fourth.wanted, fourth.tries) = (Some(1), 1);
+    o.builds.push(fourth);
+    let next = BuildStep::Create {
+        commit: commit(COMMIT),
+        run: 5,
+        tries: 2,
+        larger: false,
+    };
+    assert_eq!(steps(&o), [next]);
+    let last = o.builds.last_mut().unwrap();
+    (last.run, last.tries) = (6, 3);
+    let (phase, message) = said(&o);
+    assert_eq!(phase, Phase::Failed("BuildFailed"));
+    assert!(message.contains("(3 times)"), "{message}");
 }
 
 #[test]
@@ -342,7 +452,7 @@ fn a_build_goes_when_its_image_is_on_record_or_its_release_is_removed_and_stays_
     };
     assert!(!is_ended(&o));
     let mut pinned = o.clone();
-    pinned.pin = Some((fixtures::digest(2), crate::names::RevisionNumber(1), Vec::new()));
+    pinned.pin = Some(fixtures::pinned(fixtures::digest(2)));
     assert!(is_ended(&pinned));
     for (declaration, ends) in [
         (Declaration::Removing, true),

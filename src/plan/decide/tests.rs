@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    api::release::Agree,
     names::RevisionNumber,
     plan::{
         fixtures::{self, declared, entry, job, key, ledger, live, observed, rehash, running, under_way},
@@ -7,7 +8,7 @@ use crate::{
         observed::{ImageSeen, JobSeen},
     },
     render::{Kind, Object, ObjectKey},
-    spec::declared::ImagePick,
+    spec::declared::{AttemptHash, ImagePick},
 };
 
 /// Version 2 was rolled out and failed; its objects are in the cluster.
@@ -412,10 +413,115 @@ fn an_image_that_fits_no_node_is_waited_for() {
 #[test]
 fn a_version_never_gets_a_second_digest_while_its_revision_is_kept() {
     let mut o = live(tagged(2));
-    o.pin = Some((fixtures::digest(7), RevisionNumber(1), Vec::new()));
+    o.pin = Some(fixtures::pinned(fixtures::digest(7)));
     let decision = decide(&o);
     assert!(
         matches!(&decision.steps[..], [Step::CreateRevision(draft)] if draft.digest == fixtures::digest(7))
+    );
+}
+
+/// Version 2 was looked up for revision 1, and its image said that it is another version.
+fn doubted() -> Observed {
+    let mut o = live(tagged(2));
+    let mut pin = fixtures::pinned(fixtures::digest(7));
+    pin.record.suspicious = vec!["the variable A holds a URL with a password".into()];
+    pin.record.warned = vec!["Dockerfile:1: a base image without a version".into()];
+    pin.record.origin.words = "version differs (it says that it is version 3)".into();
+    pin.record.origin.doubts.version = vec!["it says that it is version 3".into()];
+    pin.record.origin.made_of.bases = vec!["debian:12".into()];
+    o.pin = Some(pin);
+    o
+}
+
+fn matching(o: &mut Observed, version: Option<Agree>) {
+    let Declaration::Valid(declared) = &mut o.declaration else {
+        panic!("{:?}", o.declaration)
+    };
+    declared.agree.version = version;
+}
+
+#[test]
+fn what_is_known_of_an_image_is_handed_on_from_revision_to_revision() {
+    let o = doubted();
+    let decision = decide(&o);
+    let [Step::CreateRevision(draft)] = &decision.steps[..] else {
+        panic!("{:?}", decision.steps)
+    };
+    assert_eq!(draft.record, o.pin.unwrap().record);
+}
+
+#[test]
+fn match_is_looked_at_as_it_is_now_for_a_version_that_a_revision_has() {
+    let mut o = doubted();
+    matching(&mut o, Some(Agree::Enforce));
+    let decision = decide(&o);
+    assert_eq!(decision.report.phase, Phase::Failed("ImageMismatch"));
+    assert!(decision.steps.is_empty(), "{:?}", decision.steps);
+    for mode in [None, Some(Agree::Warn), Some(Agree::Ignore)] {
+        matching(&mut o, mode);
+        assert!(
+            matches!(decide(&o).steps[..], [Step::CreateRevision(_)]),
+            "{mode:?}"
+        );
+    }
+    o.pin.as_mut().unwrap().record.origin.doubts.built = true;
+    matching(&mut o, None);
+    assert_eq!(
+        decide(&o).report.phase,
+        Phase::Failed("ImageMismatch"),
+        "built here"
+    );
+}
+
+#[test]
+fn what_is_told_of_the_image_that_runs_goes_by_match_as_it_is_now() {
+    let mut o = live(declared(1));
+    o.doubted.version = vec!["it says that it is version 3".into()];
+    let mut told = |mode| {
+        matching(&mut o, mode);
+        let decision = decide(&o);
+        assert_eq!(decision.report.phase, Phase::Live, "what runs is left alone");
+        let mut details = decision.report.details.into_iter();
+        details
+            .find(|(kind, _)| *kind == "ImageMismatch")
+            .map(|(_, words)| words)
+    };
+    assert_eq!(told(Some(Agree::Ignore)), None);
+    let warned = told(None).unwrap();
+    assert!(
+        warned.contains("version 3; with `match` set to enforce"),
+        "{warned}"
+    );
+    let enforced = told(Some(Agree::Enforce)).unwrap();
+    assert!(
+        enforced.contains("version 3; as `match` enforces that"),
+        "{enforced}"
+    );
+}
+
+#[test]
+fn a_lower_repin_is_what_was_found_under_it_and_the_revision_says_so() {
+    let mut o = live(tagged(1));
+    let Declaration::Valid(declared) = &mut o.declaration else {
+        panic!("{:?}", o.declaration)
+    };
+    declared.repin = 0;
+    rehash(declared);
+    let reference = declared.image.reference();
+    let live = o.live.as_mut().unwrap();
+    (live.repin, live.digest, live.reference) = (1, fixtures::digest(8), reference);
+    live.attempt = AttemptHash("with repin 1".into());
+    o.current = o.live.clone();
+    o.pin = Some(fixtures::pinned(fixtures::digest(7)));
+    let decision = decide(&o);
+    let [Step::CreateRevision(draft)] = &decision.steps[..] else {
+        panic!("{:?} {:?}", decision.report, decision.steps)
+    };
+    assert_eq!(draft.digest, fixtures::digest(7));
+    let cause = draft.cause.as_ref().unwrap();
+    assert!(
+        cause.starts_with("repin 0: ") && cause.contains("again, as in v1, was sha256:"),
+        "{cause}"
     );
 }
 

@@ -10,8 +10,8 @@ use super::{
         decision::Stage,
         fixtures::id,
         observed::{
-            BuilderSeen, CommitSeen, Declaration, ImageSeen, JobPodSeen, JobSeen, LockSeen, NamespaceSeen,
-            Observed, PodSeen,
+            BuilderSeen, CommitSeen, Declaration, Doubts, ImageSeen, JobPodSeen, JobSeen, LockSeen,
+            NamespaceSeen, Observed, Pin, PodSeen, Record,
         },
         renew::lock_name,
         restore, rotation,
@@ -164,7 +164,11 @@ impl<'a> Eyes<'a> {
             .rev()
             .map(|kept| &kept.revision)
             .find(|revision| revision.reference == reference)
-            .map(|revision| (revision.digest.clone(), revision.number, Vec::new()));
+            .map(|revision| Pin {
+                digest: revision.digest.clone(),
+                revision: revision.number,
+                record: Record::default(),
+            });
         let (outside, database) = (&self.outside().outside, self.outside().database);
         let ledger = self.ledger().ledger.as_deref().cloned();
         let mut observed = Observed {
@@ -202,7 +206,7 @@ impl<'a> Eyes<'a> {
             builder: BuilderSeen::Off,
             builds: Vec::new(),
             suspicious: Vec::new(),
-            doubted: Vec::new(),
+            doubted: Doubts::default(),
             warned: Vec::new(),
             owner: None,
             rolling: remembered.rolling,

@@ -55,6 +55,8 @@ pub struct BuildSeen {
     pub commit: CommitId,
     /// Which Job of this key, from 1.
     pub run: u32,
+    /// Which of those since somebody asked for another attempt, from 1.
+    pub tries: u32,
     /// Whether it was given more memory than usual.
     pub larger: bool,
     /// The counter `attempt` of this release when it came to wait for it; `None` while it does not.

@@ -1,7 +1,7 @@
 //! What the registry says of an image, and what the image says of itself. Read from the registry, and kept for as long as a
 //! digest is the same: nothing here changes behind a digest.
 
-use crate::names::Digest;
+use crate::names::{CommitId, Digest, RevisionNumber};
 
 /// What the registry said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,4 +94,55 @@ pub enum ClaimedBy {
     Annotation,
     /// By a label of its config, which it may have from the image that it was built on.
     Label,
+}
+
+/// The image that a reference has for good, since a retained revision has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The image.
+    pub digest: Digest,
+    /// The newest revision that has it under this reference.
+    pub revision: RevisionNumber,
+    /// What that revision knows of it.
+    pub record: Record,
+}
+
+/// What is known of an image since it was looked up. Each revision of it hands it on to the next, so that the one that serves
+/// has all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Its platforms, `linux/amd64`.
+    pub platforms: Vec<String>,
+    /// What looked like a secret in it, in words.
+    pub suspicious: Vec<String>,
+    /// Secrets in it that do no harm, in words.
+    pub harmless: Vec<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What was found in its source when it was built here, and let pass.
+    pub warned: Vec<String>,
+}
+
+/// What is known of where an image comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The commit that `source` named, where it was asked.
+    pub commit: Option<CommitId>,
+    /// What came of comparing, in words; empty where nobody was asked what the image says.
+    pub words: String,
+    /// What differs.
+    pub doubts: Doubts,
+    /// What it was made of.
+    pub made_of: MadeOf,
+}
+
+/// What an image says of itself that is not what was declared, whatever `match` said of it then.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// Of its version.
+    pub version: Vec<String>,
+    /// Of its commit and repository.
+    pub revision: Vec<String>,
+    /// Whether Slipway built it: then such an image is not run, unless something else is declared.
+    pub built: bool,
 }

@@ -4,8 +4,8 @@ use crate::{
     plan::{
         decide,
         fixtures::{
-            declared, digest, entry, job, key, ledger, live, objects, rehash, retained, revision, running,
-            under_way,
+            declared, digest, entry, job, key, ledger, live, objects, pinned, rehash, retained, revision,
+            running, under_way,
         },
         ledger::EntryState,
         observed::{DatabaseSeen, Declaration, ImageSeen},
@@ -144,7 +144,7 @@ fn the_image_counts_and_not_how_the_commit_names_it() {
     };
     is_refused(&o, &["is refused"]);
     o.image = ImageSeen::NotAsked;
-    o.pin = Some((digest(1), RevisionNumber(1), Vec::new()));
+    o.pin = Some(pinned(digest(1)));
     is_refused(&o, &["is refused"]);
 }
 

@@ -36,6 +36,11 @@ pub(super) fn arguments(input: &BuildInput<'_>) -> Vec<String> {
     for (name, value) in &build.args {
         option(&format!("build-arg:{name}"), value);
     }
+    // Steps reach what the builder reaches; none of these is a part of what a step is known by.
+    let of_proxy = builder.env.iter().filter(|(name, _)| is_of_proxy(name));
+    for (name, value) in of_proxy.filter(|(name, _)| !build.args.contains_key(*name)) {
+        option(&format!("build-arg:{name}"), value);
+    }
     if !build.platforms.is_empty() {
         option("platform", &build.platforms.join(","));
     }
@@ -62,6 +67,14 @@ pub(super) fn arguments(input: &BuildInput<'_>) -> Vec<String> {
         ]);
     }
     args
+}
+
+/// The arguments that every Dockerfile has
+/// (<https://docs.docker.com/reference/dockerfile/#predefined-args>).
+fn is_of_proxy(name: &str) -> bool {
+    ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn within(above: &str, path: &str) -> String {

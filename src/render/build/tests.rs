@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::{
-    api::Duration,
+    api::{Duration, release::Agree},
     render::{fixtures::exactly, trial_job},
     repository::{GitUrl, RefName},
     spec::declared::{BuildSpec, Origin, OriginRef},
@@ -43,6 +43,7 @@ impl Fixture {
                 args: [("MIX_ENV".to_owned(), "prod, really \"so\"".to_owned())].into(),
                 secrets: [("npm".to_owned(), "npm/token".parse().unwrap())].into(),
                 platforms: vec!["linux/arm64".to_owned()],
+                locks: Agree::Warn,
                 timeout: Duration::from_secs(1800),
             },
             commit: "3f9c2a71d0c4b5e6f708192a3b4c5d6e7f809102".parse().unwrap(),
@@ -64,6 +65,7 @@ impl Fixture {
             },
             commit: &self.commit,
             run: 2,
+            tries: 2,
             larger: false,
             by: (&self.id, 3),
         }
@@ -92,6 +94,50 @@ fn job_and_trial_are_nothing_but_fields_of_kubernetes() {
         exactly::<Job>(&build_job(&fixture.input()));
         exactly::<Job>(&trial_job(&fixture.builder));
     }
+}
+
+#[test]
+fn a_proxy_is_given_to_what_fetches_builds_and_pushes_and_to_the_steps() {
+    let mut fixture = Fixture::new();
+    let env = [
+        ("HTTPS_PROXY", "http://proxy.test:3128"),
+        ("no_proxy", ".test"),
+        ("TZ", "UTC"),
+        ("OUTPUT", "elsewhere"),
+    ];
+    fixture.builder.env = env
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    let job = build_job(&fixture.input());
+    exactly::<Job>(&job);
+    for container in containers(&job) {
+        let env = container["env"].as_array().unwrap();
+        let of = |name: &str| -> Vec<&str> {
+            let all = env.iter().filter(|variable| variable["name"] == name);
+            all.map(|variable| variable["value"].as_str().unwrap()).collect()
+        };
+        assert_eq!(of("HTTPS_PROXY"), ["http://proxy.test:3128"], "{container}");
+        assert_eq!(of("TZ"), ["UTC"]);
+        let output = of("OUTPUT");
+        assert_eq!(output.len(), 1);
+        assert_eq!(
+            output[0] == "elsewhere",
+            container["name"] != "build",
+            "its own is kept"
+        );
+    }
+    let args = containers(&job)[1]["args"].to_string();
+    assert!(
+        args.contains("build-arg:HTTPS_PROXY=http://proxy.test:3128")
+            && args.contains("build-arg:no_proxy=.test")
+    );
+    assert!(!args.contains("build-arg:TZ"), "{args}");
+    fixture
+        .build
+        .args
+        .insert("HTTPS_PROXY".to_owned(), "http://other.test".to_owned());
+    let args = containers(&build_job(&fixture.input()))[1]["args"].to_string();
+    assert_eq!(args.matches("build-arg:HTTPS_PROXY=").count(), 1, "{args}");
 }
 
 #[test]
@@ -189,7 +235,7 @@ fn what_the_spec_says_comes_to_the_builder_word_by_word() {
     assert!(
         build["command"]
             .to_string()
-            .contains("$OUTPUT,source-date-epoch=")
+            .contains(r#"$OUTPUT,$(cat \"$TIME\")"#)
     );
     assert!(!args.iter().any(|arg| arg.contains("SOURCE_DATE_EPOCH")));
     let selector = &job["spec"]["template"]["spec"]["nodeSelector"];

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{
         Duration, ReleaseSpec,
-        release::{BuildMode, KeyRef},
+        release::{Agree, BuildMode, KeyRef},
     },
     names::{EnvName, Version},
 };
@@ -115,6 +115,7 @@ pub(super) fn build(
         args,
         secrets,
         platforms: build.platforms,
+        locks: build.locks.unwrap_or(Agree::Enforce),
         timeout: build.timeout.unwrap_or(Duration::from_secs(1800)),
     })
 }

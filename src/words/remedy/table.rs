@@ -116,7 +116,7 @@ pub(super) const REMEDIES: &[(Place, &str, &str)] = &[
     (
         Waiting,
         "BuildSecret",
-        "make the Secret in the namespace for builds, with the annotation slipway.dev/for, or correct build.secrets in git",
+        "make the Secret in the namespace for builds, with the annotation slipway.dev/for, or correct source.secret or build.secrets in git",
     ),
     (
         Waiting,

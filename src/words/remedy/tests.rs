@@ -30,6 +30,7 @@ const OTHERS: &[&str] = &[
     "Complete",
     "ContainerStatusUnknown",
     "ReplicaFailure",
+    "PreferNoSchedule",
     "Unknown",
     "Failed",
     "Succeeded",

@@ -57,6 +57,30 @@ fn too_little_memory_is_tried_once_with_twice_as_much_and_then_said() {
 }
 
 #[test]
+fn whether_a_secret_is_for_a_source_is_looked_at_before_each_run_of_a_build() {
+    let _services = shared();
+    let ns = "build-again";
+    let (case, app) = serving(ns, "{}");
+    let since = Mark::now();
+    let image = format!("registry.bed.test:5000/{}:1.1.0", repository(ns));
+    version(&app, "1.1.0", &hungry(2560), &[]);
+    case.declare("the first run has too little memory", "version: 1.1.0");
+    wait_telling(
+        "it is begun",
+        || case.state(),
+        || (begun(since, &image).len() == 1).then_some(()),
+    );
+    annotate(ns, "https://git.bed.test/another.git");
+    case.until("Waiting(BuildSecret)", "1.1.0");
+    case.explained(&["source.secret", ns, "is not for"], "slipway.dev/for");
+    assert_eq!(begun(since, &image).len(), 1, "it is not begun again");
+    annotate(ns, app.https());
+    case.live("1.1.0");
+    assert_eq!(begun(since, &image).len(), 2);
+    case.end();
+}
+
+#[test]
 fn a_wrong_password_of_git_is_said_nothing_is_built_and_the_right_one_is_enough_to_go_on() {
     let _services = shared();
     let ns = "build-password";

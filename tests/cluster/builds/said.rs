@@ -36,6 +36,11 @@ fn an_image_built_for_one_environment_is_an_index_with_its_provenance_and_the_ne
         ("1.0.0".into(), commit.as_str().into())
     );
 
+    assert!(
+        says("created").as_str().is_some_and(|time| time.ends_with('Z')),
+        "{index}"
+    );
+
     // Another namespace, another source, another day.
     let production = Case::new("build-said-b", &spec("build-said-b"));
     production.declare(
@@ -66,6 +71,29 @@ fn an_image_built_for_one_environment_is_an_index_with_its_provenance_and_the_ne
         warned.contains("Dockerfile:4: ") && warned.contains("NPM_TOKEN"),
         "{warned}"
     );
+    assert!(is_true(&staging.release(), "SourceWarned"));
+    // A change of what its pods are given makes a revision, and nothing that is known of its image is forgotten.
+    let known = |case: &Case| {
+        let image = newest(case)["spec"]["image"].clone();
+        [
+            "base",
+            "locks",
+            "size",
+            "origin",
+            "sourceCommit",
+            "warned",
+            "built",
+        ]
+        .map(|name| image[name].clone())
+    };
+    let before = known(&staging);
+    staging.declare("another change", "version: 1.0.0\nenv: {GREETING: hello}");
+    wait_telling(
+        "the change is live",
+        || staging.state(),
+        || (newest(&staging)["spec"]["number"] == 2 && staging.phase() == "Live").then_some(()),
+    );
+    assert_eq!(known(&staging), before);
     assert!(is_true(&staging.release(), "SourceWarned"));
     assert_eq!(begun(since, &image).len(), 1, "one build for both");
     staging.end();

@@ -73,22 +73,32 @@ pub(super) fn suites(input: &Source<'_>, stages: &Stages<'_>, needed: &[usize], 
             continue;
         };
         for instruction in stage.instructions {
-            let Kind::Copy { from: Some(from), .. } = &instruction.kind else {
+            let Kind::Copy {
+                from: Some(from),
+                sources,
+            } = &instruction.kind
+            else {
                 continue;
             };
-            let Some(other) = stages.find(from).filter(|other| *other != *number) else {
-                continue;
+            let other = stages.find(from);
+            let there = match other {
+                Some(other) if other == *number => continue,
+                Some(other) => root(stages, other),
+                // What is not among programs and libraries is most often text: certificates, pages.
+                None if sources.iter().any(|source| is_of_programs(source)) => Root::of(from),
+                None => continue,
             };
-            let Some(there) = root(stages, other).filter(|there| there.suite.differs(&here.suite)) else {
+            let Some(there) = there.filter(|there| there.suite.differs(&here.suite)) else {
                 continue;
             };
             let runs_here = !there.is_of_scripts() || here.is_of_scripts();
-            let is_static = stages.list.get(other).is_some_and(is_static);
-            if runs_here && !is_static && said.insert((other, *number)) {
+            let stage_there = other.and_then(|other| stages.list.get(other));
+            if runs_here && !stage_there.is_some_and(is_static) && said.insert((from.clone(), *number)) {
+                let called =
+                    other.map_or_else(|| "an image".to_owned(), |other| shown(&stages.called(other)));
                 let words = format!(
-                    "this takes files from {}, made of {} ({}), into one of {} ({}): what was compiled there may not run here, so \
+                    "this takes files from {called}, made of {} ({}), into one of {} ({}): what was compiled there may not run here, so \
                      begin both with the same release",
-                    shown(&stages.called(other)),
                     there.suite.words(),
                     shown(there.image),
                     here.suite.words(),
@@ -100,12 +110,28 @@ pub(super) fn suites(input: &Source<'_>, stages: &Stages<'_>, needed: &[usize], 
     }
 }
 
+/// Whether programs or libraries lie there, as on every Linux
+/// (<https://refspecs.linuxfoundation.org/FHS_3.0/fhs/index.html>).
+fn is_of_programs(path: &str) -> bool {
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    match parts.next() {
+        None | Some("bin" | "sbin" | "lib" | "lib64" | "opt") => true,
+        Some("usr") => !matches!(parts.next(), Some("share" | "include")),
+        _ => false,
+    }
+}
+
 struct Root<'a> {
     image: &'a str,
     suite: Suite,
 }
 
-impl Root<'_> {
+impl<'a> Root<'a> {
+    fn of(image: &'a str) -> Option<Self> {
+        let suite = Suite::of(image)?;
+        Some(Self { image, suite })
+    }
+
     /// What such images make is text: pages and scripts, which need no C library.
     fn is_of_scripts(&self) -> bool {
         ["node", "bun", "deno"].contains(&Reference::of(self.image).name)
@@ -113,12 +139,7 @@ impl Root<'_> {
 }
 
 fn root<'a>(stages: &'a Stages<'_>, stage: usize) -> Option<Root<'a>> {
-    let image = stages.root(stage)?;
-    let suite = Suite::of(&image.text)?;
-    Some(Root {
-        image: &image.text,
-        suite,
-    })
+    Root::of(&stages.root(stage)?.text)
 }
 
 /// Programs of Go without C, and of Rust with musl, need nothing.

@@ -1,10 +1,13 @@
 //! Lock files: without one the same commit builds something else tomorrow.
 
 use super::{needs, pinned};
-use crate::build::tree::{
-    Source,
-    dockerfile::{Dockerfile, Kind},
-    finding::{Findings, Weight, listed, shown},
+use crate::{
+    api::release::Agree,
+    build::tree::{
+        Source,
+        dockerfile::{Dockerfile, Kind},
+        finding::{Findings, Weight, listed, shown},
+    },
 };
 
 /// A file that says what a program needs.
@@ -34,6 +37,7 @@ const PROJECTS: [Project; 6] = [
             "pnpm-lock.yaml",
             "bun.lock",
             "bun.lockb",
+            "deno.lock",
         ],
         made: "npm install --package-lock-only",
         needs: needs::node,
@@ -102,34 +106,72 @@ const PROJECTS_OF_PYTHON: [Project; 2] = [
 ];
 const REQUIREMENTS: &str = "requirements.txt";
 
-/// The lock files that there are; what is missing is among the findings.
+/// The lock files that there are; what is missing is among the findings. A directory below the build context may be left out of
+/// what is built after all, so what it lacks refuses nothing.
 pub(in crate::build::tree) fn run(
     input: &Source<'_>,
     file: &Dockerfile,
     findings: &mut Findings,
-) -> Vec<&'static str> {
+) -> Vec<String> {
     let runs = file
         .instructions
         .iter()
         .any(|one| matches!(one.kind, Kind::Run(_)));
+    let weight = |usual: Weight| match input.unlocked {
+        // Where nothing runs, nothing is installed: a page that somebody else has built.
+        _ if !runs => Weight::Told,
+        Agree::Ignore => Weight::Told,
+        Agree::Warn => Weight::Warned,
+        Agree::Enforce => usual,
+    };
     let mut locks = Locks {
         input,
-        runs,
+        above: &[],
+        weight: weight(Weight::Refused),
         findings,
     };
-    let mut found: Vec<&str> = PROJECTS.iter().flat_map(|project| locks.of(project)).collect();
-    found.extend(locks.of_python());
+    let mut found: Vec<String> = locks.all().into_iter().map(str::to_owned).collect();
+    for project in input.below {
+        let context = input.place(&project.directory);
+        let here = Source {
+            context: &context,
+            names: &project.names,
+            texts: &project.texts,
+            ..*input
+        };
+        let mut locks = Locks {
+            input: &here,
+            above: input.names,
+            weight: weight(Weight::Warned),
+            findings,
+        };
+        let of_project = locks.all().into_iter();
+        found.extend(of_project.map(|lock| format!("{}/{lock}", project.directory)));
+    }
     found
 }
 
 struct Locks<'a, 'f> {
     input: &'a Source<'a>,
-    /// Whether anything runs that could install something.
-    runs: bool,
+    /// What is in the root of the build context, where this is not that: the lock file of a workspace or an umbrella is there.
+    above: &'a [String],
+    /// How much a missing one weighs.
+    weight: Weight,
     findings: &'f mut Findings,
 }
 
 impl Locks<'_, '_> {
+    fn all(&mut self) -> Vec<&'static str> {
+        let mut found: Vec<&str> = PROJECTS.iter().flat_map(|project| self.of(project)).collect();
+        found.extend(self.of_python());
+        found
+    }
+
+    fn is_above(&self, locks: &[&'static str]) -> bool {
+        let is = |lock: &&str| self.above.iter().any(|name| name == lock);
+        locks.iter().any(is)
+    }
+
     fn there(&self, locks: &[&'static str]) -> Vec<&'static str> {
         locks
             .iter()
@@ -140,7 +182,7 @@ impl Locks<'_, '_> {
 
     fn of(&mut self, project: &Project) -> Vec<&'static str> {
         let there = self.there(project.locks);
-        if there.is_empty() && self.input.has(project.file) {
+        if there.is_empty() && self.input.has(project.file) && !self.is_above(project.locks) {
             let needs = self.input.text(project.file).is_none_or(project.needs);
             if needs {
                 let usual = project.locks.first().copied().unwrap_or_default();
@@ -203,7 +245,7 @@ impl Locks<'_, '_> {
         if complete {
             there.push(REQUIREMENTS);
         }
-        if !there.is_empty() {
+        if !there.is_empty() || self.is_above(&OF_PYTHON) {
             return there;
         }
         if let Some((line, name)) = loose {
@@ -232,10 +274,8 @@ impl Locks<'_, '_> {
     }
 
     fn say(&mut self, file: &str, line: Option<u32>, words: String) {
-        // Where nothing runs, nothing is installed: a page that somebody else has built.
-        let weight = if self.runs { Weight::Refused } else { Weight::Told };
         let place = self.input.place(file);
-        self.findings.add(weight, "no-lock", (&place, line), words);
+        self.findings.add(self.weight, "no-lock", (&place, line), words);
     }
 }
 
@@ -247,7 +287,9 @@ fn missing(lock: &str, locks: &[&str], more: &str, made: &str) -> String {
     } else {
         format!(" (nor {}{more})", any_of(&others))
     };
-    format!("there is no {lock} for its dependencies{others}: run {made} and commit it")
+    format!(
+        "there is no {lock} for its dependencies{others}: run {made} and commit it, or say build.locks: warn"
+    )
 }
 
 fn any_of(names: &[&str]) -> String {

@@ -7,6 +7,10 @@ use serde_json::Value;
 /// `{:phoenix, "~> 1.7"}`: a dependency with a version or from a repository, but none beside it.
 pub(super) fn mix(text: &str) -> bool {
     let text = without_remarks(text, "#");
+    // An umbrella: its dependencies are those of the projects in it, and its lock file is of all of them.
+    if text.contains("apps_path:") {
+        return true;
+    }
     text.split('{').skip(1).any(|rest| {
         let tuple = rest.split('}').next().unwrap_or_default();
         let Some((name, value)) = tuple
@@ -29,6 +33,9 @@ pub(super) fn mix(text: &str) -> bool {
 /// `"dependencies": {…}` of any kind, unless all of them are beside it.
 pub(super) fn node(text: &str) -> bool {
     let Ok(value) = json(text) else { return true };
+    if value.get("workspaces").is_some() {
+        return true;
+    }
     let kinds = ["dependencies", "devDependencies", "optionalDependencies"];
     let near = |version: &Value| {
         let version = version.as_str().unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::{
         fixtures::{observed, retained, running},
         observed::{
             BuildSeen, BuildState, BuilderSeen, Claim, ClaimedBy, Claims, CommitSeen, DatabaseSeen,
-            Declaration, ImageSeen, Observed,
+            Declaration, ImageSeen, Observed, Pin, Record,
         },
     },
     spec::Declared,
@@ -49,7 +49,11 @@ pub fn look(now: &World, before: &World, release: usize, answers: &Answers) -> O
     let mut newest_first = spec.revisions.iter().rev();
     o.pin = newest_first
         .find(|revision| revision.reference == reference)
-        .map(|revision| (revision.digest.clone(), revision.number, Vec::new()));
+        .map(|revision| Pin {
+            digest: revision.digest.clone(),
+            revision: revision.number,
+            record: Record::default(),
+        });
     o.builder = now.builder.clone();
     if let Some((asked, image)) = &answers.image
         && *asked == reference
@@ -90,6 +94,7 @@ fn seen(job: &Job, release: usize, clock: u64) -> BuildSeen {
         inputs: job.inputs.clone(),
         commit: job.commit.clone(),
         run: job.run,
+        tries: job.tries,
         larger: job.larger,
         wanted,
         others: job.wants.len() - usize::from(wanted.is_some()),

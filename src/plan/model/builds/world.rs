@@ -11,7 +11,7 @@ use super::super::{
     world::{Refused, rv},
 };
 use crate::{
-    api::Duration as Span,
+    api::{Duration as Span, release::Agree},
     build::key::{Inputs, Wanted},
     names::{CommitId, Digest, Uid},
     plan::observed::Revision,
@@ -69,6 +69,7 @@ pub struct Job {
     pub inputs: String,
     pub commit: CommitId,
     pub run: u32,
+    pub tries: u32,
     pub larger: bool,
     /// What is built, under which name.
     pub of: Declared,
@@ -110,6 +111,7 @@ pub fn declared(version: u32) -> Declared {
         args: BTreeMap::new(),
         secrets: BTreeMap::new(),
         platforms: Vec::new(),
+        locks: Agree::Enforce,
         timeout: Span::from_secs(1800),
     });
     rehash(&mut declared);
@@ -211,7 +213,12 @@ impl World {
         guarded: bool,
     ) -> Result<Done, Refused> {
         match step {
-            BuildStep::Create { commit, run, larger } => {
+            BuildStep::Create {
+                commit,
+                run,
+                tries,
+                larger,
+            } => {
                 let (inputs, key, name) = key(declared, builder, commit, *run);
                 if self.jobs.iter().any(|job| job.name == name) {
                     return Err(Refused::AlreadyExists);
@@ -226,6 +233,7 @@ impl World {
                     inputs,
                     commit: commit.clone(),
                     run: *run,
+                    tries: *tries,
                     larger: *larger,
                     of: declared.clone(),
                     wants: [(release, declared.attempt)].into(),
