@@ -76,6 +76,7 @@ format: # the formatting
 
 clippy: # the lints of Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test cluster -- -D warnings
 
 scripts: # every shell script
 	@git grep -lE '^#!/(usr/bin/env bash|bin/bash|bin/sh)|^# shellcheck shell=' -- . ':!Makefile' | xargs shellcheck -x

@@ -211,8 +211,8 @@ async fn pull_config(
 /// The digest that the tag of what runs had when it was last asked, where that is another one.
 pub fn moved_tag(context: &Context, subject: &Subject, observed: &Observed) -> Option<Digest> {
     let live = tagged(subject, observed)?;
-    let (_, reference, digest) = context.memory.get(&subject.id).tag?;
-    digest.filter(|digest| reference == live.reference && *digest != live.digest)
+    let (_, asked_of, digest) = context.memory.get(&subject.id).tag?;
+    digest.filter(|digest| asked_of == resolved(live) && *digest != live.digest)
 }
 
 /// The serving revision, if it is the one whose tag is declared.
@@ -221,6 +221,11 @@ fn tagged<'a>(subject: &Subject, observed: &'a Observed) -> Option<&'a Revision>
     let live = observed.live.as_ref()?;
     (matches!(declared.image.pick, ImagePick::Tag(_)) && live.reference == declared.image.reference())
         .then_some(live)
+}
+
+/// What a tag was resolved to: where `repin` makes it another one, an answer from before says nothing.
+fn resolved(live: &Revision) -> String {
+    format!("{}@{}", live.reference, live.digest)
 }
 
 /// Asks for the tag of what runs, if that is due; whether it was asked. Only when nothing else is to be done: a registry
@@ -238,7 +243,7 @@ pub async fn ask_tag(
     };
     let asked = context.memory.get(&subject.id).tag;
     if asked
-        .is_some_and(|(at, reference, _)| at.elapsed() < context.tag_interval && reference == live.reference)
+        .is_some_and(|(at, asked_of, _)| at.elapsed() < context.tag_interval && asked_of == resolved(live))
     {
         return Ok(false);
     }
@@ -249,12 +254,12 @@ pub async fn ask_tag(
         }
         Err(_) => None,
     };
-    let reference = live.reference.clone();
+    let resolved = resolved(live);
     context.memory.update(&subject.id, |memory| {
         // No answer is no news: what was known of the same tag still is.
-        let before = memory.tag.take().filter(|(_, of, _)| *of == reference);
+        let before = memory.tag.take().filter(|(_, of, _)| *of == resolved);
         let digest = digest.or(before.and_then(|(.., digest)| digest));
-        memory.tag = Some((Instant::now(), reference, digest));
+        memory.tag = Some((Instant::now(), resolved, digest));
     });
     Ok(true)
 }

@@ -122,7 +122,8 @@ pub struct Remembered {
     pub restarts_before: Option<(RevisionNumber, u32)>,
     /// The generation of the last pass that settled.
     pub settled: Option<i64>,
-    /// When the tag was last asked for, of which reference, and the digest it had; `None` when there was no answer.
+    /// When the tag was last asked for, what it was resolved to (`reference@digest`), and the digest it had; `None` when there was
+    /// no answer.
     pub tag: Option<(Instant, String, Option<Digest>)>,
     /// The fingerprints of the last look, and since when they have been the same.
     pub values: Option<(Fingerprints, Instant)>,

@@ -172,7 +172,7 @@ mod alone {
         let (one, case) = (&trial.one, &trial.case);
         let two = trial.place.outside(&case.ns, "two", 1);
         let rounds = rounds(&["1.0.0", "1.1.0", "1.0.0"]);
-        let mut came = Vec::new();
+        let mut arrivals = Vec::new();
         let mut left = false;
         for releases in [&rounds[..2], &rounds[2..]] {
             one.strike(point.at, point.when, "freeze");
@@ -182,7 +182,7 @@ mod alone {
             one.run();
             let frozen = froze(trial, version, &commit);
             left |= frozen && !trial.is_live(version, &commit);
-            came.push(Came::of(&one.process()));
+            arrivals.push(Came::of(&one.process()));
             if !frozen {
                 // The next release must not come to the point instead.
                 one.strike(NOWHERE.at, NOWHERE.when, "freeze");
@@ -227,9 +227,9 @@ mod alone {
             case.ns
         );
         // Who was frozen before all was done left something to the other one.
-        assert!(twos > 0 || !left, "{}: {came:?}", case.ns);
+        assert!(twos > 0 || !left, "{}: {arrivals:?}", case.ns);
         times.lock().unwrap().both += usize::from(ones > 0 && twos > 0);
-        came
+        arrivals
     }
 
     #[test]

@@ -66,6 +66,35 @@ fn what_an_image_says_of_its_version_warns_or_stops_as_match_says_and_a_label_of
         "see what image was pushed",
     );
 
+    // What runs is left alone whatever `match` says later, and nothing further is rolled out with it.
+    let served = case.pod_identities();
+    case.declare("enforced since", "version: 1.1.0\nmatch: {version: enforce}");
+    wait_telling(
+        "it is told as enforced",
+        || case.state(),
+        || {
+            let conditions = case.release()["status"]["conditions"].to_string();
+            conditions.contains("as `match` enforces that").then_some(())
+        },
+    );
+    assert_eq!(case.phase(), "Live");
+    case.declare(
+        "a change of it",
+        "version: 1.1.0\nmatch: {version: enforce}\nenv: {GREETING: hello}",
+    );
+    case.until("Failed(ImageMismatch)", "1.1.0");
+    assert_eq!(case.pod_identities(), served, "what serves is left alone");
+    case.declare(
+        "nobody cares",
+        "version: 1.1.0\nmatch: {version: ignore}\nenv: {GREETING: hello}",
+    );
+    case.live("1.1.0");
+    wait_telling(
+        "nothing is told any more",
+        || case.state(),
+        || (!is_true(&case.release(), "ImageMismatch")).then_some(()),
+    );
+
     saying(
         "1.1.0",
         "acme/said:1.2.0",
@@ -210,8 +239,8 @@ fn a_tag_that_moved_is_looked_up_anew_when_a_commit_raises_repin_and_not_before(
                 .then_some(())
         },
     );
-    let cause = newest(&case)["spec"]["cause"].as_str().unwrap().to_owned();
-    assert!(cause.starts_with("repin 1: "), "{cause}");
+    let why = newest(&case)["spec"]["cause"].as_str().unwrap().to_owned();
+    assert!(why.starts_with("repin 1: "), "{why}");
     wait("the tag names what runs", || {
         (!is_true(&case.release(), "TagMoved")).then_some(())
     });
@@ -227,5 +256,17 @@ fn a_tag_that_moved_is_looked_up_anew_when_a_commit_raises_repin_and_not_before(
         || (newest(&case)["spec"]["number"] == 3 && case.phase() == "Live").then_some(()),
     );
     assert_eq!(newest(&case)["spec"]["image"]["digest"], second.trim());
+    case.declare("taken back", "version: 1.0.0\nenv: {GREETING: hello}");
+    wait_telling(
+        "the one before is live",
+        || case.state(),
+        || (newest(&case)["spec"]["number"] == 4 && case.phase() == "Live").then_some(()),
+    );
+    assert_eq!(newest(&case)["spec"]["image"]["digest"], first.trim());
+    let why = newest(&case)["spec"]["cause"].as_str().unwrap().to_owned();
+    assert!(
+        why.starts_with("repin 0: ") && why.contains(" again, as in v1"),
+        "{why}"
+    );
     case.end();
 }

@@ -10,6 +10,15 @@
     clippy::indexing_slicing,
     missing_docs
 )]
+#![allow(
+    clippy::doc_markdown,
+    clippy::format_collect,
+    clippy::map_unwrap_or,
+    clippy::similar_names,
+    clippy::too_many_lines,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "tests that are read beside what they say, and called by nobody else"
+)]
 
 mod applications;
 mod audits;

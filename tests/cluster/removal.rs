@@ -626,7 +626,9 @@ mod alone {
             });
             apply(&anew.to_string());
         }
-        KINDS.iter().for_each(|kind| established(kind));
+        for kind in &KINDS {
+            established(kind);
+        }
         let again = json!({
             "apiVersion": kept["apiVersion"], "kind": kept["kind"],
             "metadata": { "name": ns }, "spec": kept["spec"],

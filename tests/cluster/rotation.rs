@@ -74,9 +74,9 @@ fn beside_a_version_that_was_rolled_back_what_serves_is_rolled_out_with_the_valu
     );
     assert_eq!(case.release()["status"]["liveVersion"], "1.0.0");
     assert!(case.ask("/").contains(&second), "{}", case.ask("/"));
-    let cause = get("releaserevision", ns, "app-v3").unwrap()["spec"]["cause"].clone();
+    let reason = get("releaserevision", ns, "app-v3").unwrap()["spec"]["cause"].clone();
     assert_eq!(
-        cause,
+        reason,
         "values changed of what serves: GREETING (Secret app-key/greeting)"
     );
     // The value may have been what the other one lacked: it is tried once more, and what serves stays.

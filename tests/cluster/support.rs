@@ -190,7 +190,7 @@ impl Drop for Inside {
 }
 
 fn name_of(arguments: &[&str]) -> String {
-    let known = |word: &&&str| word.ends_with("slipway") || word.ends_with(".py");
+    let known = |word: &&&str| word.ends_with("slipway") || word.rsplit('.').next() == Some("py");
     let word = arguments.iter().find(known).map_or("program", |word| *word);
     word.rsplit('/').next().unwrap_or(word).to_owned()
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    super::support::{Case, Mark, Repo, get, is_true, pushed, shared},
+    super::support::{Case, Mark, Repo, get, is_true, pushed, shared, wait_telling},
     TINY, begun, newest, repository, tiny, version,
 };
 

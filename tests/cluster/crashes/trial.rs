@@ -31,12 +31,12 @@ impl Place<'_> {
     /// The binary, which does not run yet. `which` is 0 or 1: the first or the second one of the place.
     pub fn outside(&self, namespace: &str, name: &str, which: u16) -> Outside {
         let port = 18500 + 4 * self.number + 2 * which;
-        let part = Part {
+        let of = Part {
             name,
             namespace,
             ports: [port, port + 1],
         };
-        Outside::part(self.rights, part)
+        Outside::part(self.rights, of)
     }
 }
 

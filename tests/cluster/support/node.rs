@@ -57,14 +57,14 @@ fn keep(file: &Path, folder: &Path) {
     // The name of a log that was full is given to the next one.
     let name = file.file_name().unwrap().to_string_lossy();
     let name = folder.join(format!("{}-{name}", about.ino()));
-    if file.is_symlink() || fs::hard_link(file, &name).is_err_and(|error| error.kind() != AlreadyExists) {
-        if let Err(error) = fs::copy(file, &name) {
-            assert!(
-                error.kind() == NotFound,
-                "{} cannot be kept: {error}",
-                file.display()
-            );
-        }
+    let linked =
+        !file.is_symlink() && !fs::hard_link(file, &name).is_err_and(|error| error.kind() != AlreadyExists);
+    if !linked && let Err(error) = fs::copy(file, &name) {
+        assert!(
+            error.kind() == NotFound,
+            "{} cannot be kept: {error}",
+            file.display()
+        );
     }
 }
 
