@@ -65,9 +65,13 @@ pub const IMAGE: &str = "slipway.dev/image";
 pub const LARGER: &str = "slipway.dev/larger";
 /// Annotation on them: which Job of its key it is, from 1, since somebody asked for another attempt.
 pub const TRIES: &str = "slipway.dev/tries";
+/// Annotation on them: how it failed, as JSON, since its pod may go at any time.
+pub const FAILED: &str = "slipway.dev/failed";
 /// Label on the Job that shows whether the builder can run.
 pub const TRIAL: &str = "slipway.dev/builder-trial";
 /// Annotation of images: Slipway built this one, by the key of its build. No image inherits it.
 pub const BUILT: &str = "dev.slipway.build";
+/// Annotation of images that Slipway built: a hash of what a spec says of how they are made.
+pub const RECIPE: &str = "dev.slipway.recipe";
 /// Label of images that Slipway built: the lock files of the source, with the hash of each; empty where there are none.
 pub const LOCKS: &str = "dev.slipway.locks";

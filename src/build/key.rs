@@ -101,6 +101,18 @@ impl BuildKey {
     }
 }
 
+impl Wanted<'_> {
+    /// What of a spec makes another image of the same commit, as a hash of 16 digits: where it is built, by which Dockerfile and
+    /// stage, and with which arguments. Not what builds it, nor for which processor: another cluster may have others.
+    #[must_use]
+    pub fn recipe(&self) -> String {
+        let build = self.build;
+        let all = serde_json::json!([self.origin.path, build.dockerfile, build.target, build.args]);
+        let hash = hex(&Sha256::digest(all.to_string().as_bytes()));
+        hash.get(..16).unwrap_or(&hash).to_owned()
+    }
+}
+
 impl<'a> Wanted<'a> {
     /// What a declaration asks to be built, if anything; `reference` is that of its image.
     #[must_use]

@@ -1,6 +1,6 @@
 //! The Jobs that build images: which there are, as a watch keeps them, and how far each is.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use jiff::Timestamp;
@@ -15,9 +15,11 @@ use kube::{
     },
 };
 
+mod booked;
 mod ends;
 mod pod;
 
+pub use self::booked::Booked;
 use self::{
     ends::Ends,
     pod::{Failing, between, by_pod, container, left, of_builder, one_line, stuck, told},
@@ -32,7 +34,7 @@ use crate::{
     api::meta,
     build::{message::Message, progress},
     names::{Namespace, ReleaseId, Uid},
-    plan::observed::{BuildSeen, BuildState},
+    plan::observed::{Again, BuildSeen, BuildState},
     render::{BUILD, FETCH, PROCESSES, PUSH, want},
     spec::redact,
     telemetry::Metrics,
@@ -41,6 +43,9 @@ use crate::{
 /// As much of the end of a build's log as is read: what it does now, or what failed.
 const TAIL: i64 = 64 << 10;
 const LINES: i64 = 400;
+
+/// How long a node may take to end a pod whose time is over.
+const GRACE: Duration = Duration::from_secs(300);
 
 /// The Jobs of the namespace for builds.
 pub struct Builds {
@@ -165,6 +170,12 @@ impl Builds {
         hashes: &HashKey,
         now: Timestamp,
     ) -> Result<(BuildState, Vec<String>), ClusterError> {
+        if let Some((false, since)) = ended(job)
+            && let Some(booked) = Booked::of(job)
+        {
+            let over_for = since.map(|since| elapsed(since, now)).unwrap_or_default();
+            return Ok((booked.state(over_for), Vec::new()));
+        }
         let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
         let uid: Uid = uid
             .parse()
@@ -184,7 +195,12 @@ impl Builds {
             }
             (Some((false, since)), pod) => {
                 let failing = match &pod {
-                    Some(pod) => self.failing(pod, hashes).await?,
+                    Some(pod) => match self.failing(pod, hashes).await {
+                        Ok(failing) => failing,
+                        // Its node does not answer. What the log says decides whether it is done again: it is waited for, as long
+                        // as the pod is there.
+                        Err(error) => return Ok((unread(&error, since, now), Vec::new())),
+                    },
                     None => Failing::later("its pod is gone, and nobody saw how it ended".to_owned()),
                 };
                 BuildState::Failed {
@@ -230,19 +246,29 @@ impl Builds {
     async fn running(&self, pod: &Pod, now: Timestamp) -> Result<BuildState, ClusterError> {
         let status = |name: &str| container(pod, name).and_then(|status| status.state.as_ref());
         let runs = |name: &str| status(name).is_some_and(|state| state.running.is_some());
+        let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+        let running_for = started.map(|time| elapsed(time.0, now)).unwrap_or_default();
+        if let Some(over_for) = overdue(pod, running_for) {
+            return Ok(BuildState::Failed {
+                sentence: "its node has not ended it when its time was over: it is gone, or does not answer"
+                    .to_owned(),
+                tail: String::new(),
+                again: Again::AfterPause,
+                over_for,
+            });
+        }
         let doing = if runs(BUILD) {
-            let log = self.log(pod, BUILD).await?;
-            redact::redact(&progress::doing(&log), &[])
+            match self.log(pod, BUILD).await {
+                Ok(log) => redact::redact(&progress::doing(&log), &[]),
+                // What it does is only told: whoever waits for it has other things to do meanwhile.
+                Err(_) => "its node does not show what it does".to_owned(),
+            }
         } else if let Some(doing) = between(status, stuck(pod).is_some()) {
             doing.to_owned()
         } else {
             return Ok(BuildState::Waiting(stuck(pod)));
         };
-        let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
-        Ok(BuildState::Running {
-            doing,
-            running_for: started.map(|time| elapsed(time.0, now)).unwrap_or_default(),
-        })
+        Ok(BuildState::Running { doing, running_for })
     }
 
     /// What failed.
@@ -309,6 +335,22 @@ impl Builds {
     }
 }
 
+/// How long a node has had to end a pod whose time is over, where that is too long.
+fn overdue(pod: &Pod, running_for: Duration) -> Option<Duration> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    let allowed = Duration::from_secs(u64::try_from(seconds).ok()?) + GRACE;
+    running_for.checked_sub(allowed).filter(|over| !over.is_zero())
+}
+
+/// A build that is over, of which nobody can read yet how it ended.
+fn unread(error: &ClusterError, since: Option<Timestamp>, now: Timestamp) -> BuildState {
+    tracing::debug!(error = %error.sentence(), "the log of a build that failed cannot be read");
+    BuildState::Running {
+        doing: "it failed, and its node does not show how".to_owned(),
+        running_for: since.map(|since| elapsed(since, now)).unwrap_or_default(),
+    }
+}
+
 fn elapsed(since: Timestamp, now: Timestamp) -> std::time::Duration {
     // A clock that is behind has seen nothing of it yet.
     now.duration_since(since).try_into().unwrap_or_default()
@@ -352,12 +394,25 @@ fn facts(job: &Job, want: &str) -> Option<BuildSeen> {
         inputs: labels.get(meta::BUILD_INPUTS)?.clone(),
         commit: annotations.get(meta::SOURCE_COMMIT)?.parse().ok()?,
         larger: annotations.contains_key(meta::LARGER),
+        timeout: time_of(job),
+        booked: annotations.contains_key(meta::FAILED),
         wanted,
         others: all.len() - usize::from(wanted.is_some()),
         state: BuildState::Waiting(None),
         warned: Vec::new(),
         job: name,
     })
+}
+
+/// How long its pod may run.
+fn time_of(job: &Job) -> Duration {
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let seconds = pod.and_then(|pod| pod.active_deadline_seconds);
+    Duration::from_secs(
+        seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .unwrap_or(0),
+    )
 }
 
 /// Whether a Job has succeeded or failed, and since when.

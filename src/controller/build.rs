@@ -21,7 +21,7 @@ use crate::{
         key::{BuildKey, Inputs, Wanted},
     },
     cluster::{
-        builds::{Builds, waiting},
+        builds::{Booked, Builds, waiting},
         error::ClusterError,
         hash_key::HashKey,
         objects::{found, within},
@@ -85,8 +85,8 @@ impl Building {
             ))
         } else {
             match &*self.fitness.borrow() {
-                Fitness::Checking => BuilderSeen::Checking,
-                Fitness::Unfit(why) => BuilderSeen::Unfit(why.clone()),
+                Fitness::Checking => BuilderSeen::Checking(version),
+                Fitness::Unfit(why) => BuilderSeen::Unfit(version, why.clone()),
                 Fitness::Fit(_) => BuilderSeen::Ready(version),
             }
         };
@@ -135,6 +135,20 @@ pub async fn build(
                 by: (id, declared.attempt),
             });
             create(context, building, job).await
+        }
+        BuildStep::Book {
+            job,
+            uid,
+            over,
+            sentence,
+            tail,
+            again,
+        } => {
+            let booked = Booked::new(sentence, tail, *again).text();
+            let annotations = json!({ (meta::FAILED): booked });
+            // A Job that went, or was booked by another process, needs it no more.
+            found(mark(context, building, (job, uid, over), json!({}), annotations).await)?;
+            Ok(())
         }
         BuildStep::Join { job, uid, over } => {
             let want = want(id);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api, ResourceExt,
@@ -28,14 +29,21 @@ use crate::{
 
 /// How often it is looked how far a trial is.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long until the API server is asked again.
+const SOON: Duration = Duration::from_secs(10);
+/// A trial that ended so long before this process began is not believed: nodes may have changed. That of a moment ago is of the
+/// replica that led before.
+const OLD: SignedDuration = SignedDuration::from_mins(10);
 /// How long until what cannot run is tried again: a node may have been mended or added.
 const AGAIN: Duration = Duration::from_secs(120);
 
 /// Tries the builder until it runs, or `token` is cancelled.
 pub async fn try_out(context: &Context, known: watch::Sender<Fitness>, token: CancellationToken) {
     let Some(building) = &context.building else { return };
+    // What an earlier process found out may hold no more: nodes and their settings change.
+    let since = (context.clock)();
     loop {
-        let pause = match Box::pin(trial(context)).await {
+        let pause = match Box::pin(trial(context, since)).await {
             Ok(BuildState::Pushed(_)) => {
                 let fit = Fitness::Fit(processes(context).await);
                 tracing::info!(namespace = %building.jobs.namespace(), found = fit.told().message, "the builder can run");
@@ -61,10 +69,9 @@ pub async fn try_out(context: &Context, known: watch::Sender<Fitness>, token: Ca
             }
             Ok(BuildState::Waiting(None) | BuildState::Running { .. }) => LOOK,
             Err(error) => {
+                // Of the builder that says nothing.
                 tracing::warn!(error = %error.sentence(), "the builder could not be tried; it is tried again");
-                let why = format!("it could not be tried: {}", error.sentence());
-                learned(&known, Fitness::Unfit(why));
-                AGAIN
+                SOON
             }
         };
         tokio::select! {
@@ -91,7 +98,7 @@ fn learned(known: &watch::Sender<Fitness>, now: Fitness) {
 
 /// The state of the trial, which is begun where there is none. That of the same builder is the same Job: what another process
 /// found out is found here.
-async fn trial(context: &Context) -> Result<BuildState, ClusterError> {
+async fn trial(context: &Context, since: Timestamp) -> Result<BuildState, ClusterError> {
     let Some(building) = &context.building else {
         return Ok(BuildState::Waiting(None));
     };
@@ -100,7 +107,19 @@ async fn trial(context: &Context) -> Result<BuildState, ClusterError> {
     let namespace = building.jobs.namespace();
     let api: Api<Job> = Api::namespaced(context.client.clone(), namespace.as_str());
     let attempted = || format!("get Job {name} in {namespace}");
+    let being_tried = || BuildState::Running {
+        doing: "it is being tried".to_owned(),
+        running_for: Duration::ZERO,
+    };
     if let Some(job) = found(within(attempted, api.get(&name)).await)? {
+        if job.metadata.deletion_timestamp.is_some() {
+            // It goes, and the next one is made.
+            return Ok(being_tried());
+        }
+        if context.leader.leads() && is_old(&job, since) {
+            clear(context, Which::Last).await?;
+            return Ok(being_tried());
+        }
         return building
             .jobs
             .state_of(&job, context.hash_key().await?, (context.clock)())
@@ -112,12 +131,25 @@ async fn trial(context: &Context) -> Result<BuildState, ClusterError> {
             ..PostParams::default()
         };
         let attempted = || format!("create Job {name} in {namespace}");
-        within(attempted, api.create(&params, &job)).await?;
+        match within(attempted, api.create(&params, &job)).await {
+            // Another process has begun it.
+            Err(error) if error.is_conflict() => {}
+            made => {
+                made?;
+            }
+        }
     }
-    Ok(BuildState::Running {
-        doing: "it is being tried".to_owned(),
-        running_for: Duration::ZERO,
-    })
+    Ok(being_tried())
+}
+
+/// Whether a trial was over long before this process began.
+fn is_old(job: &Job, since: Timestamp) -> bool {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let over = conditions.into_iter().flatten().find(|condition| {
+        condition.status == "True" && ["Complete", "Failed"].contains(&condition.type_.as_str())
+    });
+    over.and_then(|over| over.last_transition_time.as_ref())
+        .is_some_and(|time| since.duration_since(time.0) > OLD)
 }
 
 /// How many processes a build may have, as the trial found out. What that was for is only to be told: no answer is none.
@@ -177,4 +209,30 @@ async fn clear(context: &Context, which: Which) -> Result<(), ClusterError> {
 fn rendered(builder: &Builder) -> Result<Job, ClusterError> {
     serde_json::from_value(trial_job(builder))
         .map_err(|error| ClusterError::Unreadable(format!("the rendered Job: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_that_was_over_long_before_this_process_began_is_made_again() {
+        let since: Timestamp = "2026-01-02T12:00:00Z".parse().unwrap();
+        let job = |condition: &str, at: &str| -> Job {
+            let status = serde_json::json!({"conditions": [{"type": condition, "status": "True", "lastTransitionTime": at}]});
+            serde_json::from_value(serde_json::json!({"status": status})).unwrap()
+        };
+        assert!(is_old(&job("Complete", "2026-01-01T12:00:00Z"), since));
+        assert!(is_old(&job("Failed", "2026-01-02T11:49:00Z"), since));
+        assert!(
+            !is_old(&job("Complete", "2026-01-02T11:55:00Z"), since),
+            "of the one that led before"
+        );
+        assert!(
+            !is_old(&job("Complete", "2026-01-02T12:01:00Z"), since),
+            "its own"
+        );
+        assert!(!is_old(&job("Suspended", "2026-01-01T12:00:00Z"), since));
+        assert!(!is_old(&Job::default(), since));
+    }
 }

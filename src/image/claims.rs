@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::{
-    api::meta::{BUILT, LOCKS},
+    api::meta::{BUILT, LOCKS, RECIPE},
     plan::observed::{Claim, ClaimedBy, Claims, MadeOf},
     spec::firewall,
 };
@@ -20,7 +20,7 @@ const LONGEST: usize = 256;
 /// Some names of files, and their hashes.
 const LONGEST_LOCKS: usize = 1000;
 
-/// The five things by their names; everything else that an image says is left out.
+/// These things by their names; everything else that an image says is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Said(BTreeMap<&'static str, String>);
 
@@ -35,7 +35,7 @@ impl Said {
             (!text.is_empty() && text.len() <= longest && plain && !firewall::has_secret(text))
                 .then(|| text.to_owned())
         };
-        let names = [VERSION, REVISION, SOURCE, BUILT, LOCKS].into_iter();
+        let names = [VERSION, REVISION, SOURCE, BUILT, RECIPE, LOCKS].into_iter();
         Self(names.filter_map(|name| Some((name, text(name)?))).collect())
     }
 }
@@ -52,13 +52,18 @@ pub fn claims(annotations: [&Said; 2], labels: &Said) -> Claims {
         all.find_map(|claim| claim)
             .or_else(|| said(labels, ClaimedBy::Label))
     };
-    let built = annotations.iter().any(|said| said.0.contains_key(BUILT));
+    // By annotations alone: an image inherits none.
+    let annotated = |name: &str| annotations.iter().find_map(|said| said.0.get(name)).cloned();
+    let key = annotated(BUILT);
+    let built = key.is_some();
     // Each build writes that label anew, so where Slipway built it, it is inherited from nobody.
     let locks = labels.0.get(LOCKS).filter(|_| built).cloned();
     Claims {
         version: claim(VERSION),
         revision: claim(REVISION),
         source: claim(SOURCE),
+        recipe: annotated(RECIPE).filter(|_| built),
+        key,
         built,
         made_of: MadeOf {
             bases: Vec::new(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::layout::LayoutError;
-use crate::source::Intent;
+use crate::{names::Digest, source::Intent};
 
 /// Why an image could not be resolved. Each message is a whole sentence for people, causes included, and
 /// holds no credential, no token and no URL with a query.
@@ -110,6 +110,14 @@ pub enum PushError {
         /// The chain of causes of the last failure.
         cause: String,
     },
+    /// Somebody else has given the tag to another image meanwhile, and it is not to be moved.
+    #[error("{reference} is not moved: somebody else pushed {found} under it meanwhile")]
+    Taken {
+        /// Where it was to go.
+        reference: String,
+        /// What it is.
+        found: Digest,
+    },
     /// The registry will not take it, however often it is asked.
     #[error("cannot push {reference}: could not {attempt}: {problem}")]
     Rejected {
@@ -128,7 +136,8 @@ impl PushError {
     pub fn intent(&self) -> Intent {
         match self {
             Self::Layout { source, .. } => source.intent(),
-            Self::Unwell { .. } => Intent::Retry,
+            // Whether that one is the image that is meant is seen by looking at it.
+            Self::Unwell { .. } | Self::Taken { .. } => Intent::Retry,
             Self::Refused { .. } | Self::Rejected { .. } => Intent::Stall,
         }
     }

@@ -65,6 +65,8 @@ pub struct Pushed {
 pub struct Pusher {
     registry: Registry,
     patience: Patience,
+    /// Whether a tag stays that leads to another image.
+    keeps: bool,
 }
 
 // === impl Pusher ===
@@ -75,7 +77,15 @@ impl Pusher {
         Ok(Self {
             registry: Registry::patient(ca_bundle, plain_http, None)?,
             patience: Patience::default(),
+            keeps: false,
         })
+    }
+
+    /// That moves no tag which leads to another image. Registries know no condition for it: a tag that is given between the
+    /// question and the answer is moved all the same.
+    #[must_use]
+    pub fn keeping(self) -> Self {
+        Self { keeps: true, ..self }
     }
 
     /// Pushes the one image in `layout`, an OCI image layout, with the credential of `credentials` that fits its repository,
@@ -106,6 +116,7 @@ impl Pusher {
         let pushing = Pushing {
             session,
             patience: &self.patience,
+            keeps: self.keeps,
             to,
             tried: tried(&to.repository, credentials, found, "push secret"),
         };
@@ -144,6 +155,7 @@ fn expected(layout: Layout, to: &ImageRequest) -> Result<Layout, LayoutError> {
 struct Pushing<'a> {
     session: Session<'a>,
     patience: &'a Patience,
+    keeps: bool,
     to: &'a ImageRequest,
     /// Which credential is shown, in words.
     tried: String,
@@ -234,6 +246,7 @@ impl Pushing<'_> {
                 attempts,
                 cause,
             },
+            Failure::Taken(found) => PushError::Taken { reference, found },
             Failure::Lasting(problem) => PushError::Rejected {
                 reference,
                 attempt,
@@ -256,8 +269,11 @@ impl Pushing<'_> {
             }
             Step::Child(manifest) => self.put(manifest, manifest.digest.as_str()).await.map(|()| true),
             // Where tags stay as they are, one may not even be set to what it is; and an answer may have been lost.
-            Step::Top(top) if self.tagged().await?.as_ref() == Some(&top.digest) => Ok(false),
-            Step::Top(top) => self.put(top, picked(self.to)).await.map(|()| true),
+            Step::Top(top) => match self.tagged().await? {
+                Some(found) if found == top.digest => Ok(false),
+                Some(found) if self.keeps => Err(Failure::Taken(found)),
+                _ => self.put(top, picked(self.to)).await.map(|()| true),
+            },
             Step::Check(top) => match self.tagged().await? {
                 Some(found) if found == top.digest => Ok(false),
                 // A registry of several machines may need a moment to agree.

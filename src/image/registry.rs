@@ -53,8 +53,19 @@ impl ResolvedImage {
     fn add(&mut self, annotations: [&Said; 2], config: Config) {
         let claims = claims(annotations, &config.said);
         let is_known = |known: &Claims| {
-            (&known.version, &known.revision, &known.source, known.built)
-                == (&claims.version, &claims.revision, &claims.source, claims.built)
+            (
+                &known.version,
+                &known.revision,
+                &known.source,
+                &known.key,
+                &known.recipe,
+            ) == (
+                &claims.version,
+                &claims.revision,
+                &claims.source,
+                &claims.key,
+                &claims.recipe,
+            )
         };
         if !self.claims.iter().any(is_known) {
             self.claims.push(claims);

@@ -11,7 +11,7 @@ use super::{
     decision::{BUILD_LOG, BuildStep, Decision, Phase, Step, Wait},
     keep::meanwhile,
     ladder,
-    observed::{Again, BuildSeen, BuildState, BuilderSeen, CommitSeen, Declaration, Observed},
+    observed::{Again, BuildSeen, BuildState, BuilderSeen, Claims, CommitSeen, Declaration, Observed},
 };
 use crate::{
     build::key::{Inputs, Wanted},
@@ -52,7 +52,7 @@ pub(super) fn build(o: &Observed, declared: &Declared) -> Built {
     let builder = match &o.builder {
         BuilderSeen::Off => return Built::NotHere,
         BuilderSeen::Ready(builder) => builder,
-        BuilderSeen::Checking => {
+        BuilderSeen::Checking(_) => {
             let message =
                 format!("{reference} is to be built; whether the builder can run here is being tried");
             return going(
@@ -63,7 +63,7 @@ pub(super) fn build(o: &Observed, declared: &Declared) -> Built {
                 POLL,
             );
         }
-        BuilderSeen::Unfit(why) => {
+        BuilderSeen::Unfit(_, why) => {
             let message = format!("{reference} is to be built, and the builder cannot run here: {why}");
             return going(
                 o,
@@ -125,6 +125,11 @@ fn failed(o: &Observed, declared: &Declared, last: &BuildSeen) -> Built {
         Again::AfterPause => last.tries < MOST_RUNS,
         // Twice as much is given once.
         Again::WithMoreMemory => !last.larger && last.tries < MOST_RUNS,
+        // What was asked for since, as the sentence says.
+        Again::WithMoreTime => declared
+            .build
+            .as_ref()
+            .is_some_and(|build| build.timeout.to_std() > last.timeout),
     };
     if !may {
         let tried = if last.tries > 1 {
@@ -152,7 +157,11 @@ fn failed(o: &Observed, declared: &Declared, last: &BuildSeen) -> Built {
     }
     let run = Run {
         number: last.run.saturating_add(1),
-        tries: last.tries.saturating_add(1),
+        tries: if *again == Again::WithMoreTime {
+            1
+        } else {
+            last.tries.saturating_add(1)
+        },
         larger: last.larger || *again == Again::WithMoreMemory,
     };
     begin(o, declared, &last.commit, run)
@@ -160,9 +169,7 @@ fn failed(o: &Observed, declared: &Declared, last: &BuildSeen) -> Built {
 
 /// The newest of the builds that this release waits for which is of what it declares, whatever its commit.
 fn own<'a>(o: &'a Observed, declared: &Declared) -> Option<&'a BuildSeen> {
-    let BuilderSeen::Ready(builder) = &o.builder else {
-        return None;
-    };
+    let builder = o.builder.version()?;
     let reference = declared.image.reference();
     let inputs = Inputs::of(Wanted::of(declared, &reference)?, builder);
     let of_inputs = o
@@ -200,10 +207,23 @@ pub(super) fn told(o: &Observed) -> Option<(&'static str, String)> {
     (!o.warned.is_empty()).then(|| ("SourceWarned", o.warned.join("; ")))
 }
 
-/// Whether an image is not used because only what is built here is to run.
-pub(super) fn is_anothers(o: &Observed, declared: &Declared, digest: &Digest) -> bool {
+/// Whether an image is not used because only what is built here is to run. One that says that it was built by this very key was
+/// built here for somebody else, and is not built twice.
+pub(super) fn is_anothers(o: &Observed, declared: &Declared, digest: &Digest, claims: &[Claims]) -> bool {
     let always = declared.build.as_ref().is_some_and(|build| build.always);
-    always && of(o, declared, digest).is_none()
+    always && of(o, declared, digest).is_none() && !is_of_key(o, declared, claims)
+}
+
+fn is_of_key(o: &Observed, declared: &Declared, claims: &[Claims]) -> bool {
+    let reference = declared.image.reference();
+    let (Some(wanted), Some(builder), CommitSeen::Known(commit)) =
+        (Wanted::of(declared, &reference), o.builder.version(), &o.commit)
+    else {
+        return false;
+    };
+    let key = Inputs::of(wanted, builder).at(commit);
+    let says = |claims: &Claims| claims.key.as_deref() == Some(key.short());
+    !claims.is_empty() && claims.iter().all(says)
 }
 
 /// Whether a commit has raised `attempt` since this release came to wait for what failed.
@@ -310,6 +330,28 @@ fn going(o: &Observed, declared: &Declared, phase: Phase, message: String, after
     ))
 }
 
+/// What notes how builds failed that this release waits for: a pod that is over goes with its node, and what is known of it
+/// would go with it.
+pub(super) fn booked(o: &Observed) -> Vec<Step> {
+    let of = |build: &BuildSeen| match &build.state {
+        BuildState::Failed {
+            sentence,
+            tail,
+            again,
+            ..
+        } if build.wanted.is_some() && !build.booked => Some(Step::Build(BuildStep::Book {
+            job: build.job.clone(),
+            uid: build.uid.clone(),
+            over: build.resource_version.clone(),
+            sentence: sentence.clone(),
+            tail: tail.clone(),
+            again: *again,
+        })),
+        _ => None,
+    };
+    o.builds.iter().filter_map(of).collect()
+}
+
 /// What ends the builds that this release does not wait for any more.
 pub(super) fn left(o: &Observed) -> Vec<Step> {
     let declared = match &o.declaration {
@@ -319,15 +361,10 @@ pub(super) fn left(o: &Observed) -> Vec<Step> {
         Declaration::Invalid(_) | Declaration::Edited | Declaration::SourceGone(_) => return Vec::new(),
     };
     let reference = declared.map(|declared| declared.image.reference());
-    let inputs = match (declared, &reference, &o.builder) {
+    let inputs = match (declared, &reference, o.builder.version()) {
         // One version has one image: that of its revision.
-        (Some(declared), Some(reference), BuilderSeen::Ready(builder)) if o.pin.is_none() => {
+        (Some(declared), Some(reference), Some(builder)) if o.pin.is_none() => {
             Wanted::of(declared, reference).map(|wanted| Inputs::of(wanted, builder))
-        }
-        (Some(_), _, BuilderSeen::Checking | BuilderSeen::Unfit(_) | BuilderSeen::Refused(_))
-            if o.pin.is_none() =>
-        {
-            return Vec::new();
         }
         _ => None,
     };

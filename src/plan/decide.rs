@@ -85,7 +85,9 @@ pub fn decide(o: &Observed) -> Decision {
         }
     }
     let left = build::left(o);
-    if !left.is_empty() {
+    if left.is_empty() {
+        decision.steps.extend(build::booked(o));
+    } else {
         decision.steps.extend(left);
         decision.wait = Wait::Again;
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     ledger::{Entry, MigrationKey},
     migration::Migrated,
-    observed::{Fingerprints, Migration, Record},
+    observed::{Again, Fingerprints, Migration, Record},
 };
 use crate::{
     api::revision::Outcome,
@@ -131,6 +131,21 @@ pub enum BuildStep {
         tries: u32,
         /// Whether it is given more memory than usual.
         larger: bool,
+    },
+    /// Note on a Job how it failed: its pod may go at any time.
+    Book {
+        /// Its name.
+        job: String,
+        /// Its UID.
+        uid: Uid,
+        /// The Job that the decision saw.
+        over: String,
+        /// One sentence: what failed, and where.
+        sentence: String,
+        /// The end of what failed printed, redacted.
+        tail: String,
+        /// What to do about it.
+        again: Again,
     },
     /// Wait for a Job, too, that others wait for.
     Join {

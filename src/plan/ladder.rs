@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     api::release::Agree,
+    build::key::Wanted,
     names::CommitId,
     repository::GitUrl,
     spec::{Declared, declared},
@@ -26,6 +27,9 @@ const AGAIN: Duration = Duration::from_secs(300);
 const SOON: Duration = Duration::from_secs(2);
 /// The words of an image that says nothing, where nothing is declared either.
 pub const NOTHING: &str = "version unlabelled, revision not compared";
+/// Of an image that the same commit made otherwise.
+const OTHERWISE: &str = "it was built from another path, by another Dockerfile or stage, or with other arguments than `source` and `build` \
+                         say, so give images that differ in that a repository or tags of their own";
 /// The shortest beginning of a commit's id that names one.
 const SHORT: usize = 7;
 
@@ -269,7 +273,15 @@ fn doubts(declared: &Declared, claims: &[Claims], commit: &CommitSeen) -> Doubts
         built: is_built(claims),
         ..Doubts::default()
     };
+    let reference = declared.image.reference();
+    let recipe = Wanted::of(declared, &reference).map(|wanted| wanted.recipe());
     for claims in claims {
+        if let (Some(said), Some(meant)) = (&claims.recipe, &recipe)
+            && said != meant
+            && !found.revision.iter().any(|words| words == OTHERWISE)
+        {
+            found.revision.push(OTHERWISE.to_owned());
+        }
         let rungs = compare(declared, claims, commit);
         let lists = [&mut found.version, &mut found.revision];
         for (word, list) in [rungs.version, rungs.revision].into_iter().zip(lists) {

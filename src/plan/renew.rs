@@ -197,7 +197,7 @@ fn image(o: &Observed, declared: &Declared) -> Result<Found, Box<Decision>> {
     }
     let reference = declared.image.reference();
     match (&o.image, &declared.image.pick) {
-        (ImageSeen::Found { digest, .. }, _) if build::is_anothers(o, declared, digest) => {
+        (ImageSeen::Found { digest, claims, .. }, _) if build::is_anothers(o, declared, digest, claims) => {
             match build::build(o, declared) {
                 Built::Going(decision) => Err(decision),
                 Built::NotHere | Built::Pushed => Err(Box::new(

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     builder::{USER, confine_users, confined, flags, of_builder, own_directories, work},
+    env::unexpanded,
     quantity::Quantity,
 };
 use crate::{
@@ -165,7 +166,7 @@ fn mount(name: &str, path: &str) -> Value {
 }
 
 fn own(input: &BuildInput<'_>, name: &str, args: &[String], mounts: Vec<Value>) -> Value {
-    let mut args = args.to_vec();
+    let mut args: Vec<String> = args.iter().map(|arg| unexpanded(arg)).collect();
     let mut mounts = mounts;
     if input.builder.ca_bundle.is_some() {
         args.extend(["--ca-bundle".to_owned(), format!("{CAS}/ca.crt")]);
@@ -177,7 +178,7 @@ fn own(input: &BuildInput<'_>, name: &str, args: &[String], mounts: Vec<Value>) 
         "image": input.builder.own_image,
         "args": args,
         "env": variables(input.builder, Vec::new()),
-        "resources": { "requests": { "cpu": "50m", "memory": "64Mi" }, "limits": { "memory": "512Mi" } },
+        "resources": { "requests": { "cpu": "50m", "memory": "64Mi" }, "limits": { "memory": "1Gi" } },
         "securityContext": confined(),
         "volumeMounts": mounts,
         "terminationMessagePolicy": "File",
@@ -226,6 +227,9 @@ fn push(input: &BuildInput<'_>) -> Value {
     let mut args: Vec<String> = ["build", "push"].map(str::to_owned).into();
     args.push(format!("--layout={LAYOUT}"));
     args.push(format!("--to={}", input.wanted.reference));
+    if input.wanted.build.always {
+        args.push("--over".to_owned());
+    }
     args.extend(
         input
             .builder
@@ -287,7 +291,7 @@ fn build(input: &BuildInput<'_>, key: &BuildKey) -> Value {
         "name": BUILD,
         "image": builder.image,
         "command": ["/bin/sh", "-euc", SCRIPT, BUILD],
-        "args": arguments(input),
+        "args": arguments(input).iter().map(|arg| unexpanded(arg)).collect::<Vec<_>>(),
         "env": variables(builder, own),
         "resources": resources(builder, input.larger),
         "securityContext": of_builder(builder.isolation),
@@ -306,7 +310,7 @@ fn variables(builder: &Builder, own: Vec<(&str, String)>) -> Vec<Value> {
     let all: Vec<(&str, String)> = given.collect();
     all.into_iter()
         .chain(own)
-        .map(|(name, value)| json!({ "name": name, "value": value }))
+        .map(|(name, value)| json!({ "name": name, "value": unexpanded(&value) }))
         .collect()
 }
 

@@ -56,7 +56,7 @@ fn variable(release: &ReleaseName, name: &EnvName, value: &EnvValue) -> Value {
 
 /// A text that reaches the process as it was written. The kubelet turns `$(NAME)` into a variable and **every** `$$`
 /// into `$`, so escaping `$(` alone would change `pa$$word` and expand `$$(NAME)`.
-fn unexpanded(text: &str) -> String {
+pub(super) fn unexpanded(text: &str) -> String {
     text.replace('$', "$$")
 }
 

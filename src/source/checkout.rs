@@ -215,7 +215,13 @@ fn plain<'a>(name: &'a [u8], above: &str) -> Result<&'a str, CheckoutError> {
         ));
     };
     let way = ["", ".", ".."].contains(&text) || text.eq_ignore_ascii_case(".git");
-    if way || text.contains(['/', '\\', '\0']) {
+    if text.contains(char::is_control) {
+        return Err(odd(
+            &shown(),
+            "has a name with a control character, such as a line break: rename it".to_owned(),
+        ));
+    }
+    if way || text.contains(['/', '\\']) {
         return Err(odd(&shown(), "has a name that git does not allow".to_owned()));
     }
     Ok(text)

@@ -60,6 +60,15 @@ pub fn init(ca_bundle: Option<&Path>) -> Result<(), InitError> {
     init_with(ca_bundle, CONNECT_TIMEOUT, IO_TIMEOUT)
 }
 
+/// The same for a process of one repository, which may have larger objects.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_alone(ca_bundle: Option<&Path>) -> Result<(), InitError> {
+    memory::alone();
+    init(ca_bundle)
+}
+
 fn init_with(ca_bundle: Option<&Path>, connect: Duration, io: Duration) -> Result<(), InitError> {
     if let Some(path) = ca_bundle {
         check_bundle(path)?;

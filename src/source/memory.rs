@@ -8,7 +8,7 @@ use std::{
     cell::Cell,
     ffi::{c_char, c_int, c_void},
     ptr,
-    sync::atomic::{AtomicIsize, Ordering},
+    sync::atomic::{AtomicIsize, AtomicUsize, Ordering},
 };
 
 /// One block, which is one object: the largest that is read, a directory, has a quarter of it.
@@ -24,12 +24,24 @@ const PACK_OBJECTS: usize = 1_000_000;
 
 /// What a fetch or a reading on this thread was last refused for, in words.
 pub(super) fn limit() -> String {
-    let text = if CROWDED.get() {
-        "what is left of the 192 MiB that all repositories may unpack at a time; it is tried again"
+    let (block, all) = ((rooms() * BLOCK) >> 20, (rooms() * ALL) >> 20);
+    if CROWDED.get() {
+        format!("what is left of the {all} MiB that all repositories may unpack at a time; it is tried again")
     } else {
-        "what may be unpacked: 64 MiB in one object, 1,000,000 objects in a fetch"
-    };
-    text.to_owned()
+        format!("what may be unpacked: {block} MiB in one object, 1,000,000 objects in a fetch")
+    }
+}
+
+/// How often that room there is.
+static ROOMS: AtomicUsize = AtomicUsize::new(1);
+
+fn rooms() -> usize {
+    ROOMS.load(Ordering::Relaxed)
+}
+
+/// A process that does nothing else may have four times as much: the files of applications are larger than specs.
+pub(super) fn alone() {
+    ROOMS.store(4, Ordering::Relaxed);
 }
 
 thread_local! {
@@ -42,7 +54,7 @@ static HELD: AtomicIsize = AtomicIsize::new(0);
 
 fn admits(len: usize, held: isize) -> bool {
     let held = usize::try_from(held).unwrap_or(0);
-    len <= BLOCK && (len < SMALL || held.saturating_add(len) <= ALL)
+    len <= rooms() * BLOCK && (len < SMALL || held.saturating_add(len) <= rooms() * ALL)
 }
 
 /// As `admits`, and keeps in mind which limit it was.

@@ -38,7 +38,7 @@ pub use clone::{CloneError, Saying, Step};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{FetchError, Intent};
 pub use history::{MAX_COMMITS, Provenance};
-pub use init::init;
+pub use init::{init, init_alone};
 pub use mirror::{FetchLimits, Fetched, Mirror};
 pub use paths::{check_paths, is_below};
 pub use tip::tip;

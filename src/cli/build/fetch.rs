@@ -22,8 +22,8 @@ use crate::{
     names::CommitId,
     repository::{GitRef, GitUrl},
     source::{
-        self, CheckoutLimits, Credentials, FetchError, FetchLimits, Intent, Mirror, ReadError, Reader,
-        Written,
+        self, CheckoutError, CheckoutLimits, Credentials, FetchError, FetchLimits, Intent, Mirror, ReadError,
+        Reader, Written,
     },
 };
 
@@ -111,7 +111,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) fn run(args: &Args) -> Result<Message, Ended> {
-    source::init(args.ca_bundle.as_deref()).map_err(|error| Ended::for_now(error.to_string()))?;
+    source::init_alone(args.ca_bundle.as_deref()).map_err(|error| Ended::for_now(error.to_string()))?;
     // Whether plain http is allowed was asked when the commit was asked for.
     let url = GitUrl::parse(&args.git, true).map_err(|error| Ended::for_good(error.to_string()))?;
     let credentials = match &args.credentials {
@@ -128,7 +128,7 @@ pub(super) fn run(args: &Args) -> Result<Message, Ended> {
     let to = place(&args.tree, &args.path).map_err(|error| storing("the source", &error))?;
     let written = reader
         .check_out(&args.commit, &args.path, &to, CheckoutLimits::default())
-        .map_err(|error| Ended::for_good(error.to_string()))?;
+        .map_err(|error| writing(&error))?;
     println!("{} files, {} KiB", written.files.len(), written.bytes >> 10);
     let judgement = judge(args, &reader, &written)?;
     let mut options = options(&written, &judgement);
@@ -137,7 +137,10 @@ pub(super) fn run(args: &Args) -> Result<Message, Ended> {
         "note: locked by {}",
         if locks.is_empty() { "no file" } else { &locks }
     );
-    let _ = writeln!(options, "--opt=label:{}={locks}", meta::LOCKS);
+    // One line each: a name in the tree is whatever a committer wrote.
+    if !locks.contains(char::is_control) {
+        let _ = writeln!(options, "--opt=label:{}={locks}", meta::LOCKS);
+    }
     fs::write(&args.options, options).map_err(|error| storing("the options of the builder", &error))?;
     fs::write(&args.time, time(written.committed_at))
         .map_err(|error| storing("the time of the commit", &error))?;
@@ -176,7 +179,31 @@ fn fetching(error: &FetchError) -> Ended {
 }
 
 fn reading(error: &ReadError) -> Ended {
-    Ended::for_good(error.to_string())
+    match error.intent() {
+        Intent::Retry => Ended::for_now(error.to_string()),
+        Intent::Stall => Ended::for_good(error.to_string()),
+    }
+}
+
+/// What a node lacks is no fault of the source.
+fn writing(error: &CheckoutError) -> Ended {
+    use io::ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
+    match error {
+        CheckoutError::Read(error) => reading(error),
+        CheckoutError::Storage { source, .. }
+            if ![
+                AlreadyExists,
+                InvalidFilename,
+                InvalidInput,
+                IsADirectory,
+                NotADirectory,
+            ]
+            .contains(&source.kind()) =>
+        {
+            Ended::for_now(error.to_string())
+        }
+        CheckoutError::Odd { .. } | CheckoutError::Storage { .. } => Ended::for_good(error.to_string()),
+    }
 }
 
 /// Where a file of the directory that is built lies in the repository.

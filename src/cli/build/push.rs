@@ -23,6 +23,9 @@ pub struct Args {
     /// `repository:tag`.
     #[arg(long, value_name = "REFERENCE", value_parser = reference)]
     to: ImageRequest,
+    /// Whether a tag is moved that somebody else gave to another image meanwhile.
+    #[arg(long)]
+    over: bool,
     /// Where `config.json` is.
     #[arg(long, value_name = "DIR")]
     credentials: Option<PathBuf>,
@@ -52,7 +55,10 @@ pub(super) fn run(args: &Args) -> Result<Digest, Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Ended::for_now(format!("cannot start the runtime: {error}")))?;
     let registry = Pusher::new(bundle.as_deref(), args.plain_http.clone());
-    let registry = registry.map_err(|error| Ended::for_good(chain(&error)))?;
+    let mut registry = registry.map_err(|error| Ended::for_good(chain(&error)))?;
+    if !args.over {
+        registry = registry.keeping();
+    }
     let pushed = runtime
         .block_on(registry.push(&args.to, config.as_ref(), &args.layout))
         .map_err(|error| refused(&error))?;

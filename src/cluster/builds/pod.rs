@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Conta
 
 use crate::{
     build::{
-        failure::{self, failure},
+        failure::{self, Failure, failure},
         message::Message,
     },
     plan::{hint::with as with_hint, observed::Again},
@@ -80,18 +80,30 @@ pub(super) fn by_pod(pod: &Pod) -> Option<Failing> {
     let status = pod.status.clone().unwrap_or_default();
     let words = one_line(&status.message.unwrap_or_default());
     match status.reason.as_deref() {
+        // It counts from when a node has the pod: images that do not come count, too.
+        Some("DeadlineExceeded") if ![FETCH, BUILD, PUSH].iter().any(|name| has_run(pod, name)) => {
+            let why = stuck(pod).map_or_else(String::new, |why| format!(" ({why})"));
+            return Some(Failing::later(format!(
+                "none of its containers had started when build.timeout was over{why}"
+            )));
+        }
         Some("DeadlineExceeded") => {
             let sentence = "it took longer than build.timeout allows: raise it, or find what hangs";
-            return Some(Failing::for_good(sentence.to_owned()));
+            return Some(Failing {
+                again: Again::WithMoreTime,
+                ..Failing::later(sentence.to_owned())
+            });
         }
-        // `Usage of EmptyDir volume "state" exceeds the limit "4Gi".`
+        // `Usage of EmptyDir volume "state" exceeds the limit "4Gi".` Of a node whose disk is full, whoever filled it:
+        // `The node was low on resource: ephemeral-storage.`
         Some("Evicted")
-            if ["emptydir", "ephemeral"]
-                .iter()
-                .any(|word| words.to_lowercase().contains(word)) =>
+            if words.contains("exceed")
+                && ["emptydir", "ephemeral"]
+                    .iter()
+                    .any(|word| words.to_lowercase().contains(word)) =>
         {
             return Some(Failing::for_good(format!(
-                "it wrote more than a build may here ({words}): make it write less, or have the chart's builds.disk raised"
+                "it wrote more than a build may here ({words}): make it write less, or have the chart's builds.disk raised and raise attempt"
             )));
         }
         Some("Evicted") => return Some(Failing::later(format!("its node evicted it: {words}"))),
@@ -105,10 +117,24 @@ pub(super) fn by_pod(pod: &Pod) -> Option<Failing> {
     Some(Failing::later(format!("it was disrupted: {words}")))
 }
 
+/// Whether a container of a pod ever ran.
+fn has_run(pod: &Pod, name: &str) -> bool {
+    let state = container(pod, name).and_then(|status| status.state.as_ref());
+    let ended = |end: &ContainerStateTerminated| {
+        end.started_at.is_some() && end.reason.as_deref() != Some("ContainerStatusUnknown")
+    };
+    state.is_some_and(|state| state.running.is_some() || state.terminated.as_ref().is_some_and(ended))
+}
+
 /// What a builder's log says of its end, with a hint where the failure is a known one.
 pub(super) fn of_builder(log: &str, ended: &ContainerStateTerminated) -> Failing {
     let failure = failure(log, Some(ended.exit_code), ended.reason.as_deref());
-    let stage = if ended.exit_code == TESTS_FAILED {
+    // What keeps the stage of tests from being built at all is no test.
+    let is_step = matches!(
+        failure,
+        Failure::Step { .. } | Failure::OutOfMemory { .. } | Failure::Network { .. }
+    );
+    let stage = if ended.exit_code == TESTS_FAILED && is_step {
         "its tests failed: "
     } else {
         ""
@@ -244,7 +270,16 @@ mod tests {
                 "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
                 Again::No,
             ),
+            (
+                "Container build exceeded its local ephemeral storage limit \"4Gi\". ",
+                Again::No,
+            ),
             ("The node was low on resource: memory. ", Again::AfterPause),
+            (
+                "The node was low on resource: ephemeral-storage. Threshold quantity: 1Gi, available: 900Mi. Container build was \
+                 using 3Gi, request is 0, has larger consumption of ephemeral-storage. ",
+                Again::AfterPause,
+            ),
         ] {
             assert_eq!(evicted(message), again, "{message}");
         }

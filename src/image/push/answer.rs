@@ -41,6 +41,8 @@ pub enum Failure {
     Passing { cause: String, wait: Option<Duration> },
     /// It will not go better.
     Lasting(String),
+    /// The tag leads to this image of somebody else.
+    Taken(Digest),
 }
 
 impl Failure {
@@ -56,6 +58,7 @@ impl fmt::Display for Failure {
             Self::Refused(said) => f.write_str(said.as_deref().unwrap_or("it is not allowed")),
             Self::Passing { cause, .. } => f.write_str(cause),
             Self::Lasting(problem) => f.write_str(problem),
+            Self::Taken(found) => write!(f, "it leads to {found}"),
         }
     }
 }

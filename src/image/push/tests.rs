@@ -155,6 +155,7 @@ fn word(error: &PushError) -> &'static str {
         PushError::Refused { .. } => "PushRefused",
         PushError::Unwell { .. } => "PushFailed",
         PushError::Rejected { .. } => "PushRejected",
+        PushError::Taken { .. } => "PushTaken",
     }
 }
 

@@ -78,6 +78,8 @@ fn job(o: &Observed, of: &str, run: u32, state: BuildState) -> BuildSeen {
         run,
         tries: run,
         larger: false,
+        timeout: Duration::from_secs(1800),
+        booked: true,
         wanted: Some(0),
         others: 0,
         warned: Vec::new(),
@@ -169,11 +171,11 @@ fn nothing_is_built_without_a_builder_a_source_or_where_the_spec_says_never() {
 #[test]
 fn a_builder_that_cannot_run_here_is_waited_for_with_what_it_lacks() {
     let mut o = missing();
-    o.builder = BuilderSeen::Unfit("user namespaces are off".to_owned());
+    o.builder = BuilderSeen::Unfit(BUILDER.to_owned(), "user namespaces are off".to_owned());
     let (phase, message) = said(&o);
     assert_eq!(phase, Phase::Waiting("BuilderNotReady".into()));
     assert!(message.contains("user namespaces are off"), "{message}");
-    o.builder = BuilderSeen::Checking;
+    o.builder = BuilderSeen::Checking(BUILDER.to_owned());
     assert_eq!(said(&o).0, Phase::Waiting("BuilderNotReady".into()));
 }
 
@@ -368,6 +370,140 @@ fn what_was_no_fault_of_its_own_is_tried_three_times_with_pauses_and_too_little_
     larger.larger = true;
     o.builds = vec![larger];
     assert_eq!((steps(&o), said(&o).0), (vec![], Phase::Failed("BuildFailed")));
+}
+
+#[test]
+fn how_a_build_failed_is_noted_on_its_job_once() {
+    let mut o = missing();
+    o.builds = vec![job(&o, COMMIT, 1, failed(Again::No, 5))];
+    assert_eq!(steps(&o), []);
+    o.builds[0].booked = false;
+    let book = BuildStep::Book {
+        job: o.builds[0].job.clone(),
+        uid: o.builds[0].uid.clone(),
+        over: "7".to_owned(),
+        sentence: "the step failed".to_owned(),
+        tail: "the end of it".to_owned(),
+        again: Again::No,
+    };
+    assert_eq!(steps(&o), [book]);
+    // Of a build that nobody waits for any more nothing is noted: it goes.
+    change(&mut o, |spec| spec.build = None);
+    assert!(matches!(steps(&o)[..], [BuildStep::Delete { .. }]));
+}
+
+#[test]
+fn more_time_is_asked_for_by_declaring_it() {
+    let mut o = missing();
+    o.builds = vec![job(&o, COMMIT, 1, failed(Again::WithMoreTime, 600))];
+    assert_eq!((steps(&o), said(&o).0), (vec![], Phase::Failed("BuildFailed")));
+    change(&mut o, |spec| {
+        spec.build.as_mut().unwrap().timeout = Span::from_secs(3600);
+    });
+    assert_eq!(steps(&o), [asked_again(COMMIT, 2)]);
+}
+
+#[test]
+fn a_build_that_was_begun_is_known_whatever_is_known_of_the_builder_by_now() {
+    let mut o = missing();
+    o.builds = vec![job(&o, COMMIT, 1, BuildState::Pushed(Some(fixtures::digest(2))))];
+    o.image = found();
+    for builder in [
+        BuilderSeen::Checking(BUILDER.to_owned()),
+        BuilderSeen::Unfit(BUILDER.to_owned(), "it could not be tried".to_owned()),
+    ] {
+        o.builder = builder;
+        let decision = decide(&o);
+        let [Step::CreateRevision(draft)] = &decision.steps[..] else {
+            panic!("{decision:?}")
+        };
+        assert!(
+            draft.obtained.ends_with("-1 of commit 3f9c2a71d0c4"),
+            "{}",
+            draft.obtained
+        );
+    }
+    // What may not be pushed any more is ended.
+    o.image = ImageSeen::Missing;
+    o.builds[0].state = running();
+    o.builder = BuilderSeen::Refused("not there".to_owned());
+    assert!(matches!(steps(&o)[..], [BuildStep::Delete { .. }]));
+    assert_eq!(said(&o).0, Phase::Waiting("BuildRefused".into()));
+}
+
+#[test]
+fn what_the_same_key_made_for_another_release_is_not_built_again_where_it_is_always_built() {
+    let mut o = missing();
+    change(&mut o, |spec| spec.build.as_mut().unwrap().always = true);
+    let key = job(&o, COMMIT, 1, running()).key;
+    let says = |text: &str| {
+        Some(Claim {
+            text: text.to_owned(),
+            by: ClaimedBy::Annotation,
+        })
+    };
+    let mut image = |key: &str| {
+        o.image = ImageSeen::Found {
+            digest: fixtures::digest(2),
+            platforms: Vec::new(),
+            obtained: "registry".to_owned(),
+            baked: Vec::new(),
+            claims: vec![Claims {
+                revision: says(COMMIT),
+                built: true,
+                key: Some(key.to_owned()),
+                ..Claims::default()
+            }],
+        };
+        let decision = decide(&o);
+        (decision.steps, decision.report)
+    };
+    let (steps, report) = image(&key);
+    assert!(matches!(steps[..], [Step::CreateRevision(_)]), "{report:?}");
+    let (steps, report) = image("0123456789abcdef");
+    assert_eq!(steps, [Step::Build(create(COMMIT, 1, false))], "{report:?}");
+}
+
+#[test]
+fn what_other_arguments_made_of_the_same_commit_is_not_the_image_that_is_meant() {
+    let mut o = missing();
+    let reference = declared_of(&o).image.reference();
+    let recipe = |o: &Observed| Wanted::of(&declared_of(o), &reference).unwrap().recipe();
+    let staging = recipe(&o);
+    o.image = ImageSeen::Found {
+        digest: fixtures::digest(2),
+        platforms: Vec::new(),
+        obtained: "registry".to_owned(),
+        baked: Vec::new(),
+        claims: vec![Claims {
+            built: true,
+            key: Some("0".repeat(16)),
+            recipe: Some(staging.clone()),
+            ..Claims::default()
+        }],
+    };
+    assert!(
+        matches!(decide(&o).steps[..], [Step::CreateRevision(_)]),
+        "the same"
+    );
+    let other = |with: &dyn Fn(&mut Declared)| {
+        let mut o = o.clone();
+        change(&mut o, with);
+        o
+    };
+    let url = ("NEXT_PUBLIC_API".to_owned(), "https://api.example.com".to_owned());
+    let production = other(&|spec| spec.build.as_mut().unwrap().args = [url.clone()].into());
+    let (phase, message) = said(&production);
+    assert_eq!(phase, Phase::Failed("ImageMismatch"), "{message}");
+    assert!(message.contains("with other arguments"), "{message}");
+    let warned = other(&|spec| {
+        spec.build.as_mut().unwrap().args = [url.clone()].into();
+        spec.agree.revision = Some(Agree::Warn);
+    });
+    assert!(matches!(decide(&warned).steps[..], [Step::CreateRevision(_)]));
+    // Who builds nothing says nothing of how it is made.
+    let waits = other(&|spec| spec.build = None);
+    assert!(matches!(decide(&waits).steps[..], [Step::CreateRevision(_)]));
 }
 
 #[test]

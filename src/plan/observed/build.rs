@@ -28,14 +28,25 @@ pub enum CommitSeen {
 pub enum BuilderSeen {
     /// Nothing: images are waited for.
     Off,
-    /// It is being tried whether it can run on the nodes.
-    Checking,
-    /// It cannot run; why, and what to do.
-    Unfit(String),
+    /// It is being tried whether it can run on the nodes; what makes its images, as of one that runs.
+    Checking(String),
+    /// It cannot run; what makes its images, and why it cannot, and what to do.
+    Unfit(String, String),
     /// Whoever installed it does not let this release push such an image; the sentence.
     Refused(String),
     /// It runs; what makes its images, in one text.
     Ready(String),
+}
+
+impl BuilderSeen {
+    /// What makes the images of this release, whether or not it can run now: what was begun goes on.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        match self {
+            Self::Ready(version) | Self::Checking(version) | Self::Unfit(version, _) => Some(version),
+            Self::Off | Self::Refused(_) => None,
+        }
+    }
 }
 
 /// A Job that builds an image.
@@ -59,6 +70,10 @@ pub struct BuildSeen {
     pub tries: u32,
     /// Whether it was given more memory than usual.
     pub larger: bool,
+    /// How much time it was given.
+    pub timeout: Duration,
+    /// Whether the Job itself says how it failed, so that it is known when its pod is gone.
+    pub booked: bool,
     /// The counter `attempt` of this release when it came to wait for it; `None` while it does not.
     pub wanted: Option<u64>,
     /// How many other releases wait for it.
@@ -105,4 +120,6 @@ pub enum Again {
     AfterPause,
     /// It had too little memory.
     WithMoreMemory,
+    /// It had too little time.
+    WithMoreTime,
 }

@@ -63,6 +63,10 @@ pub struct Claims {
     pub source: Option<Claim>,
     /// Whether Slipway built it, by an annotation, which no image inherits.
     pub built: bool,
+    /// The key of its build, where Slipway built it.
+    pub key: Option<String>,
+    /// What a spec said of how it is made, as a hash, where Slipway built it.
+    pub recipe: Option<String>,
     /// What it was made of.
     pub made_of: MadeOf,
 }

@@ -126,7 +126,11 @@ pub(super) fn output(input: &BuildInput<'_>, key: &BuildKey) -> String {
         "rewrite-timestamp=true".to_owned(),
     ];
     let own = (meta::BUILT, key.short().to_owned());
-    for (name, value) in claims(input.wanted, input.commit).into_iter().chain([own]) {
+    let recipe = (meta::RECIPE, input.wanted.recipe());
+    for (name, value) in claims(input.wanted, input.commit)
+        .into_iter()
+        .chain([own, recipe])
+    {
         for of in ["annotation", "annotation-index"] {
             fields.push(format!("{of}.{name}={value}"));
         }

@@ -141,6 +141,32 @@ fn a_proxy_is_given_to_what_fetches_builds_and_pushes_and_to_the_steps() {
 }
 
 #[test]
+fn the_kubelet_leaves_arguments_as_they_are_declared() {
+    let mut fixture = Fixture::new();
+    fixture.build.args = [("X".to_owned(), "pa$$word $(TARGET)".to_owned())].into();
+    fixture.builder.env = [("Y".to_owned(), "$(X)".to_owned())].into();
+    let job = build_job(&fixture.input());
+    let all = containers(&job);
+    assert!(
+        all[0]["args"]
+            .to_string()
+            .contains("--arg=X=pa$$$$word $$(TARGET)"),
+        "{}",
+        all[0]
+    );
+    assert!(
+        all[1]["args"]
+            .to_string()
+            .contains("build-arg:X=pa$$$$word $$(TARGET)"),
+        "{}",
+        all[1]
+    );
+    for container in all {
+        assert!(container["env"].to_string().contains("\"$$(X)\""), "{container}");
+    }
+}
+
+#[test]
 fn each_credential_is_in_one_container_and_none_of_git_or_pushing_where_the_dockerfile_runs() {
     let job = build_job(&Fixture::new().input());
     let all = containers(&job);

@@ -103,6 +103,15 @@ async fn what_is_pushed_to_a_real_registry_is_what_is_pulled_from_it() {
     assert_eq!((again.bytes_sent, again.blobs_there), (0, 6));
     // Another image moves the tag, and takes what is there.
     disk.lists(&[disk.image("linux", &[&large, b"c"])]);
+    let kept = pusher
+        .clone()
+        .keeping()
+        .push(&to, Some(&secret), disk.path())
+        .await;
+    assert!(
+        matches!(&kept, Err(PushError::Taken { found, .. }) if *found == first.digest),
+        "{kept:?}"
+    );
     let moved = pusher.push(&to, Some(&secret), disk.path()).await.unwrap();
     assert_eq!((moved.blobs_sent, moved.blobs_there), (1, 2));
     assert_ne!(moved.digest, first.digest);

@@ -13,8 +13,8 @@ use crate::{
     plan::{
         fixtures::{observed, retained, running},
         observed::{
-            BuildSeen, BuildState, BuilderSeen, Claim, ClaimedBy, Claims, CommitSeen, DatabaseSeen,
-            Declaration, ImageSeen, Observed, Pin, Record,
+            BuildSeen, BuildState, Claim, ClaimedBy, Claims, CommitSeen, DatabaseSeen, Declaration,
+            ImageSeen, Observed, Pin, Record,
         },
     },
     spec::Declared,
@@ -65,10 +65,8 @@ pub fn look(now: &World, before: &World, release: usize, answers: &Answers) -> O
     {
         o.commit = commit.clone();
     }
-    let of_key = match (&o.builder, &o.commit) {
-        (BuilderSeen::Ready(builder), CommitSeen::Known(commit)) => {
-            Some(key(&declared, builder, commit, 1).1)
-        }
+    let of_key = match (o.builder.version(), &o.commit) {
+        (Some(builder), CommitSeen::Known(commit)) => Some(key(&declared, builder, commit, 1).1),
         _ => None,
     };
     let mut keys: BTreeSet<&String> = of_key.iter().collect();
@@ -96,6 +94,8 @@ fn seen(job: &Job, release: usize, clock: u64) -> BuildSeen {
         run: job.run,
         tries: job.tries,
         larger: job.larger,
+        timeout: Duration::from_secs(1800),
+        booked: job.booked,
         wanted,
         others: job.wants.len() - usize::from(wanted.is_some()),
         warned: Vec::new(),

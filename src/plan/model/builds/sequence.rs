@@ -297,7 +297,7 @@ impl Run {
     }
 
     fn build(&mut self, release: usize, pass: &Pass, step: &BuildStep, late: bool) -> bool {
-        let BuilderSeen::Ready(builder) = &pass.observed.builder else {
+        let Some(builder) = pass.observed.builder.version() else {
             return true;
         };
         if !late && !Rc::ptr_eq(&pass.declared, &self.world.releases[release].declared) {
@@ -334,6 +334,7 @@ impl Run {
             }
             Ok(Done::Other) => self.reach(match step {
                 BuildStep::Join { .. } => "shared",
+                BuildStep::Book { .. } => "booked",
                 _ => "left",
             }),
             Err(refused) => {
@@ -501,10 +502,10 @@ impl Run {
             }
             10 => {
                 self.world.builder = match &self.world.builder {
-                    BuilderSeen::Ready(_) if random.percent(50) => {
-                        BuilderSeen::Unfit("user namespaces are off".to_owned())
+                    BuilderSeen::Ready(version) if random.percent(50) => {
+                        BuilderSeen::Unfit(version.clone(), "user namespaces are off".to_owned())
                     }
-                    BuilderSeen::Ready(_) => BuilderSeen::Checking,
+                    BuilderSeen::Ready(version) => BuilderSeen::Checking(version.clone()),
                     _ => BuilderSeen::Ready(format!("builder {}", 1 + random.below(2))),
                 };
                 format!("the builder: {:?}", self.world.builder)

@@ -71,6 +71,7 @@ pub struct Job {
     pub run: u32,
     pub tries: u32,
     pub larger: bool,
+    pub booked: bool,
     /// What is built, under which name.
     pub of: Declared,
     /// Which releases wait for it, each with its counter `attempt` of that time.
@@ -235,11 +236,17 @@ impl World {
                     run: *run,
                     tries: *tries,
                     larger: *larger,
+                    booked: false,
                     of: declared.clone(),
                     wants: [(release, declared.attempt)].into(),
                     state: State::Waiting,
                 }));
                 Ok(Done::Begun(uid))
+            }
+            BuildStep::Book { uid, over, .. } => {
+                self.seen(uid, over, guarded)?;
+                self.change(uid, |job| job.booked = true);
+                Ok(Done::Other)
             }
             BuildStep::Join { uid, over, .. } => {
                 self.seen(uid, over, guarded)?;
