@@ -150,6 +150,12 @@ impl Trial {
         let pinned = &newest(&self.case)["spec"]["image"];
         assert_eq!(pinned["digest"], digest.as_str(), "{pinned}");
         assert_eq!(pinned["sourceCommit"], self.commit.as_str(), "{pinned}");
+        // It is known as its own, and not as one that was found.
+        let obtained = pinned["obtained"].as_str().unwrap();
+        assert!(
+            obtained.starts_with("build-") && obtained.contains(" of commit "),
+            "{pinned}"
+        );
         nothing_left(&self.case);
         self.case.end();
     }
@@ -258,7 +264,7 @@ fn killed_while_the_image_is_pushed_it_waits_for_the_same_push() {
 #[test]
 fn killed_between_the_push_and_its_revision_it_takes_what_was_pushed() {
     let _services = alone();
-    let trial = Trial::new("build-kill-pushed", 5);
+    let trial = Trial::new("build-kill-pushed", 20);
     trial.declare();
     trial.until_it_builds();
     let frozen = Frozen::now(trial.pods.clone());

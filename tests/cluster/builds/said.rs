@@ -95,7 +95,16 @@ fn an_image_built_for_one_environment_is_an_index_with_its_provenance_and_the_ne
     );
     assert_eq!(known(&staging), before);
     assert!(is_true(&staging.release(), "SourceWarned"));
+    // What other arguments would have made is another image, and has no name of its own here.
+    let ns = "build-said-c";
+    let otherwise = tiny(ns, &app, "{args: {API: elsewhere}}").replace(&repository(ns), &repository("said"));
+    let otherwise = Case::new(ns, &otherwise);
+    otherwise.declare("with other arguments", "version: 1.0.0");
+    otherwise.until("Failed(ImageMismatch)", "1.0.0");
+    otherwise.explained(&["with other arguments"], "push the right image");
+    assert_eq!(get("deployment", ns, "app"), None, "nothing of it runs");
     assert_eq!(begun(since, &image).len(), 1, "one build for both");
+    otherwise.end();
     staging.end();
     production.end();
 }
