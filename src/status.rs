@@ -112,8 +112,10 @@ pub fn is_progress(old: &ReleaseStatus, new: &ReleaseStatus) -> bool {
 /// The phase as one word, and the reason of the conditions.
 fn words(phase: &Phase) -> (String, String) {
     match phase {
-        // A cause, and no stage.
-        Phase::Failed(word @ "SecretInImage") => (format!("Failed({word})"), (*word).to_owned()),
+        // Causes, and no stages.
+        Phase::Failed(word @ ("SecretInImage" | "ImageMismatch" | "BuildFailed")) => {
+            (format!("Failed({word})"), (*word).to_owned())
+        }
         Phase::Failed(stage) => (format!("Failed({stage})"), format!("{stage}Failed")),
         Phase::Waiting(reason) => (format!("Waiting({reason})"), reason.clone()),
         other => (label(other).to_owned(), label(other).to_owned()),

@@ -197,8 +197,8 @@ impl Builds {
                 let failing = match &pod {
                     Some(pod) => match self.failing(pod, hashes).await {
                         Ok(failing) => failing,
-                        // Its node does not answer. What the log says decides whether it is done again: it is waited for, as long
-                        // as the pod is there.
+                        // Its node does not answer, or the API server does not say what must not be kept of the log. What the log
+                        // says decides whether it is done again: it is waited for, as long as the pod is there.
                         Err(error) => return Ok((unread(&error, since, now), Vec::new())),
                     },
                     None => Failing::later("its pod is gone, and nobody saw how it ended".to_owned()),
@@ -285,7 +285,7 @@ impl Builds {
         }
         if let Some(ended) = ended(BUILD) {
             let log = self.log(pod, BUILD).await?;
-            let log = observe::log_of_build(&self.client, &self.namespace, hashes, pod, &log).await;
+            let log = observe::log_of_build(&self.client, &self.namespace, hashes, pod, &log).await?;
             return Ok(of_builder(&log, ended));
         }
         let ended = [FETCH, PUSH, PROCESSES]
@@ -346,7 +346,7 @@ fn overdue(pod: &Pod, running_for: Duration) -> Option<Duration> {
 fn unread(error: &ClusterError, since: Option<Timestamp>, now: Timestamp) -> BuildState {
     tracing::debug!(error = %error.sentence(), "the log of a build that failed cannot be read");
     BuildState::Running {
-        doing: "it failed, and its node does not show how".to_owned(),
+        doing: "it failed, and how cannot be read yet".to_owned(),
         running_for: since.map(|since| elapsed(since, now)).unwrap_or_default(),
     }
 }

@@ -284,44 +284,75 @@ fn a_step_that_prints_its_secret_and_fails_shows_it_to_nobody() {
     case.declare("1.0.0", "version: 1.0.0");
     let seen = build(&case, "Failed(BuildFailed)", "1.0.0");
     assert!(seen.all().contains(&own), "the step has printed it");
-    let release = case.release();
-    let log = condition(&release, "BuildLog")["message"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let log = build_log(&case);
     assert!(
         log.contains("asking") && log.contains("the server said no"),
-        "{log}: {release}"
+        "{log}: {}",
+        case.release()
     );
-    let searcher = Searcher::new(&[("own".to_owned(), own.into_bytes())]);
-    let leaks = searcher.search(&values::objects_of(ns));
-    assert!(
-        leaks.is_empty(),
-        "{}",
-        told(&leaks.into_iter().collect::<Vec<_>>())
-    );
-    // What the step printed can be found by an earlier value alone.
-    values::set(BUILDS, &format!("{ns}-npm"), "token", &values::canary("later"));
+    nowhere(&own, ns);
+    // What is noted of it was read while its value was known, and holds nothing of it when that is another.
+    let later = values::canary("later");
+    values::set(BUILDS, &format!("{ns}-npm"), "token", &later);
     case.looked_at(3);
+    assert_eq!(build_log(&case), log, "what was noted stays");
+    nowhere(&own, ns);
+    case.end();
+}
+
+#[test]
+fn of_a_log_whose_secret_changed_before_it_could_be_read_nothing_is_kept() {
+    let _services = shared();
+    let ns = "leak-late";
+    let app = Repo::new("leak-late-app");
+    let case = case(ns, &app, &format!("{{secrets: {{npm: {ns}-npm/token}}}}"));
+    let own = secret(&format!("{ns}-npm"), &app);
+    version(
+        &app,
+        "1.0.0",
+        "FROM registry.bed.test:5000/acme/probe:1.0.0\nUSER 0\nRUN --mount=type=secret,id=npm cat /run/secrets/npm && echo && \
+         sleep 15 && echo 'the server said no' && exit 9\n",
+    );
+    case.declare("1.0.0", "version: 1.0.0");
+    let mut seen = Seen::default();
     wait_telling(
-        "its log is not kept any more",
-        || case.release().to_string(),
+        "the step has printed it",
+        || case.state(),
         || {
-            let release = case.release();
-            let log = condition(&release, "BuildLog")["message"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            (!log.contains("the server said no")).then_some(())
+            seen.look(&case);
+            seen.all().contains(&own).then_some(())
         },
     );
-    let leaks = searcher.search(&values::objects_of(ns));
-    assert!(
-        leaks.is_empty(),
-        "{}",
-        told(&leaks.into_iter().collect::<Vec<_>>())
-    );
+    // What the step printed can be found by this earlier value alone.
+    values::set(BUILDS, &format!("{ns}-npm"), "token", &values::canary("later"));
+    build(&case, "Failed(BuildFailed)", "1.0.0");
+    let (message, log) = (case.message(), build_log(&case));
+    assert!(message.contains("its log is not kept"), "{message}");
+    for told in [message, log] {
+        assert!(!told.contains("the server said no"), "{told}");
+    }
+    nowhere(&own, ns);
     case.end();
+}
+
+/// That a value stands in no object of a case, nor in any of the namespace for builds, where Jobs say how they failed.
+fn nowhere(value: &str, ns: &str) {
+    let searcher = Searcher::new(&[("own".to_owned(), value.as_bytes().to_vec())]);
+    for namespace in [ns, BUILDS] {
+        let leaks = searcher.search(&values::objects_of(namespace));
+        assert!(
+            leaks.is_empty(),
+            "{}",
+            told(&leaks.into_iter().collect::<Vec<_>>())
+        );
+    }
+}
+
+/// What a release tells of the log of a build that failed.
+fn build_log(case: &Case) -> String {
+    let release = case.release();
+    let message = condition(&release, "BuildLog")["message"].as_str();
+    message.unwrap_or_default().to_owned()
 }
 
 /// The credential that images are pushed with is another one as long as this lives.

@@ -66,18 +66,24 @@ pub async fn hash_of_build(
 }
 
 /// What may be kept of what a Dockerfile printed, which may read all that its container has.
+///
+/// # Errors
+/// What its Secrets hold was not answered, and may be later.
 pub async fn log_of_build(
     client: &Client,
     namespace: &Namespace,
     key: &HashKey,
     pod: &Pod,
     printed: &str,
-) -> String {
+) -> Result<String, ClusterError> {
     let mut pod = pod.clone();
     pod.spec = pod.spec.map(|spec| given_to(BUILD, &spec));
-    match builds_of(namespace) {
-        Some(id) => without_secrets(client, &id, key, &pod, printed).await,
-        None => String::new(),
+    let Some(id) = builds_of(namespace) else {
+        return Ok(String::new());
+    };
+    match kept(client, &id, key, &pod, printed).await {
+        Err(error) if error.is_refused() => Ok(unknown(&error)),
+        kept => kept,
     }
 }
 
@@ -115,20 +121,39 @@ pub(super) async fn without_secrets(
     pod: &Pod,
     printed: &str,
 ) -> String {
+    let kept = kept(client, id, key, pod, printed).await;
+    kept.unwrap_or_else(|error| unknown(&error))
+}
+
+fn unknown(error: &ClusterError) -> String {
+    format!(
+        "[its log is not kept, since it may hold secrets: {}]",
+        error.sentence()
+    )
+}
+
+/// What may be kept of what a pod printed, or that nothing may.
+async fn kept(
+    client: &Client,
+    id: &ReleaseId,
+    key: &HashKey,
+    pod: &Pod,
+    printed: &str,
+) -> Result<String, ClusterError> {
     let spec = pod.spec.clone().unwrap_or_default();
     let then = pod.annotations().get(meta::VALUES);
-    match (Values::read(client, &id.namespace, &spec).await, then) {
-        (Ok(values), _) if wanted(&spec).is_empty() => values.redact(printed),
-        (Ok(values), Some(then)) if values.hash(id, key) == *then => values.redact(printed),
-        (Ok(_), Some(_)) => {
+    let values = Values::read(client, &id.namespace, &spec).await?;
+    Ok(match then {
+        _ if wanted(&spec).is_empty() => values.redact(printed),
+        Some(then) if values.hash(id, key) == *then => values.redact(printed),
+        Some(_) => {
             "[its log is not kept: a Secret that it was given has changed or gone since, and an earlier value may stand in it]"
                 .to_owned()
         }
-        (Ok(_), None) => {
+        None => {
             "[its log is not kept: what its Secrets held when it was let run was not noted, and may stand in it]".to_owned()
         }
-        (Err(error), _) => format!("[its log is not kept, since it may hold secrets: {}]", error.sentence()),
-    }
+    })
 }
 
 /// `Secret/key` → the value.
